@@ -1,0 +1,45 @@
+"""Errors that say what is wrong, where, and how to cure it."""
+
+from __future__ import annotations
+
+
+class EmbedkitError(Exception):
+    """Base of every error a user can cause.
+
+    Args:
+        what: the fact, in one sentence.
+        where: the place: ``recipe.yaml:12``, ``train.jsonl:403``, a key path, an option.
+        cure: what to do about it.
+
+    Attributes:
+        exit_code: what the command line returns (1 failed, 2 recipe wrong, 3 data wrong).
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, where: str = "", cure: str = "") -> None:
+        self.what, self.where, self.cure = what, where, cure
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}\n  cure: {self.cure}" if self.cure else text
+
+    def __reduce__(self) -> tuple[type[EmbedkitError], tuple[str, str, str]]:
+        return type(self), (self.what, self.where, self.cure)
+
+
+class RecipeError(EmbedkitError):
+    """The recipe, an override or a suite file is wrong."""
+
+    exit_code = 2
+
+
+class DataError(EmbedkitError):
+    """A data file, a row or a column is wrong."""
+
+    exit_code = 3
+
+
+class TrainingError(EmbedkitError):
+    """Training cannot go on: a non-finite loss, a checkpoint that does not fit."""

@@ -1,0 +1,43 @@
+"""What every block of a recipe shares: closed (a typo is an error), frozen, strict about types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
+
+from embedkit.recipe import registry
+
+
+class Block(BaseModel):
+    """A recipe block. Unknown keys are refused; a string is never taken for a number, nor a number for a bool."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, value: Any) -> Any:
+        return _tuples(value)
+
+
+def _tuples(value: Any) -> Any:
+    """YAML gives lists, frozen blocks hold tuples; strict mode would refuse the one for the other."""
+    if isinstance(value, list):
+        return tuple(_tuples(v) for v in value)
+    if isinstance(value, dict):
+        return {k: _tuples(v) for k, v in value.items()}
+    return value
+
+
+def validate_named(kind: registry.Kind, value: Any, info: ValidationInfo) -> Any:
+    """Validate ``{name: ..., **options}`` with the config class that the registry holds for the name."""
+    if isinstance(value, BaseModel):
+        return value
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        raise ValueError(
+            f"{kind}: expected a mapping with a `name`; known: {', '.join(registry.names(kind))}"
+        )
+    config = registry.resolve(registry.lookup(kind, value["name"]).config)
+    return config.model_validate(value)

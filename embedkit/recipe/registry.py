@@ -1,0 +1,105 @@
+"""Names that a recipe may use, and what they stand for.
+
+Built-in entries are strings, so that reading a recipe imports neither torch nor a method's code. A plug-in
+registers the object itself::
+
+    @register("objective", "my_loss", config=MyConfig)
+    class MyLoss(Objective): ...
+
+and is found through a ``plugins:`` entry of the recipe or the entry-point group ``embedkit.plugins``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from embedkit.errors import RecipeError
+
+Kind = Literal["objective", "weighting"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered name: where its options (a pydantic model) and its code live, as objects or "module:name"."""
+
+    kind: Kind
+    name: str
+    config: Any
+    target: Any
+
+
+_O, _W = "embedkit.recipe.objectives", "embedkit.recipe.weighting"
+_BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
+    "objective": {
+        "infonce": (f"{_O}:InfoNCE", "embedkit.objectives.contrastive:InfoNCE"),
+        "cosent": (f"{_O}:CoSENT", "embedkit.objectives.scored:CoSENT"),
+        "angle": (f"{_O}:AnglE", "embedkit.objectives.scored:AnglE"),
+        "cosine_mse": (f"{_O}:CosineMSE", "embedkit.objectives.scored:CosineMSE"),
+        "triplet": (f"{_O}:Triplet", "embedkit.objectives.scored:Triplet"),
+        "margin_mse": (f"{_O}:MarginMSE", "embedkit.objectives.scored:MarginMSE"),
+        "kl": (f"{_O}:KLDistillation", "embedkit.objectives.scored:KLDistillation"),
+        "st": (f"{_O}:STLoss", "embedkit.objectives.base:STObjective"),
+        "matryoshka": (f"{_O}:Matryoshka", "embedkit.objectives.wrappers:Matryoshka"),
+        "sum": (f"{_O}:Sum", "embedkit.objectives.wrappers:WeightedSum"),
+    },
+    "weighting": {
+        "focal": (f"{_W}:Focal", "embedkit.objectives.weighting:Focal"),
+        "hardness": (f"{_W}:Hardness", "embedkit.objectives.weighting:Hardness"),
+    },
+}
+_PLUGINS: dict[tuple[Kind, str], Entry] = {}
+
+
+def register(kind: Kind, name: str, *, config: Any) -> Callable[[T], T]:
+    """Class decorator: make `name` usable in recipes.
+
+    Args:
+        kind: ``"objective"`` or ``"weighting"``.
+        name: what the recipe's ``name:`` says.
+        config: the pydantic model of its options; the class is built with those fields as keyword arguments.
+
+    Raises:
+        RecipeError: when the name is taken.
+    """
+
+    def add(target: T) -> T:
+        if name in _BUILT_IN[kind] or (kind, name) in _PLUGINS:
+            raise RecipeError(f"{kind} {name!r} is registered already", cure="choose another name")
+        _PLUGINS[kind, name] = Entry(kind, name, config, target)
+        return target
+
+    return add
+
+
+def names(kind: Kind) -> list[str]:
+    """All names of a kind, built-in first."""
+    return [*_BUILT_IN[kind], *(n for k, n in _PLUGINS if k == kind)]
+
+
+def lookup(kind: Kind, name: str) -> Entry:
+    """The entry called `name`.
+
+    Raises:
+        RecipeError: unknown name; the message gives the nearest one.
+    """
+    if (kind, name) in _PLUGINS:
+        return _PLUGINS[kind, name]
+    if name not in _BUILT_IN[kind]:
+        near = difflib.get_close_matches(name, names(kind), n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise RecipeError(f"unknown {kind} {name!r}", cure=f"{hint}known: {', '.join(names(kind))}")
+    config, target = _BUILT_IN[kind][name]
+    return Entry(kind, name, config, target)
+
+
+def resolve(reference: Any) -> Any:
+    """The object behind a "module:name" string; anything else is returned as it is."""
+    if not isinstance(reference, str):
+        return reference
+    module, _, attribute = reference.partition(":")
+    return getattr(importlib.import_module(module), attribute)

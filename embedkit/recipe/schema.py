@@ -1,0 +1,273 @@
+"""The recipe: what a person may ask for, with types, bounds, defaults and the reason for each.
+
+Blocks stand in the order of the walk: model, data, views, negatives, objective, weighting, train, eval.
+No torch here: `embedkit check` reads this and nothing heavier.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from embedkit.recipe.base import Block
+from embedkit.recipe.objectives import AnyObjective, InfoNCE
+from embedkit.recipe.pydocs import PydocsSource
+from embedkit.recipe.suite import SuiteRef
+from embedkit.recipe.weighting import AnyWeighting
+
+DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+Pooling = Literal["cls", "mean", "max", "lasttoken", "weightedmean", "first_last_mean"]
+
+
+class Prompts(Block):
+    """Text put before the input, by role; stored in the model and used at inference."""
+
+    query: str = Field("", description="Before queries.")
+    document: str = Field("", description="Before positives and negatives.")
+
+
+class Head(Block):
+    """A head after pooling: Linear + Tanh as in SimCSE, initialised N(0, 0.02) with bias 0."""
+
+    dim: int | None = Field(None, gt=0, description="Output size; the embedding size when absent.")
+    activation: Literal["tanh", "identity"] = Field("tanh", description="After the linear layer.")
+    keep: bool = Field(
+        False,
+        description="False: used in training only and dropped at test (unsup SimCSE). True: part of the model.",
+    )
+
+
+class Lora(Block):
+    """Low-rank adapters through peft (extra: lora)."""
+
+    r: int = Field(16, gt=0, description="Rank.")
+    alpha: int = Field(32, gt=0, description="Scale; the update is multiplied by alpha / r.")
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: tuple[str, ...] | Literal["all-linear"] = Field(
+        "all-linear", description="Names of the modules to adapt."
+    )
+
+
+class Model(Block):
+    """The encoder."""
+
+    base: str = Field(
+        DEFAULT_MODEL,
+        description="A local folder, or a Hub id. Resolved in this order: folder, Hub or its cache, the `offline` "
+        "extra (all-MiniLM-L6-v2 only).",
+    )
+    revision: str | None = Field(None, description="Branch, tag or commit on the Hub.")
+    pooling: Pooling | None = Field(
+        None,
+        description="None keeps what a sentence-transformers model has, and means `mean` for a plain encoder.",
+    )
+    normalize: bool | None = Field(
+        None, description="Whether the saved model L2-normalises. None keeps the model's own setting."
+    )
+    max_length: int | None = Field(
+        None, gt=2, description="Tokens kept per text. None keeps the model's setting."
+    )
+    prompts: Prompts = Prompts()
+    include_prompt_in_pooling: bool = Field(True, description="Whether prompt tokens count in mean pooling.")
+    head: Head | None = None
+    dropout: float | None = Field(None, ge=0, lt=1, description="Overrides every dropout of the backbone.")
+    freeze: tuple[str, ...] = Field(
+        (),
+        description="Parts that do not train: `embeddings`, `layers:0-3`, `all`, or a parameter-name prefix.",
+    )
+    lora: Lora | None = None
+    attention: Literal["sdpa", "eager", "flash_attention_2"] | None = Field(
+        None, description="Attention implementation of transformers; None lets it choose."
+    )
+    trust_remote_code: bool = Field(
+        False, description="Run code that comes with the model. Only for code you read."
+    )
+
+
+Role = Literal["query", "positive", "negative", "score", "label", "text"]
+
+
+class Source(Block):
+    """One data source. Exactly one of hub, path, pydocs, rows."""
+
+    name: str | None = Field(None, description="For logs; made from the origin when absent.")
+    hub: str | None = Field(None, description="Dataset id on the Hub.")
+    config: str | None = Field(None, description="Configuration of the Hub dataset.")
+    split: str = Field("train", description="Split of the Hub dataset.")
+    revision: str | None = Field(None, description="Revision of the Hub dataset.")
+    path: str | None = Field(
+        None,
+        description="JSONL, CSV, TSV, Parquet or plain text, any of them gzipped; glob patterns allowed. "
+        "Relative to the recipe file, else to the working folder.",
+    )
+    format: Literal["auto", "jsonl", "csv", "tsv", "parquet", "txt"] = Field("auto", description="By ending.")
+    pydocs: PydocsSource | None = None
+    rows: tuple[dict[str, Any], ...] | None = Field(
+        None, description="Rows written in the recipe or given in Python."
+    )
+    roles: dict[Role, str | tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="role: column. Never guessed from column order; a column that has a role's own name needs no entry. "
+        "`negative` may name several columns; list-valued columns are taken whole.",
+    )
+    weight: float | None = Field(
+        None,
+        gt=0,
+        description="Share of steps, relative to the other sources; the number of rows when absent.",
+    )
+    limit: int | None = Field(None, gt=0, description="Keep the first rows only.")
+    streaming: bool = Field(
+        False, description="Read as a stream with a shuffle buffer; rows are never all in memory."
+    )
+    shuffle_buffer: int = Field(10_000, gt=0, description="Rows in the shuffle buffer of a stream.")
+    on_bad_row: Literal["error", "skip"] = Field(
+        "error", description="error: stop and list the first five with file:line. skip: leave out and count."
+    )
+    encoding: str = Field("utf-8", description="Of text files.")
+    objective: AnyObjective | None = Field(
+        None, description="Overrides the recipe's objective for this source."
+    )
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Source:
+        given = [k for k in ("hub", "path", "pydocs", "rows") if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise ValueError(f"a source needs exactly one of hub, path, pydocs, rows; got {given or 'none'}")
+        return self
+
+
+class Data(Block):
+    """Where the examples come from."""
+
+    sources: tuple[Source, ...] = Field(min_length=1)
+    one_positive: Literal["sample", "first"] = Field(
+        "sample", description="Of several positives of one example: draw one per step, or always the first."
+    )
+
+
+class Views(Block):
+    """How unlabelled text (role `text`) becomes rows."""
+
+    count: int = Field(
+        2, ge=2, le=16, description="Dropout passes per text: the first is the query, the others positives."
+    )
+
+
+class Negatives(Block):
+    """What a query is contrasted with."""
+
+    per_query: int | None = Field(
+        None,
+        ge=0,
+        description="Explicit negatives used per query and step. None: 1 if the data has negatives, else 0. "
+        "A query with more draws from them; with fewer, the missing ones are masked.",
+    )
+    across_processes: bool = Field(
+        True, description="Negatives of all processes are shared, with exact gradients."
+    )
+
+
+class Train(Block):
+    """The optimisation."""
+
+    batch_size: int = Field(
+        64, ge=1, description="Examples per batch over ALL processes: every query's pool of negatives."
+    )
+    accumulation: int = Field(
+        1,
+        ge=1,
+        description="Batches whose gradients are averaged per update. Adds no negatives: each batch is its own pool.",
+    )
+    epochs: float = Field(1.0, gt=0, description="Passes over the data; ignored when steps is given.")
+    steps: int | None = Field(None, gt=0, description="Number of updates.")
+    learning_rate: float = Field(2e-5, gt=0, lt=10)
+    objective_learning_rate: float | None = Field(
+        None,
+        gt=0,
+        description="For the objective's own parameters (a learned temperature); None takes learning_rate.",
+    )
+    weight_decay: float = Field(0.0, ge=0, lt=1)
+    warmup: float = Field(0.0, ge=0, le=1, description="Share of the updates spent warming up.")
+    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="After the warm-up.")
+    max_grad_norm: float = Field(
+        1.0, ge=0, description="Joint clip of encoder and objective; 0 turns it off."
+    )
+    optimizer: str = Field(
+        "adamw_torch", description="Name of a transformers optimiser, e.g. adamw_torch, adafactor."
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="Autocast of the encoder; the objective stays in fp32."
+    )
+    graph: Literal["auto", "keep", "reforward"] = Field(
+        "auto",
+        description="keep: hold the encoder's graph for all rows. reforward: encode twice, memory of one "
+        "micro-batch (GradCache). auto: keep when it is estimated to fit. The gradient is the same.",
+    )
+    tokens_per_micro_batch: int = Field(
+        2048, ge=16, description="Padded tokens per micro-batch; rows are sorted by length first."
+    )
+    rows_per_block: int | None = Field(
+        None,
+        gt=0,
+        description="Rows of logits held at once; None bounds logits memory at 64 MiB.",
+    )
+    seed: int = Field(42, ge=0)
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    log_every: int = Field(10, gt=0, description="Updates between log lines.")
+    save_every: int | None = Field(
+        None, gt=0, description="Updates between checkpoints; None: at evaluations and the end."
+    )
+    keep_checkpoints: int = Field(
+        2, ge=1, description="How many checkpoints stay on disk, the best one included."
+    )
+    report_to: tuple[str, ...] = Field(
+        (), description="Trackers known to transformers: tensorboard, wandb, ..."
+    )
+    collapse_guard: float = Field(
+        0.95, gt=0, le=1, description="Warn when the mean cosine between different queries passes this."
+    )
+
+
+class Eval(Block):
+    """What is measured, when, and which number chooses the checkpoint."""
+
+    suite: SuiteRef | None = Field(
+        None, description="`sts`, a suite file, or tasks written here. Evaluated before and after training."
+    )
+    data: str | None = Field(
+        None, description="Folder that the suite's files are relative to; default: the suite file's."
+    )
+    during: SuiteRef | None = Field(
+        None, description="Smaller suite evaluated during training; default: suite."
+    )
+    every: int | None = Field(
+        None, gt=0, description="Updates between evaluations; None: only before and after."
+    )
+    select: str = Field(
+        "average",
+        description="Metric that chooses the best checkpoint: `average`, or `TASK/METRIC` of the suite.",
+    )
+    keep: Literal["best", "last"] = Field("best", description="Which checkpoint becomes the result.")
+    patience: int | None = Field(
+        None, gt=0, description="Stop after this many evaluations without improvement."
+    )
+    before: bool = Field(True, description="Evaluate the untrained model too, and compare.")
+    resamples: int = Field(1000, ge=100, le=100_000, description="Bootstrap resamples.")
+    batch_tokens: int = Field(8192, ge=16, description="Padded tokens per batch when encoding.")
+
+
+class Recipe(Block):
+    """A whole training run."""
+
+    plugins: tuple[str, ...] = Field(
+        (), description="Python modules imported first; they may register objectives."
+    )
+    model: Model = Model()
+    data: Data
+    views: Views = Views()
+    negatives: Negatives = Negatives()
+    objective: AnyObjective = InfoNCE()
+    weighting: tuple[AnyWeighting, ...] = ()
+    train: Train = Train()
+    eval: Eval = Eval()

@@ -1,0 +1,74 @@
+"""What an evaluation suite may say: tasks with their type, files and columns. No torch here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field, model_validator
+
+from embedkit.recipe.base import Block
+from embedkit.recipe.pydocs import PydocsSource
+
+
+class StsTask(Block):
+    """Graded pairs: correlation of the cosine with the score."""
+
+    type: Literal["sts"] = "sts"
+    name: str
+    files: tuple[str, ...] = Field(
+        min_length=1, description="TSV, CSV, JSONL or Parquet; several are read as one set."
+    )
+    sentence1: str = Field("sentence1", description="Column of the first sentence.")
+    sentence2: str = Field("sentence2", description="Column of the second sentence.")
+    score: str = Field("score", description="Column of the gold score; any scale.")
+    subset: str | None = Field(None, description="Column that names sub-datasets, for `mean` and `wmean`.")
+    aggregate: Literal["all", "mean", "wmean"] = Field(
+        "all", description="Which of the three is the task's main number; all three are always shown."
+    )
+    max_length: int | None = Field(None, gt=2, description="Tokens kept; None keeps the model's setting.")
+
+
+class RetrievalTask(Block):
+    """Queries against a corpus with relevance judgements, in BEIR layout, or from pydocs."""
+
+    type: Literal["retrieval"] = "retrieval"
+    name: str
+    folder: str | None = Field(None, description="BEIR folder: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv.")
+    split: str = Field("test", description="Name of the file in qrels/.")
+    pydocs: PydocsSource | None = Field(None, description="Use the held-out packages of the pydocs corpus.")
+    pydocs_split: Literal["test", "dev"] = "test"
+    metric: str = Field("ndcg@10", description="The task's main number.")
+    ks: tuple[int, ...] = Field(
+        (1, 5, 10, 100), min_length=1, description="Cut-offs of nDCG, recall and MRR."
+    )
+    limit_queries: int | None = Field(
+        None, gt=0, description="Use the first queries only (for speed while training)."
+    )
+    max_length: int | None = Field(None, gt=2, description="Tokens kept; None keeps the model's setting.")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> RetrievalTask:
+        if (self.folder is None) == (self.pydocs is None):
+            raise ValueError(f"retrieval task {self.name!r} needs exactly one of folder, pydocs")
+        return self
+
+
+Task = Annotated[StsTask | RetrievalTask, Field(discriminator="type")]
+
+
+class Suite(Block):
+    """A list of tasks under a name."""
+
+    name: str = "suite"
+    description: str = ""
+    tasks: tuple[Task, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Suite:
+        names = [t.name for t in self.tasks]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two tasks of suite {self.name!r} share a name: {sorted(names)}")
+        return self
+
+
+SuiteRef: TypeAlias = str | Suite

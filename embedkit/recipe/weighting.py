@@ -1,0 +1,45 @@
+"""Options of the weighting pieces: composable, each a factor on rows or a term on logits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SerializeAsAny
+
+from embedkit.recipe.base import Block, validate_named
+
+
+class WeightingConfig(Block):
+    """Base of all weighting options."""
+
+    name: str
+
+
+class Focal(WeightingConfig):
+    """Row weight (1 - p)^gamma with p the softmax probability of the positive (Lin et al. 2017; KaLM)."""
+
+    name: Literal["focal"] = "focal"
+    gamma: float = Field(0.5, ge=0, le=10, description="0 changes nothing; larger looks only at hard rows.")
+    detach: bool = Field(
+        True, description="Take the weight as a constant. False lets gradient flow through it."
+    )
+    normalize: Literal["count", "weight"] = Field(
+        "count", description="count: mean over rows (KaLM). weight: divide by the sum of weights."
+    )
+
+
+class Hardness(WeightingConfig):
+    """Adds alpha * stop_gradient(cosine) to the logits of negatives (EmbeddingGemma; Lan et al. 2025)."""
+
+    name: Literal["hardness"] = "hardness"
+    alpha: float = Field(5.0, ge=0, le=100, description="Strength; 0 changes nothing.")
+    on: Literal["own", "all"] = Field(
+        "own", description="own: only the row's explicit negatives. all: every negative."
+    )
+
+
+def _weighting(value: Any, info: Any) -> Any:
+    return validate_named("weighting", value, info)
+
+
+AnyWeighting = Annotated[SerializeAsAny[WeightingConfig], BeforeValidator(_weighting)]

@@ -1,0 +1,274 @@
+"""The objects that travel between the parts. Data only: no behaviour that needs a model or a process group.
+
+Shapes use N = examples in the global batch, n = examples of this process, S = slots per example
+(1 query + P positives + M negatives), R = rows really encoded by this process, d = embedding dimension.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+PAD_ID = 0
+"""Text id that stands for "no text" in id tensors; `text_id` never returns it."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training example with its roles named.
+
+    Attributes:
+        query: the anchor text.
+        positives: texts that match the query. For unlabelled text it is empty: the views make the positives.
+        negatives: texts given as hard negatives of this query.
+        scores: graded targets. One value for a (query, positive) pair, or one per
+            ``[positive, *negatives]`` as a teacher gives them.
+        label: class of the query.
+        known: ids (`embedkit.data.sources.text_id`) of every text known to match this query anywhere in the
+            source, the given positives included. They are never used as negatives.
+        origin: ``file:line`` or ``dataset[index]``, for error messages.
+    """
+
+    query: str
+    positives: tuple[str, ...] = ()
+    negatives: tuple[str, ...] = ()
+    scores: tuple[float, ...] = ()
+    label: int | None = None
+    known: tuple[int, ...] = ()
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One text that the encoder will see: its slot in the example block and its role (for prompts)."""
+
+    text: str
+    example: int
+    slot: int
+    role: str  # "query" or "document"
+
+
+@dataclass
+class RowBatch:
+    """This process's share of one global batch, tokenised, ready for the encoder.
+
+    Attributes:
+        input_ids: token ids per row, unpadded, R lists.
+        features: other per-row values of the tokenizer (``token_type_ids`` as lists, ``prompt_length`` as int).
+        position: [R] int64; row r belongs at flat position ``example * S + slot`` of the [n * S, d] block.
+        micro_batches: row indices of each micro-batch; together they hold every row once.
+        n, positives, negatives: n, P and M.
+        query_id [n], positive_id [n, P], negative_id [n, M], known_id [n, K]: text ids, `PAD_ID` = none.
+        score [n, C], label [n], weight [n]: targets; None where the source has none.
+        source: index of the data source the batch came from; the same on all processes.
+        step: global step of the batch, seeds everything random on the batch side.
+        origins: [n] where each example came from, for error reports.
+        texts: R texts, for error reports.
+    """
+
+    input_ids: list[list[int]]
+    features: dict[str, list[Any]]
+    position: np.ndarray
+    micro_batches: list[np.ndarray]
+    n: int
+    positives: int
+    negatives: int
+    query_id: Tensor
+    positive_id: Tensor
+    negative_id: Tensor
+    known_id: Tensor
+    score: Tensor | None = None
+    label: Tensor | None = None
+    weight: Tensor | None = None
+    source: int = 0
+    step: int = 0
+    origins: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    @property
+    def slots(self) -> int:
+        return 1 + self.positives + self.negatives
+
+    @property
+    def tokens(self) -> int:
+        """Real tokens, padding not counted."""
+        return sum(len(ids) for ids in self.input_ids)
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """What an objective sees: one global batch of embeddings, gathered from all processes.
+
+    Not normalised: the objective normalises when its similarity is the cosine.
+
+    Attributes:
+        query: [N, d].
+        positive: [N, P, d]; P = 1 for pairs, P = views - 1 for dropout views, P = 0 when there is none.
+        negative: [N, M, d]; the examples' own explicit negatives, zeros where `negative_mask` is False.
+        negative_mask: [N, M] bool.
+        query_id [N], positive_id [N, P], negative_id [N, M]: text ids (int64), `PAD_ID` = none.
+        known_id: [N, K] text ids known to match query i; never negatives of i.
+        score: [N, C] graded targets, or None.
+        label: [N] classes, or None.
+        weight: [N] example weights, or None for all ones.
+        step: seeds batch-side randomness, equal on all processes.
+    """
+
+    query: Tensor
+    positive: Tensor
+    negative: Tensor
+    negative_mask: Tensor
+    query_id: Tensor
+    positive_id: Tensor
+    negative_id: Tensor
+    known_id: Tensor
+    score: Tensor | None = None
+    label: Tensor | None = None
+    weight: Tensor | None = None
+    step: int = 0
+
+    def __len__(self) -> int:
+        return self.query.shape[0]
+
+    def truncate(self, dim: int) -> Embeddings:
+        """The first `dim` coordinates of every embedding (Matryoshka)."""
+        return replace(
+            self,
+            query=self.query[..., :dim],
+            positive=self.positive[..., :dim],
+            negative=self.negative[..., :dim],
+        )
+
+
+@dataclass(frozen=True)
+class LossOut:
+    """What an objective returns.
+
+    For ``scope = "row"``: `value` [m] is one loss per row of the block it was asked for and `weight` [m] its
+    weight in the average, without gradient; the step divides the sum of ``value * weight`` by the sum of weights
+    over all rows of all processes. For ``scope = "batch"``: `value` is a scalar over everything and `weight`
+    is None.
+
+    `metrics` are means over the block (row scope) or the batch; floats or 0-d tensors without gradient.
+    """
+
+    value: Tensor
+    weight: Tensor | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """One step as the trainer reports it: global loss, metrics, and what it cost."""
+
+    loss: float
+    metrics: dict[str, float]
+    rows: int
+    tokens: int
+    padded_tokens: int
+    micro_batches: int
+    graph: str
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A point estimate with a bootstrap percentile interval at `level`."""
+
+    value: float
+    low: float
+    high: float
+    level: float = 0.95
+
+
+@dataclass(frozen=True)
+class TaskScore:
+    """Scores of one task.
+
+    Attributes:
+        task: name in the suite.
+        type: ``sts`` or ``retrieval``.
+        main: name of the metric in `metrics` that stands for the task.
+        metrics: all metrics, on the scale 0..100.
+        interval: bootstrap interval of the main metric.
+        samples: per-unit values behind the main metric (per query for retrieval), for paired comparison;
+            empty where the metric is not a mean over units.
+        details: counts, subsets, settings.
+    """
+
+    task: str
+    type: str
+    main: str
+    metrics: dict[str, float]
+    interval: Interval | None = None
+    samples: tuple[float, ...] = ()
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one model on one suite.
+
+    Attributes:
+        model: path or id as given.
+        fingerprint: content hash of the weights and settings; two models with one name differ here.
+        suite: name of the suite.
+        tasks: one entry per task.
+        selection: name of the metric used to choose checkpoints, e.g. ``"average"`` or ``"STS-B/spearman"``.
+        average: mean of the tasks' main metrics.
+        seconds: wall time.
+        versions: library versions.
+    """
+
+    model: str
+    fingerprint: str
+    suite: str
+    tasks: tuple[TaskScore, ...]
+    selection: str
+    average: float
+    seconds: float
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class RunRecord:
+    """Everything needed to understand a run later: written as ``run.json`` in the run folder.
+
+    Attributes:
+        recipe_hash: stable hash of the resolved recipe.
+        recipe: the resolved recipe as plain data.
+        versions: Python, embedkit and library versions; machine in words.
+        data: per source: id or path, content hash, rows, skipped rows with reasons.
+        plan: the plan printed before step 0.
+        seed: the seed.
+        started, finished: ISO times, UTC.
+        timings: seconds by stage.
+        curve: logged training metrics, one dict per logging step.
+        evaluations: (step, metrics) of every evaluation during training.
+        scores_before, scores_after: `Scores` as plain data, or None.
+        comparison: paired comparison after - before per task, as plain data.
+        best_step: step of the chosen checkpoint, or None.
+        resumed_from: step numbers at which the run was resumed.
+        warnings: what a reader should know.
+    """
+
+    recipe_hash: str
+    recipe: dict[str, Any]
+    versions: dict[str, str] = field(default_factory=dict)
+    data: list[dict[str, Any]] = field(default_factory=list)
+    plan: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    started: str = ""
+    finished: str = ""
+    timings: dict[str, float] = field(default_factory=dict)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    scores_before: dict[str, Any] | None = None
+    scores_after: dict[str, Any] | None = None
+    comparison: list[dict[str, Any]] = field(default_factory=list)
+    best_step: int | None = None
+    resumed_from: list[int] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
