@@ -272,3 +272,20 @@ class RunRecord:
     best_step: int | None = None
     resumed_from: list[int] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RetrievalData:
+    """Queries, documents and judgements of a retrieval task.
+
+    Attributes:
+        queries: query id -> text; only queries with at least one judgement above 0.
+        corpus: document id -> text (title and text joined by a space).
+        qrels: query id -> {document id: graded relevance}.
+        digest: content hash.
+    """
+
+    queries: dict[str, str]
+    corpus: dict[str, str]
+    qrels: dict[str, dict[str, int]]
+    digest: str = ""
