@@ -1,0 +1,65 @@
+# `make` alone lists the targets. Everything runs in .venv, which `make install` creates.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+PYTHON ?=
+TORCH ?=
+export PYTHON TORCH
+
+VENV := .venv
+PY := $(VENV)/bin/python
+EMBEDKIT := $(VENV)/bin/embedkit
+READY := $(VENV)/.ready
+# One thread per test process: two workers on two cores, and no test depends on the number of threads.
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: $(READY) ## Create .venv and install embedkit (PYTHON=..., TORCH=... to choose)
+
+$(READY): pyproject.toml .ci/install
+	@bash .ci/install
+	@touch $@
+
+.PHONY: train
+train: $(READY) ## Train, evaluate and report recipes/quickstart.yaml on a CPU, without the Hub
+	@bash .ci/train quickstart runs/quickstart
+
+.PHONY: test
+test: lint types ## Lint, types and the fast tests
+	$(PYTEST) -n 2
+
+.PHONY: test-slow
+test-slow: $(READY) ## The tests that take minutes
+	$(PYTEST) -n 2 -m slow
+
+.PHONY: lint
+lint: $(READY) ## ruff: errors and format
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+.PHONY: types
+types: $(READY) ## mypy
+	$(PY) -m mypy
+
+.PHONY: conformance
+conformance: $(READY) ## Compare with the golden values of the methods' authors
+	$(PY) -m tests.conformance
+
+.PHONY: recipes
+recipes: $(READY) ## Check every shipped recipe, then train each for a few steps on tiny data
+	@for recipe in $$(find recipes -name '*.yaml' | sort); do echo "== $$recipe"; $(EMBEDKIT) check "$$recipe" || exit 1; done
+	$(PYTEST) tests/recipes -m 'slow or not slow'
+
+.PHONY: bench
+bench: $(READY) ## The three benchmarks against sentence-transformers; minutes
+	@for name in train_step large_batch encode; do echo "== $$name"; $(PY) benchmarks/$$name.py || exit 1; done
+
+.PHONY: clean
+clean: ## Remove caches and builds; runs/ and .venv stay
+	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
