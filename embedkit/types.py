@@ -194,9 +194,9 @@ class TaskScore:
         main: name of the metric in `metrics` that stands for the task.
         metrics: all metrics, on the scale 0..100.
         interval: bootstrap interval of the main metric.
-        samples: per-unit values behind the main metric (per query for retrieval), for paired comparison;
-            empty where the metric is not a mean over units.
-        details: counts, subsets, settings.
+        units: per-unit values for a later paired comparison. sts: ``cosine`` and ``gold`` [pairs], ``subset``
+            [pairs] codes; retrieval: one array [queries] per metric. Not part of the plain-data form.
+        details: counts, subsets, intervals of the other metrics, files with their hashes, settings.
     """
 
     task: str
@@ -204,7 +204,7 @@ class TaskScore:
     main: str
     metrics: dict[str, float]
     interval: Interval | None = None
-    samples: tuple[float, ...] = ()
+    units: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     details: dict[str, Any] = field(default_factory=dict)
 
 
@@ -219,6 +219,7 @@ class Scores:
         tasks: one entry per task.
         selection: name of the metric used to choose checkpoints, e.g. ``"average"`` or ``"STS-B/spearman"``.
         average: mean of the tasks' main metrics.
+        interval: bootstrap interval of `average`, the units of every task drawn independently.
         seconds: wall time.
         versions: library versions.
     """
@@ -231,6 +232,7 @@ class Scores:
     average: float
     seconds: float
     versions: dict[str, str] = field(default_factory=dict)
+    interval: Interval | None = None
 
 
 @dataclass

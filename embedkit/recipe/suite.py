@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
@@ -15,9 +16,7 @@ class StsTask(Block):
 
     type: Literal["sts"] = "sts"
     name: str
-    files: tuple[str, ...] = Field(
-        min_length=1, description="TSV, CSV, JSONL or Parquet; several are read as one set."
-    )
+    files: tuple[str, ...] = Field(min_length=1, description="TSV, CSV, JSONL or Parquet; several are read as one set.")
     sentence1: str = Field("sentence1", description="Column of the first sentence.")
     sentence2: str = Field("sentence2", description="Column of the second sentence.")
     score: str = Field("score", description="Column of the gold score; any scale.")
@@ -37,19 +36,32 @@ class RetrievalTask(Block):
     split: str = Field("test", description="Name of the file in qrels/.")
     pydocs: PydocsSource | None = Field(None, description="Use the held-out packages of the pydocs corpus.")
     pydocs_split: Literal["test", "dev"] = "test"
-    metric: str = Field("ndcg@10", description="The task's main number.")
-    ks: tuple[int, ...] = Field(
-        (1, 5, 10, 100), min_length=1, description="Cut-offs of nDCG, recall and MRR."
+    metric: str = Field("ndcg@10", description="The task's main number: ndcg@K, recall@K, mrr@K, map@K, map or auc.")
+    ks: tuple[int, ...] = Field((1, 5, 10, 100), min_length=1, description="Cut-offs of nDCG, recall, MRR and MAP.")
+    similarity: Literal["cos", "dot"] = Field("cos", description="What orders the documents.")
+    ignore_identical_ids: bool = Field(
+        False,
+        description="Leave out the document that has the query's own id (ArguAna, Quora), as MTEB does there. "
+        "Wrong where ids of queries and documents only look alike (SciFact).",
     )
-    limit_queries: int | None = Field(
-        None, gt=0, description="Use the first queries only (for speed while training)."
-    )
+    limit_queries: int | None = Field(None, gt=0, description="Use the first queries only (for speed while training).")
     max_length: int | None = Field(None, gt=2, description="Tokens kept; None keeps the model's setting.")
 
     @model_validator(mode="after")
     def _one_origin(self) -> RetrievalTask:
         if (self.folder is None) == (self.pydocs is None):
             raise ValueError(f"retrieval task {self.name!r} needs exactly one of folder, pydocs")
+        return self
+
+    @model_validator(mode="after")
+    def _metric_is_known(self) -> RetrievalTask:
+        if not re.fullmatch(r"(ndcg|recall|mrr|map)@[1-9]\d*|map|auc", self.metric):
+            raise ValueError(
+                f"retrieval task {self.name!r}: unknown metric {self.metric!r}; "
+                "known: ndcg@K, recall@K, mrr@K, map@K, map, auc"
+            )
+        if min(self.ks) < 1:
+            raise ValueError(f"retrieval task {self.name!r}: a cut-off in ks is below 1: {min(self.ks)}")
         return self
 
 
