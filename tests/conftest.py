@@ -1,9 +1,59 @@
-"""Tests run on one thread and never reach the Hub; set before anything imports torch or huggingface_hub."""
+"""Tests run on one thread and reach no host but this one; set before anything imports torch or huggingface_hub."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import socket
+from typing import Any
+
+import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["MPLBACKEND"] = "Agg"
+
+
+class NetworkForbidden(RuntimeError):
+    """A test tried to leave the machine. Not an OSError, so that no library takes it for an outage and retries."""
+
+
+def _stays_here(family: int, address: Any) -> bool:
+    if family not in (socket.AF_INET, socket.AF_INET6):
+        return True
+    host = address[0]
+    if host in ("", "localhost", socket.gethostname()):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback or host == socket.gethostbyname(socket.gethostname())
+    except (ValueError, OSError):
+        return False
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network() -> Any:
+    """Refuse connections and name look-ups that leave the machine; gloo on the loopback goes on working."""
+    connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+    def check(family: int, address: Any) -> None:
+        if not _stays_here(family, address):
+            raise NetworkForbidden(f"a test reached for {address!r}; tests use no network")
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        check(self.family, address)
+        connect(self, address)
+
+    def guarded_connect_ex(self: socket.socket, address: Any) -> int:
+        check(self.family, address)
+        return connect_ex(self, address)
+
+    def guarded_getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+        check(socket.AF_INET, (host.decode() if isinstance(host, bytes) else host or "",))
+        return getaddrinfo(host, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded_connect)
+        patch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+        patch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
+        yield
