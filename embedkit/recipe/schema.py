@@ -23,8 +23,8 @@ Pooling = Literal["cls", "mean", "max", "lasttoken", "weightedmean", "first_last
 class Prompts(Block):
     """Text put before the input, by role; stored in the model and used at inference."""
 
-    query: str = Field("", description="Before queries.")
-    document: str = Field("", description="Before positives and negatives.")
+    query: str | None = Field(None, description="Before queries. None keeps the model's own prompt.")
+    document: str | None = Field(None, description="Before positives and negatives. None keeps the model's own prompt.")
 
 
 class Head(Block):
@@ -60,16 +60,17 @@ class Model(Block):
     revision: str | None = Field(None, description="Branch, tag or commit on the Hub.")
     pooling: Pooling | None = Field(
         None,
-        description="None keeps what a sentence-transformers model has, and means `mean` for a plain encoder.",
+        description="None keeps what a sentence-transformers model has; a plain encoder then gets `mean`, "
+        "a plain causal language model `lasttoken`.",
     )
     normalize: bool | None = Field(
         None, description="Whether the saved model L2-normalises. None keeps the model's own setting."
     )
-    max_length: int | None = Field(
-        None, gt=2, description="Tokens kept per text. None keeps the model's setting."
-    )
+    max_length: int | None = Field(None, gt=2, description="Tokens kept per text. None keeps the model's setting.")
     prompts: Prompts = Prompts()
-    include_prompt_in_pooling: bool = Field(True, description="Whether prompt tokens count in mean pooling.")
+    include_prompt_in_pooling: bool | None = Field(
+        None, description="Whether prompt tokens count in pooling. None keeps the model's own setting."
+    )
     head: Head | None = None
     dropout: float | None = Field(None, ge=0, lt=1, description="Overrides every dropout of the backbone.")
     freeze: tuple[str, ...] = Field(
@@ -80,9 +81,7 @@ class Model(Block):
     attention: Literal["sdpa", "eager", "flash_attention_2"] | None = Field(
         None, description="Attention implementation of transformers; None lets it choose."
     )
-    trust_remote_code: bool = Field(
-        False, description="Run code that comes with the model. Only for code you read."
-    )
+    trust_remote_code: bool = Field(False, description="Run code that comes with the model. Only for code you read.")
 
 
 Role = Literal["query", "positive", "negative", "score", "label", "text"]
@@ -103,9 +102,7 @@ class Source(Block):
     )
     format: Literal["auto", "jsonl", "csv", "tsv", "parquet", "txt"] = Field("auto", description="By ending.")
     pydocs: PydocsSource | None = None
-    rows: tuple[dict[str, Any], ...] | None = Field(
-        None, description="Rows written in the recipe or given in Python."
-    )
+    rows: tuple[dict[str, Any], ...] | None = Field(None, description="Rows written in the recipe or given in Python.")
     roles: dict[Role, str | tuple[str, ...]] = Field(
         default_factory=dict,
         description="role: column. Never guessed from column order; a column that has a role's own name needs no entry. "
@@ -117,17 +114,13 @@ class Source(Block):
         description="Share of steps, relative to the other sources; the number of rows when absent.",
     )
     limit: int | None = Field(None, gt=0, description="Keep the first rows only.")
-    streaming: bool = Field(
-        False, description="Read as a stream with a shuffle buffer; rows are never all in memory."
-    )
+    streaming: bool = Field(False, description="Read as a stream with a shuffle buffer; rows are never all in memory.")
     shuffle_buffer: int = Field(10_000, gt=0, description="Rows in the shuffle buffer of a stream.")
     on_bad_row: Literal["error", "skip"] = Field(
         "error", description="error: stop and list the first five with file:line. skip: leave out and count."
     )
     encoding: str = Field("utf-8", description="Of text files.")
-    objective: AnyObjective | None = Field(
-        None, description="Overrides the recipe's objective for this source."
-    )
+    objective: AnyObjective | None = Field(None, description="Overrides the recipe's objective for this source.")
 
     @model_validator(mode="after")
     def _one_origin(self) -> Source:
@@ -163,9 +156,7 @@ class Negatives(Block):
         description="Explicit negatives used per query and step. None: 1 if the data has negatives, else 0. "
         "A query with more draws from them; with fewer, the missing ones are masked.",
     )
-    across_processes: bool = Field(
-        True, description="Negatives of all processes are shared, with exact gradients."
-    )
+    across_processes: bool = Field(True, description="Negatives of all processes are shared, with exact gradients.")
 
 
 class Train(Block):
@@ -190,12 +181,8 @@ class Train(Block):
     weight_decay: float = Field(0.0, ge=0, lt=1)
     warmup: float = Field(0.0, ge=0, le=1, description="Share of the updates spent warming up.")
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="After the warm-up.")
-    max_grad_norm: float = Field(
-        1.0, ge=0, description="Joint clip of encoder and objective; 0 turns it off."
-    )
-    optimizer: str = Field(
-        "adamw_torch", description="Name of a transformers optimiser, e.g. adamw_torch, adafactor."
-    )
+    max_grad_norm: float = Field(1.0, ge=0, description="Joint clip of encoder and objective; 0 turns it off.")
+    optimizer: str = Field("adamw_torch", description="Name of a transformers optimiser, e.g. adamw_torch, adafactor.")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="Autocast of the encoder; the objective stays in fp32."
     )
@@ -218,12 +205,8 @@ class Train(Block):
     save_every: int | None = Field(
         None, gt=0, description="Updates between checkpoints; None: at evaluations and the end."
     )
-    keep_checkpoints: int = Field(
-        2, ge=1, description="How many checkpoints stay on disk, the best one included."
-    )
-    report_to: tuple[str, ...] = Field(
-        (), description="Trackers known to transformers: tensorboard, wandb, ..."
-    )
+    keep_checkpoints: int = Field(2, ge=1, description="How many checkpoints stay on disk, the best one included.")
+    report_to: tuple[str, ...] = Field((), description="Trackers known to transformers: tensorboard, wandb, ...")
     collapse_guard: float = Field(
         0.95, gt=0, le=1, description="Warn when the mean cosine between different queries passes this."
     )
@@ -238,20 +221,14 @@ class Eval(Block):
     data: str | None = Field(
         None, description="Folder that the suite's files are relative to; default: the suite file's."
     )
-    during: SuiteRef | None = Field(
-        None, description="Smaller suite evaluated during training; default: suite."
-    )
-    every: int | None = Field(
-        None, gt=0, description="Updates between evaluations; None: only before and after."
-    )
+    during: SuiteRef | None = Field(None, description="Smaller suite evaluated during training; default: suite.")
+    every: int | None = Field(None, gt=0, description="Updates between evaluations; None: only before and after.")
     select: str = Field(
         "average",
         description="Metric that chooses the best checkpoint: `average`, or `TASK/METRIC` of the suite.",
     )
     keep: Literal["best", "last"] = Field("best", description="Which checkpoint becomes the result.")
-    patience: int | None = Field(
-        None, gt=0, description="Stop after this many evaluations without improvement."
-    )
+    patience: int | None = Field(None, gt=0, description="Stop after this many evaluations without improvement.")
     before: bool = Field(True, description="Evaluate the untrained model too, and compare.")
     resamples: int = Field(1000, ge=100, le=100_000, description="Bootstrap resamples.")
     batch_tokens: int = Field(8192, ge=16, description="Padded tokens per batch when encoding.")
@@ -260,9 +237,7 @@ class Eval(Block):
 class Recipe(Block):
     """A whole training run."""
 
-    plugins: tuple[str, ...] = Field(
-        (), description="Python modules imported first; they may register objectives."
-    )
+    plugins: tuple[str, ...] = Field((), description="Python modules imported first; they may register objectives.")
     model: Model = Model()
     data: Data
     views: Views = Views()
