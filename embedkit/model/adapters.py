@@ -1,0 +1,188 @@
+"""Changes to the backbone: dropout rate, frozen parts, low-rank adapters."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from embedkit.errors import EmbedkitError, RecipeError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from embedkit.recipe.schema import Lora
+
+
+def _is_rate(name: str, value: Any) -> bool:
+    """Whether an attribute is a dropout rate; layerdrop and classifier heads are something else."""
+    rate = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return rate and ("dropout" in name or name.endswith("_pdrop")) and "classif" not in name
+
+
+def set_dropout(backbone: nn.Module, rate: float) -> int:
+    """Set every dropout rate of a transformers model, attention included.
+
+    Some models hold a rate in an `nn.Dropout`, others as a plain number that they hand to the attention
+    function; both are set, and the config too, so that a saved model tells the truth.
+
+    Returns:
+        How many rates were set in modules.
+
+    Raises:
+        RecipeError: the model has no dropout to set.
+    """
+    changed = 0
+    for module in backbone.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = rate
+            changed += 1
+            continue
+        for name, value in list(vars(module).items()):
+            if _is_rate(name, value):
+                setattr(module, name, rate)
+                changed += 1
+    config = getattr(backbone, "config", None)
+    for name, value in list(vars(config).items()) if config is not None else ():
+        if _is_rate(name, value):
+            setattr(config, name, rate)
+    if not changed:
+        raise RecipeError(
+            f"{type(backbone).__name__} has no dropout", where="model.dropout", cure="leave model.dropout out"
+        )
+    return changed
+
+
+def freeze(backbone: nn.Module, parts: Iterable[str]) -> list[str]:
+    """Switch off the gradient of parts of the backbone.
+
+    When everything below a layer is frozen too, autograd keeps no graph there: embeddings and the first layers
+    frozen together cost a forward pass only.
+
+    Args:
+        backbone: the transformers model.
+        parts: `embeddings`, `layers:A-B` or `layers:A` (inclusive, from 0), `all`, or the beginning of a
+            parameter's name (whole dotted parts).
+
+    Returns:
+        Names of the frozen parameters.
+
+    Raises:
+        RecipeError: a part names nothing; the message lists what there is.
+    """
+    frozen: list[str] = []
+    for part in parts:
+        names = _select(backbone, part)
+        if not names:
+            raise RecipeError(
+                f"model.freeze names {part!r}, which this model does not have",
+                where="model.freeze",
+                cure=f"valid: {', '.join(_valid(backbone))}, or the beginning of a parameter's name",
+            )
+        frozen += names
+    parameters = dict(backbone.named_parameters())
+    for name in frozen:
+        parameters[name].requires_grad_(False)
+    return sorted(set(frozen))
+
+
+def _select(backbone: nn.Module, part: str) -> list[str]:
+    names = [name for name, _ in backbone.named_parameters()]
+    if part == "all":
+        return names
+    if part == "embeddings":
+        return [name for name in names if _is_embedding(name) and not _in_layers(backbone, name)]
+    match = re.fullmatch(r"layers:(\d+)(?:-(\d+))?", part)
+    if match:
+        first, last = int(match[1]), int(match[2] or match[1])
+        prefix, count = layers(backbone)
+        if not prefix or last >= count or first > last:
+            return []
+        wanted = tuple(f"{prefix}.{i}." for i in range(first, last + 1))
+        return [name for name in names if name.startswith(wanted)]
+    stem = part.rstrip(".")
+    return [name for name in names if name == stem or name.startswith(stem + ".")]
+
+
+def layers(backbone: nn.Module) -> tuple[str, int]:
+    """Name and length of the list of transformer layers (the outermost `nn.ModuleList`), or ("", 0)."""
+    lists = [(name, len(m)) for name, m in backbone.named_modules() if isinstance(m, nn.ModuleList) and name]
+    return min(lists, key=lambda pair: (pair[0].count("."), -pair[1]), default=("", 0))
+
+
+def _is_embedding(name: str) -> bool:
+    """Position and type tables and the norm after them included: they stand under a module named so."""
+    return any("embed" in part or part in ("shared", "wte", "wpe") for part in name.split("."))
+
+
+def _in_layers(backbone: nn.Module, name: str) -> bool:
+    prefix, _ = layers(backbone)
+    return bool(prefix) and name.startswith(prefix + ".")
+
+
+def _valid(backbone: nn.Module) -> list[str]:
+    _, count = layers(backbone)
+    tops = dict.fromkeys(name.split(".")[0] for name, _ in backbone.named_parameters())
+    return ["all", "embeddings", *([f"layers:0-{count - 1}"] if count else []), *(t for t in tops if t != "embeddings")]
+
+
+def add_lora(st: SentenceTransformer, config: Lora, seed: int) -> None:
+    """Put low-rank adapters (arXiv 2106.09685) into the backbone; everything else in it is frozen.
+
+    Raises:
+        EmbedkitError: peft is not installed.
+        RecipeError: `target_modules` match nothing.
+    """
+    try:
+        from peft import LoraConfig
+    except ImportError as error:
+        raise EmbedkitError(
+            "LoRA needs peft, which is not installed",
+            where="model.lora",
+            cure='pip install "embedkit-train[lora]"',
+        ) from error
+    every = config.target_modules == "all-linear"
+    settings = LoraConfig(
+        r=config.r,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules="all-linear" if every else list(config.target_modules),
+        exclude_modules=r".*\bpooler\b.*" if every else None,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            st.add_adapter(settings)
+        except ValueError as error:
+            raise RecipeError(
+                f"LoRA cannot be added: {error}",
+                where="model.lora.target_modules",
+                cure="`all-linear`, or names of linear modules of the model, e.g. [query, value]",
+            ) from error
+
+
+def has_adapters(st: SentenceTransformer) -> bool:
+    """Whether the backbone holds peft adapters."""
+    return bool(getattr(st[0].auto_model, "_hf_peft_config_loaded", False))
+
+
+def merged(st: SentenceTransformer) -> SentenceTransformer:
+    """A copy whose adapters are added into the weights they adapt, so that it needs no peft; `st` is untouched."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    copied = copy.deepcopy(st)
+    backbone = copied[0].auto_model
+    for name, module in [(n, m) for n, m in backbone.named_modules() if isinstance(m, BaseTunerLayer)]:
+        module.merge()
+        parent, _, child = name.rpartition(".")
+        setattr(backbone.get_submodule(parent), child, module.get_base_layer())
+    backbone._hf_peft_config_loaded = False
+    if hasattr(backbone, "peft_config"):
+        del backbone.peft_config
+    for parameter in backbone.parameters():
+        parameter.requires_grad_(True)
+    return copied

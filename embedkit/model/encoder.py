@@ -1,0 +1,279 @@
+"""The encoder of a run: a sentence-transformers model, its tokenizer side, and a head that lives in training only."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from embedkit.errors import RecipeError
+from embedkit.model import adapters, inference, modules, tokens
+from embedkit.model.fingerprint import fingerprint
+from embedkit.model.heads import new_head
+from embedkit.model.resolve import Origin, cache_folder, resolve
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from embedkit.recipe.schema import Model
+    from embedkit.types import Row, RowBatch
+
+logger = logging.getLogger(__name__)
+
+
+class EncoderModule(nn.Module):
+    """Everything of the encoder that has parameters: features -> embeddings.
+
+    Args:
+        st: the model that is saved.
+        head: applied in training only, before a closing Normalize of `st`; None for none.
+    """
+
+    def __init__(self, st: SentenceTransformer, head: nn.Module | None = None) -> None:
+        super().__init__()
+        self.st, self.head = st, head
+        self._head_position = modules.head_position(st)
+
+    def forward(self, features: dict[str, Any]) -> Tensor:
+        """[r, t] token features -> [r, d] embeddings.
+
+        Prompts may differ between rows, which sentence-transformers' pooling cannot know when it leaves them
+        out: rows are then pooled in groups of equal prompt length.
+        """
+        features = self.st[0](dict(features))
+        for index, module in enumerate(self.st):
+            if index == self._head_position:
+                self._apply_head(features)
+            if index == 0:
+                continue
+            features = _by_prompt(module, features) if "prompt_length" in features else module(features)
+        if self._head_position == len(self.st):
+            self._apply_head(features)
+        return features["sentence_embedding"]
+
+    def _apply_head(self, features: dict[str, Any]) -> None:
+        if self.head is not None and self.training:
+            features["sentence_embedding"] = self.head(features["sentence_embedding"])
+
+
+def _by_prompt(module: nn.Module, features: dict[str, Any]) -> dict[str, Any]:
+    if not hasattr(module, "include_prompt"):
+        return module(features)
+    states, mask = features["token_embeddings"], features.get("attention_mask")
+    lengths = features["prompt_length"]
+    out: Tensor | None = None
+    for length in lengths.unique().tolist():
+        rows = (lengths == length).nonzero()[:, 0]
+        part = {"token_embeddings": states[rows], "prompt_length": length}
+        if mask is not None:
+            part["attention_mask"] = mask[rows]
+        pooled = module(part)["sentence_embedding"]
+        out = pooled.new_zeros((len(lengths), pooled.shape[-1])) if out is None else out
+        out = out.index_copy(0, rows, pooled)
+    features["sentence_embedding"] = out
+    return features
+
+
+class Encoder:
+    """A model as training, evaluation and mining see it.
+
+    Attributes:
+        st: the sentence-transformers model; it alone is saved.
+        module: `st` and the train-only head; owns all trainable parameters.
+        origin: where the base model was found.
+    """
+
+    def __init__(self, st: SentenceTransformer, head: nn.Module | None = None, origin: Origin | None = None) -> None:
+        self.st, self.origin = st, origin
+        self.module = EncoderModule(st, head)
+
+    @classmethod
+    def load(cls, config: Model, *, device: str = "auto", seed: int = 0) -> Encoder:
+        """Build the encoder a recipe asks for.
+
+        Weights are float32 whatever the checkpoint holds; reduced precision is the step's business. The global
+        random state is left as it was.
+
+        Args:
+            config: the recipe's `model` block.
+            device: ``auto`` takes CUDA (the process's own), then MPS, then the CPU.
+            seed: of a new head or adapter.
+
+        Raises:
+            RecipeError: the model is not found, or cannot be what the recipe asks for.
+        """
+        origin = resolve(config.base, config.revision)
+        logger.info("Base model from %s", origin)
+        target = pick_device(device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # weights that a checkpoint lacks (a pooler) are the same in every process
+            st = _load_st(config, origin, target)
+        modules.configure(st, config, seed)
+        backbone = st[0].auto_model
+        if config.dropout is not None:
+            adapters.set_dropout(backbone, config.dropout)
+        if config.lora is not None and config.freeze:
+            raise RecipeError(
+                "LoRA freezes the whole backbone already", where="model.freeze", cure="give lora or freeze, not both"
+            )
+        adapters.freeze(backbone, config.freeze)
+        if config.lora is not None:
+            adapters.add_lora(st, config.lora, seed)
+        head = None
+        if config.head is not None and not config.head.keep:
+            head = new_head(config.head, int(st.get_embedding_dimension() or 0), seed).to(target)
+        return cls(st, head, origin)
+
+    @property
+    def head(self) -> nn.Module | None:
+        """The head used in training only, or None."""
+        return self.module.head
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.st.device
+
+    @property
+    def dim(self) -> int:
+        """Size of the saved model's embeddings (a train-only head may have another)."""
+        return int(self.st.get_embedding_dimension() or 0)
+
+    def tokenize(self, rows: Sequence[Row]) -> tuple[list[list[int]], dict[str, list[Any]]]:
+        """Token ids of rows, each with the prompt of its role, truncated, with special tokens, unpadded.
+
+        Returns:
+            Ids per row and the tokenizer's other values per row (see `embedkit.model.tokens.tokenize`).
+        """
+        ids: list[list[int]] = [[] for _ in rows]
+        features: dict[str, list[Any]] = {}
+        for role in sorted({row.role for row in rows}):
+            where = [i for i, row in enumerate(rows) if row.role == role]
+            some, extra = tokens.tokenize(self.st, [rows[i].text for i in where], self.prompt(role))
+            for i, value in zip(where, some, strict=True):
+                ids[i] = value
+            for name, values in extra.items():
+                column = features.setdefault(name, [None] * len(rows))
+                for i, value in zip(where, values, strict=True):
+                    column[i] = value
+        return ids, features
+
+    def prompt(self, role: str) -> str:
+        """The text put before inputs of a role (``query`` or ``document``)."""
+        return modules.prompt_of(self.st, role)
+
+    def features(self, batch: RowBatch, rows: np.ndarray) -> dict[str, Tensor]:
+        """A padded micro-batch on the device: rows `rows` of `batch`, [r, t]."""
+        chosen = rows.tolist()
+        extra = {name: [values[i] for i in chosen] for name, values in batch.features.items()}
+        return tokens.pad(self.st, [batch.input_ids[i] for i in chosen], extra, self.device)
+
+    def embed(self, features: dict[str, Tensor]) -> Tensor:
+        """Embeddings [r, d] with graph, the train-only head included while `module.training`."""
+        return self.module(features)
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        role: str = "query",
+        max_length: int | None = None,
+        batch_tokens: int = 8192,
+        progress: bool = False,
+        normalize: bool = False,
+    ) -> np.ndarray:
+        """Embeddings for use: dropout off, train-only head dropped.
+
+        Equal to ``st.encode(texts, prompt=<prompt of the role>)`` up to rounding, in batches of equal length.
+
+        Args:
+            texts: any number of texts.
+            role: ``query`` or ``document``; picks the prompt.
+            max_length: tokens kept; None keeps the model's setting.
+            batch_tokens: padded tokens per batch.
+            progress: show a bar.
+            normalize: L2-normalise, for models that do not.
+
+        Returns:
+            float32 [len(texts), d].
+        """
+        return inference.encode(
+            self.module,
+            texts,
+            prompt=self.prompt(role),
+            max_length=max_length,
+            batch_tokens=batch_tokens,
+            progress=progress,
+            normalize=normalize,
+        )
+
+    def save(self, path: str | Path, *, merge: bool = True) -> None:
+        """Write a plain sentence-transformers folder; the train-only head is not in it.
+
+        Args:
+            path: the folder.
+            merge: add LoRA adapters into the weights, so that the folder needs neither peft nor the base model.
+                False writes the adapters alone.
+        """
+        self._standalone(merge).save(str(path), create_model_card=False)
+
+    def fingerprint(self) -> str:
+        """Content hash of what `save` writes: weights and everything else that changes an embedding."""
+        return fingerprint(self._standalone(True))
+
+    def _standalone(self, merge: bool) -> SentenceTransformer:
+        return adapters.merged(self.st) if merge and adapters.has_adapters(self.st) else self.st
+
+    def head_state(self) -> dict[str, Tensor]:
+        """Weights of the train-only head, for a checkpoint; empty without one."""
+        return {} if self.head is None else {k: v.detach().clone() for k, v in self.head.state_dict().items()}
+
+    def load_head_state(self, state: dict[str, Tensor]) -> None:
+        """Put `head_state` back."""
+        if self.head is not None:
+            self.head.load_state_dict(state)
+
+
+def pick_device(device: str) -> torch.device:
+    """``auto``: this process's CUDA device, then MPS, then the CPU."""
+    if device not in ("auto", "cuda"):
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    if device == "cuda":
+        raise RecipeError("no CUDA device is available", where="train.device", cure="use auto or cpu")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _load_st(config: Model, origin: Origin, device: torch.device) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer
+
+    model_kwargs: dict[str, Any] = {"dtype": torch.float32}
+    if config.attention is not None:
+        model_kwargs["attn_implementation"] = config.attention
+    try:
+        return SentenceTransformer(
+            origin.target,
+            revision=origin.revision if origin.kind == "hub" else None,
+            cache_folder=cache_folder() if origin.kind == "hub" else None,
+            local_files_only=origin.kind != "hub",
+            trust_remote_code=config.trust_remote_code,
+            device=str(device),
+            model_kwargs=model_kwargs,
+        )
+    except (OSError, ValueError, ImportError) as error:
+        remote = "trust_remote_code" in str(error)
+        raise RecipeError(
+            f"the model from {origin} does not load: {error}",
+            where="model.trust_remote_code" if remote else "model.base",
+            cure="read the model's code, then set model.trust_remote_code: true"
+            if remote
+            else "check that the folder is complete, that its architecture is known to the installed transformers, "
+            "and that model.attention is available here",
+        ) from error

@@ -1,0 +1,46 @@
+"""A content hash of a model: equal for equal embeddings, whatever its name or folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+
+def fingerprint(st: SentenceTransformer) -> str:
+    """SHA-256 over the weights (sorted by name) and the settings that change an embedding.
+
+    Dropout, attention implementation, versions and the model card are left out.
+    """
+    digest = hashlib.sha256(json.dumps(settings(st), sort_keys=True).encode())
+    for name, tensor in sorted(st.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(memoryview(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()))
+    return digest.hexdigest()
+
+
+def settings(st: SentenceTransformer) -> dict[str, Any]:
+    """Modules and their options, prompts, length and tokenizer, as plain data."""
+    tokenizer = st[0].tokenizer
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    for volatile in ("truncation", "padding"):  # left over from the last call
+        backend.pop(volatile, None)
+    return {
+        "modules": [_module(module) for module in st],
+        "prompts": {name: prompt for name, prompt in st.prompts.items() if prompt},
+        "default_prompt": st.default_prompt_name,
+        "max_length": st.max_seq_length,
+        "truncate_dim": st.truncate_dim,
+        "tokenizer": hashlib.sha256(json.dumps(backend, sort_keys=True).encode()).hexdigest(),
+        "padding_side": tokenizer.padding_side,
+    }
+
+
+def _module(module: Any) -> dict[str, Any]:
+    options = module.get_config_dict() if hasattr(module, "get_config_dict") else {}
+    return {"type": type(module).__name__, "options": json.loads(json.dumps(options, sort_keys=True, default=str))}

@@ -1,0 +1,217 @@
+"""From a loaded sentence-transformers model to the one the recipe asks for: pooling, head, normalisation, prompts.
+
+Only sentence-transformers' own modules are used, so a saved model loads without embedkit.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from embedkit.errors import RecipeError
+from embedkit.model.heads import new_dense
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from embedkit.recipe.schema import Head, Model
+
+FIRST_LAST = "first_last_mean"
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+"""Names under which `SentenceTransformer.encode_document` looks for its prompt, in this order."""
+
+
+def configure(st: SentenceTransformer, config: Model, seed: int) -> None:
+    """Change `st` in place to what `config` says; what it leaves as None stays.
+
+    Raises:
+        RecipeError: the model cannot have what is asked for.
+    """
+    _check_backbone(st)
+    if config.pooling is not None:
+        set_pooling(st, config.pooling)
+    if config.include_prompt_in_pooling is not None:
+        find_pooling(st, "model.include_prompt_in_pooling").include_prompt = config.include_prompt_in_pooling
+    if config.head is not None and config.head.keep:
+        _add_dense(st, config.head, seed)
+    if config.normalize is not None:
+        _set_normalize(st, config.normalize)
+    _set_max_length(st, config.max_length)
+    for role in ("query", "document"):
+        prompt = getattr(config.prompts, role)
+        if prompt is not None:
+            st.prompts[role] = prompt
+    _freeze_unused(st)
+
+
+def prompt_of(st: SentenceTransformer, role: str) -> str:
+    """The prompt of a role, found as `encode_query` and `encode_document` find it; "" for none."""
+    names = DOCUMENT_PROMPTS if role == "document" else (role,)
+    for name in names:
+        if st.prompts.get(name) is not None:
+            return str(st.prompts[name])
+    return ""
+
+
+def find_pooling(st: SentenceTransformer, where: str = "model.pooling") -> Any:
+    """The Pooling module.
+
+    Raises:
+        RecipeError: the model has none (it makes sentence embeddings in another way).
+    """
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    for module in st:
+        if isinstance(module, Pooling):
+            return module
+    raise RecipeError(
+        f"this model has no pooling: its modules are {', '.join(type(m).__name__ for m in st)}",
+        where=where,
+        cure="leave the option out",
+    )
+
+
+def set_pooling(st: SentenceTransformer, mode: str) -> None:
+    """Replace the pooling.
+
+    `first_last_mean` averages the output of the first and of the last transformer layer (`hidden_states[1]` and
+    `hidden_states[-1]`), then takes the masked mean over tokens: SimCSE's `avg_first_last` as its code has it.
+    The static embeddings (`hidden_states[0]`, used by the paper's first numbers and by BERT-flow) take no part.
+    It is sentence-transformers' WeightedLayerPooling with weights 1, 0, ..., 0, 1, which do not train.
+    """
+    from sentence_transformers.sentence_transformer.modules import Pooling, WeightedLayerPooling
+
+    old = find_pooling(st)
+    width = old.embedding_dimension
+    tokens = "mean" if mode == FIRST_LAST else mode
+    new = Pooling(width, tokens, include_prompt=old.include_prompt)
+    if new.get_embedding_dimension() != old.get_embedding_dimension() and _has_dense(st):
+        raise RecipeError(
+            f"pooling {mode} gives {new.get_embedding_dimension()} numbers, and the model's dense layer expects "
+            f"{old.get_embedding_dimension()}",
+            where="model.pooling",
+            cure="leave model.pooling out, or start from the plain encoder",
+        )
+    modules: list[nn.Module] = []
+    for module in st:
+        if isinstance(module, WeightedLayerPooling):
+            continue
+        if module is old:
+            modules += [_first_last(st, width), new] if mode == FIRST_LAST else [new]
+        else:
+            modules.append(module)
+    st[0].auto_model.config.output_hidden_states = mode == FIRST_LAST
+    _replace(st, modules)
+
+
+def _first_last(st: SentenceTransformer, width: int) -> nn.Module:
+    from sentence_transformers.sentence_transformer.modules import WeightedLayerPooling
+
+    count = getattr(st[0].auto_model.config, "num_hidden_layers", None)
+    if not count:
+        raise RecipeError(
+            f"{type(st[0].auto_model).__name__} does not say how many layers it has",
+            where="model.pooling",
+            cure="use mean",
+        )
+    layers = WeightedLayerPooling(width, num_hidden_layers=count, layer_start=1)
+    weights = torch.zeros(count)
+    weights[0] = weights[-1] = 1.0
+    layers.layer_weights = nn.Parameter(weights, requires_grad=False)
+    return layers
+
+
+def _has_dense(st: SentenceTransformer) -> bool:
+    from sentence_transformers.sentence_transformer.modules import Dense
+
+    return any(isinstance(module, Dense) for module in st)
+
+
+def _is_normalize(module: nn.Module) -> bool:
+    from sentence_transformers.sentence_transformer.modules import Normalize
+
+    return isinstance(module, Normalize) and module.module_output_name == "sentence_embedding"
+
+
+def head_position(st: SentenceTransformer) -> int:
+    """Where a head belongs: before a closing Normalize, else at the end."""
+    last = len(st)
+    return last - 1 if _is_normalize(st[last - 1]) else last
+
+
+def _add_dense(st: SentenceTransformer, head: Head, seed: int) -> None:
+    modules = list(st)
+    modules.insert(head_position(st), new_dense(head, int(st.get_embedding_dimension() or 0), seed))
+    _replace(st, modules)
+
+
+def _set_normalize(st: SentenceTransformer, wanted: bool) -> None:
+    from sentence_transformers.sentence_transformer.modules import Normalize
+
+    modules = [module for module in st if not _is_normalize(module)]
+    _replace(st, [*modules, Normalize()] if wanted else modules)
+
+
+def _replace(st: SentenceTransformer, modules: Sequence[nn.Module]) -> None:
+    """Give the model these modules, numbered as sentence-transformers numbers them."""
+    kwargs = {id(st._modules[name]): value for name, value in (st.module_kwargs or {}).items()}
+    dtype, device = next(st.parameters()).dtype, st.device
+    st._modules = OrderedDict((str(i), module.to(device=device, dtype=dtype)) for i, module in enumerate(modules))
+    if st.module_kwargs is not None:
+        st.module_kwargs = {str(i): kwargs[id(m)] for i, m in enumerate(modules) if id(m) in kwargs}
+
+
+def position_limit(st: SentenceTransformer) -> int | None:
+    """Longest input that a learned position table allows; None where positions are computed (rotary, relative)."""
+    for name, module in st[0].auto_model.named_modules():
+        if name.rpartition(".")[2] in ("position_embeddings", "wpe") and isinstance(module, nn.Embedding):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return None
+
+
+def _set_max_length(st: SentenceTransformer, wanted: int | None) -> None:
+    limit = position_limit(st)
+    if wanted is not None and limit is not None and wanted > limit:
+        raise RecipeError(
+            f"max_length {wanted} is more than the {limit} positions this model has",
+            where="model.max_length",
+            cure=f"at most {limit}",
+        )
+    if wanted is not None:
+        st.max_seq_length = wanted
+    elif limit is not None and (st.max_seq_length is None or st.max_seq_length > limit):
+        st.max_seq_length = limit
+
+
+def _check_backbone(st: SentenceTransformer) -> None:
+    from sentence_transformers.base.modules import Transformer
+
+    first = st[0]
+    if not isinstance(first, Transformer) or (
+        "text" not in first.modality_config and "message" not in first.modalities
+    ):
+        raise RecipeError(
+            f"the model starts with {type(first).__name__}, and embedkit trains transformers models on text",
+            where="model.base",
+            cure="choose a model whose first module is sentence-transformers' Transformer",
+        )
+    tokenizer = first.tokenizer
+    if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token is None:
+            raise RecipeError(
+                "the tokenizer has neither a padding nor an end token",
+                where="model.base",
+                cure="set pad_token in the model's tokenizer_config.json",
+            )
+        tokenizer.pad_token = tokenizer.eos_token
+
+
+def _freeze_unused(st: SentenceTransformer) -> None:
+    """BERT's pooler gets no gradient, because pooling reads the hidden states; its weights must not decay either."""
+    pooler = getattr(st[0].auto_model, "pooler", None)
+    if isinstance(pooler, nn.Module) and st[0].module_output_name == "token_embeddings":
+        pooler.requires_grad_(False)
