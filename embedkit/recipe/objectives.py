@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
@@ -25,6 +26,10 @@ class ObjectiveConfig(Block):
     reweightable: ClassVar[bool] = False
     in_batch: ClassVar[bool] = False
 
+    def roles(self) -> frozenset[str]:
+        """Roles that a source must give with these options."""
+        return self.needs
+
 
 def _objective(value: Any, info: Any) -> Any:
     return validate_named("objective", value, info)
@@ -47,9 +52,7 @@ class InfoNCE(ObjectiveConfig):
     temperature_bounds: tuple[float, float] = Field(
         (0.01, 1.0), description="A learned temperature is kept in this range."
     )
-    similarity: Similarity = Field(
-        "cos", description="cos normalises the embeddings; dot takes them as they are."
-    )
+    similarity: Similarity = Field("cos", description="cos normalises the embeddings; dot takes them as they are.")
     directions: tuple[Direction, ...] = Field(
         ("q-d",),
         min_length=1,
@@ -59,6 +62,11 @@ class InfoNCE(ObjectiveConfig):
         "joint",
         description="joint: one softmax over the candidates of all directions (GTE). per_direction: each of q-d "
         "and d-q has its own softmax and the losses are averaged (CLIP); q-q joins q-d and d-d joins d-q.",
+    )
+    positive_in_denominator: Literal["each", "once", "never"] = Field(
+        "each",
+        description="each: once for q-d and once for d-q (GTE, sentence-transformers). once: once per softmax (E5, "
+        "LLM-R). never: decoupled (DCL); the loss may then be negative.",
     )
     hard_negative_weight: float = Field(
         0.0,
@@ -70,10 +78,50 @@ class InfoNCE(ObjectiveConfig):
     other_negatives: bool = Field(
         True, description="Whether the explicit negatives of other rows are negatives of this row too."
     )
+    same_side: Literal["others", "positives", "all"] = Field(
+        "others",
+        description="What d-d contrasts with. others: all documents of other rows (sentence-transformers). positives: "
+        "only their positives (KaLM). all: the row's own explicit negatives too (Qwen3).",
+    )
+    false_negative_margin: float | None = Field(
+        None,
+        ge=0,
+        description="Candidates more similar to the anchor than its positive by more than this are not negatives "
+        "(0.1 in Qwen3); never applied to d-d. None keeps them.",
+    )
     mask_duplicates: bool = Field(
         True,
         description="Candidates whose text is known to match the query are not negatives (by text hash).",
     )
+
+    @model_validator(mode="after")
+    def _possible(self) -> InfoNCE:
+        softmaxes(self.directions, self.partition)
+        low, high = self.temperature_bounds
+        if not 0 < low < high:
+            raise ValueError(f"temperature_bounds must be 0 < low < high, got {low}, {high}")
+        if self.learn_temperature and not low <= self.temperature <= high:
+            raise ValueError(f"temperature {self.temperature} is outside temperature_bounds [{low}, {high}]")
+        if not self.in_batch_negatives and self.directions != ("q-d",):
+            raise ValueError("in_batch_negatives: false leaves only the row's own negatives: directions must be [q-d]")
+        return self
+
+
+def softmaxes(directions: Sequence[Direction], partition: Literal["joint", "per_direction"]) -> list[list[Direction]]:
+    """The directions that share a softmax.
+
+    Raises:
+        ValueError: a direction is given twice, or a softmax would lack the positive.
+    """
+    if len(set(directions)) != len(directions):
+        raise ValueError(f"directions are given twice: {', '.join(directions)}")
+    groups = [list(directions)]
+    if partition == "per_direction":
+        groups = [[d for d in directions if d.startswith(anchor)] for anchor in ("q", "d")]
+    for group in groups:
+        if group and not {"q-d", "d-q"} & set(group):
+            raise ValueError(f"the softmax over {', '.join(group)} holds no positive: add q-d or d-q")
+    return [group for group in groups if group]
 
 
 class CoSENT(ObjectiveConfig):
@@ -128,6 +176,11 @@ class KLDistillation(ObjectiveConfig):
     similarity: Similarity = Field("cos", description="Similarity of the student.")
     temperature: float = Field(0.05, gt=0, description="Temperature of the student's softmax.")
     teacher_temperature: float = Field(1.0, gt=0, description="Temperature of the teacher's softmax.")
+    rescale: bool = Field(
+        False,
+        description="Multiply by the student's temperature squared (Hinton; sentence-transformers). With a sharp "
+        "temperature this makes the loss tiny; BGE and LLM-R do not.",
+    )
 
 
 class STLoss(ObjectiveConfig):
@@ -135,14 +188,18 @@ class STLoss(ObjectiveConfig):
 
     scope: ClassVar[Literal["row", "batch"]] = "batch"
     name: Literal["st"] = "st"
-    loss: str = Field(description="Class name in sentence_transformers.losses, e.g. OnlineContrastiveLoss.")
+    loss: str = Field(description="Class name, e.g. OnlineContrastiveLoss.")
     arguments: dict[str, Any] = Field(
-        default_factory=dict, description="Its keyword arguments, model excepted."
+        default_factory=dict,
+        description="Its keyword arguments, the model excepted; a function by its name, e.g. dot_score.",
     )
     inputs: tuple[Literal["query", "positive", "negative"], ...] = Field(
         ("query", "positive"), description="Which embeddings it gets, in order."
     )
     target: Literal["none", "score", "label"] = Field("none", description="What it gets as labels.")
+
+    def roles(self) -> frozenset[str]:
+        return frozenset(self.inputs) | ({self.target} - {"none"})
 
 
 class Matryoshka(ObjectiveConfig):
@@ -187,4 +244,4 @@ def leaves(config: ObjectiveConfig) -> list[ObjectiveConfig]:
 
 def needs(config: ObjectiveConfig) -> frozenset[str]:
     """Roles that a source must give for this objective."""
-    return frozenset().union(*(leaf.needs for leaf in leaves(config)))
+    return frozenset().union(*(leaf.roles() for leaf in leaves(config)))

@@ -43,7 +43,7 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "triplet": (f"{_O}:Triplet", "embedkit.objectives.scored:Triplet"),
         "margin_mse": (f"{_O}:MarginMSE", "embedkit.objectives.scored:MarginMSE"),
         "kl": (f"{_O}:KLDistillation", "embedkit.objectives.scored:KLDistillation"),
-        "st": (f"{_O}:STLoss", "embedkit.objectives.base:STObjective"),
+        "st": (f"{_O}:STLoss", "embedkit.objectives.st:STObjective"),
         "matryoshka": (f"{_O}:Matryoshka", "embedkit.objectives.wrappers:Matryoshka"),
         "sum": (f"{_O}:Sum", "embedkit.objectives.wrappers:WeightedSum"),
     },

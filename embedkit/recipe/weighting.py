@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from embedkit.recipe.base import Block, validate_named
 
@@ -20,12 +20,16 @@ class Focal(WeightingConfig):
 
     name: Literal["focal"] = "focal"
     gamma: float = Field(0.5, ge=0, le=10, description="0 changes nothing; larger looks only at hard rows.")
-    detach: bool = Field(
-        True, description="Take the weight as a constant. False lets gradient flow through it."
-    )
+    detach: bool = Field(True, description="Take the weight as a constant. False lets gradient flow through it.")
     normalize: Literal["count", "weight"] = Field(
         "count", description="count: mean over rows (KaLM). weight: divide by the sum of weights."
     )
+
+    @model_validator(mode="after")
+    def _constant_divisor(self) -> Focal:
+        if self.normalize == "weight" and not self.detach:
+            raise ValueError("focal with normalize: weight needs detach: true, the divisor is a constant")
+        return self
 
 
 class Hardness(WeightingConfig):
@@ -33,8 +37,10 @@ class Hardness(WeightingConfig):
 
     name: Literal["hardness"] = "hardness"
     alpha: float = Field(5.0, ge=0, le=100, description="Strength; 0 changes nothing.")
-    on: Literal["own", "all"] = Field(
-        "own", description="own: only the row's explicit negatives. all: every negative."
+    on: Literal["own", "in_batch", "all"] = Field(
+        "own",
+        description="own: only the row's explicit negatives (EmbeddingGemma). in_batch: all but those (Lan et al., "
+        "alpha 9). all: every negative.",
     )
 
 
