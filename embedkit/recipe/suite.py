@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
+from embedkit.errors import RecipeError
 from embedkit.recipe.base import Block
 from embedkit.recipe.pydocs import PydocsSource
 
 
 class StsTask(Block):
     """Graded pairs: correlation of the cosine with the score."""
+
+    main: ClassVar[str] = "spearman"
+    metrics: ClassVar[tuple[str, ...]] = tuple(
+        name + suffix for name in ("spearman", "pearson") for suffix in ("", "_all", "_mean", "_wmean")
+    )
 
     type: Literal["sts"] = "sts"
     name: str
@@ -64,6 +71,23 @@ class RetrievalTask(Block):
             raise ValueError(f"retrieval task {self.name!r}: a cut-off in ks is below 1: {min(self.ks)}")
         return self
 
+    @property
+    def main(self) -> str:
+        """Name of the metric that stands for the task."""
+        return self.metric
+
+    @property
+    def cutoffs(self) -> tuple[int, ...]:
+        """Every K that is measured: `ks` and the one of `metric`."""
+        own = self.metric.partition("@")[2]
+        return tuple(sorted({*self.ks, *([int(own)] if own else [])}))
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of all metrics of the task."""
+        kinds = ("ndcg", "recall", "mrr", "map")
+        return (*(f"{kind}@{k}" for kind in kinds for k in self.cutoffs), "map", "auc")
+
 
 Task = Annotated[StsTask | RetrievalTask, Field(discriminator="type")]
 
@@ -81,6 +105,24 @@ class Suite(Block):
         if len(set(names)) != len(names):
             raise ValueError(f"two tasks of suite {self.name!r} share a name: {sorted(names)}")
         return self
+
+    def check_selection(self, select: str) -> None:
+        """Refuse a checkpoint metric that the suite does not measure.
+
+        Args:
+            select: ``average``, or ``TASK/METRIC``.
+
+        Raises:
+            RecipeError: with the nearest valid name.
+        """
+        known = ["average", *(f"{task.name}/{metric}" for task in self.tasks for metric in task.metrics)]
+        if select not in known:
+            near = difflib.get_close_matches(select, known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            mains = ", ".join(f"{task.name}/{task.main}" for task in self.tasks)
+            raise RecipeError(
+                f"suite {self.name!r} does not measure {select!r}", "eval.select", f"{hint}known: average, {mains}, ..."
+            )
 
 
 SuiteRef: TypeAlias = str | Suite
