@@ -1,0 +1,91 @@
+"""From rows to a tokenised batch, cut into micro-batches with little padding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from embedkit.data.views import Expanded
+from embedkit.types import Row, RowBatch
+
+Tokenize = Callable[[list[Row]], tuple[list[list[int]], dict[str, list[Any]]]]
+
+LAUNCH_SHARE = 1 / 32
+"""Fixed cost of a micro-batch, as a share of the token budget, when padding is weighed against their number."""
+
+
+def micro_batches(lengths: Sequence[int] | np.ndarray, budget: int, multiple: int = 1) -> list[np.ndarray]:
+    """Cut rows into micro-batches of similar length: the cheapest cut, not the fullest.
+
+    Rows are sorted by length, longest first (stable), and cut into runs. Among all cuts in which every run keeps
+    ``rows x longest <= budget``, the one with the least ``padded tokens + LAUNCH_SHARE * budget * runs`` is found
+    by dynamic programming. The second term keeps runs from becoming so small that matrix products are slow.
+    The longest run comes first, so a batch that does not fit in memory fails at once.
+
+    Args:
+        lengths: [R] tokens per row.
+        budget: padded tokens per micro-batch; a row longer than that is a micro-batch of its own.
+        multiple: padded lengths are rounded up to a multiple of this.
+
+    Returns:
+        Row indices (int64) per micro-batch; together they hold each of 0..R-1 once.
+    """
+    lengths = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    padded = -(-np.maximum(lengths[order], 1) // multiple) * multiple
+    count, launch = len(order), LAUNCH_SHARE * budget
+    best = np.full(count + 1, np.inf)  # best[i]: cheapest cut of the i longest rows
+    best[0] = 0.0
+    start = np.zeros(count + 1, dtype=np.int64)  # where the last run of that cut starts
+    for j in range(count):
+        size = min(max(1, budget // int(padded[j])), count - j)
+        cost = best[j] + launch + padded[j] * np.arange(1, size + 1)
+        ends = slice(j + 1, j + 1 + size)
+        better = cost < best[ends]
+        best[ends][better] = cost[better]
+        start[ends][better] = j
+    runs: list[np.ndarray] = []
+    end = count
+    while end:
+        runs.append(order[start[end] : end])
+        end = int(start[end])
+    return runs[::-1]
+
+
+def collate(expanded: Expanded, tokenize: Tokenize, tokens_per_micro_batch: int, *, source: int, step: int) -> RowBatch:
+    """Tokenise the rows of this process and cut them into micro-batches, all roles and views together.
+
+    Args:
+        expanded: the rows and ids of n examples.
+        tokenize: gives token ids per row, unpadded, and other per-row values (`Encoder.tokenize`).
+        tokens_per_micro_batch: padded tokens per micro-batch.
+        source, step: written into the batch.
+
+    Returns:
+        `position` [R] places row r at ``example * S + slot`` of the [n * S, d] block; a missing negative leaves
+        its place empty.
+    """
+    input_ids, features = tokenize(expanded.rows)
+    slots = 1 + expanded.positives + expanded.negatives
+    return RowBatch(
+        input_ids=input_ids,
+        features=features,
+        position=np.array([row.example * slots + row.slot for row in expanded.rows], dtype=np.int64),
+        micro_batches=micro_batches([len(ids) for ids in input_ids], tokens_per_micro_batch),
+        n=len(expanded.query_id),
+        positives=expanded.positives,
+        negatives=expanded.negatives,
+        query_id=torch.from_numpy(expanded.query_id),
+        positive_id=torch.from_numpy(expanded.positive_id),
+        negative_id=torch.from_numpy(expanded.negative_id),
+        known_id=torch.from_numpy(expanded.known_id),
+        score=None if expanded.score is None else torch.from_numpy(expanded.score),
+        label=None if expanded.label is None else torch.from_numpy(expanded.label),
+        source=source,
+        step=step,
+        origins=expanded.origins,
+        texts=[row.text for row in expanded.rows],
+    )

@@ -1,0 +1,184 @@
+"""From examples to rows: which texts the encoder will see for every example of a batch, and in which slot.
+
+Slots of an example: 0 is the query, 1..P the positives, P+1..P+M the explicit negatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from embedkit.data.text import text_id
+from embedkit.errors import DataError
+from embedkit.types import PAD_ID, Example, Row
+
+_DRAW = 3  # keeps these random streams apart from the sampler's
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """The rows of n examples with P positive and M negative slots each, and what is known about them.
+
+    A missing negative has no row and `PAD_ID` in `negative_id`.
+
+    Attributes:
+        rows: texts with example and slot, example by example.
+        positives, negatives: P and M.
+        query_id [n], positive_id [n, P], negative_id [n, M]: int64 text ids.
+        known_id: [n, K] ids of every text known to match the query, its own id and its positives included,
+            filled up with `PAD_ID`. K is the most any of these examples has, so it differs between processes.
+        score: [n, C] float32 or None; C = 1 for graded pairs, C = 1 + M for a teacher's scores of the positive
+            and of the drawn negatives (0 where a negative is missing).
+        label: [n] int64 or None.
+        origins: [n] where each example came from.
+    """
+
+    rows: list[Row]
+    positives: int
+    negatives: int
+    query_id: np.ndarray
+    positive_id: np.ndarray
+    negative_id: np.ndarray
+    known_id: np.ndarray
+    score: np.ndarray | None
+    label: np.ndarray | None
+    origins: list[str]
+
+
+def expand(
+    examples: Sequence[Example],
+    *,
+    unlabelled: bool,
+    views: int,
+    per_query: int,
+    one_positive: str,
+    seed: int,
+    step: int,
+    offset: int,
+) -> Expanded:
+    """Choose positives and negatives and lay the rows out.
+
+    Unlabelled text gives `views` rows of the same text: the first is the query, the others its positives, which
+    differ only through dropout. They are separate rows and no cache may merge them. All carry the role "query",
+    because the views are symmetric; a document prompt would make them differ in more than dropout.
+
+    Labelled examples give the query, one positive (role "document"; none at all where the source has no
+    positives) and `per_query` negatives drawn without replacement, all of them if there are no more.
+
+    Args:
+        unlabelled: whether the examples are bare texts (role ``text``).
+        views: rows per unlabelled text.
+        per_query: M for labelled examples; unlabelled text has no negatives.
+        one_positive: ``"sample"`` draws one of the positives, ``"first"`` takes the first.
+        seed, step, offset: the draws of example i depend on (seed, step, offset + i) alone. `offset` is the place
+            of the first example in the global batch, so draws do not depend on the number of processes. `step`
+            must differ between the batches of one accumulated update.
+
+    Raises:
+        DataError: scores that fit neither the pair nor the negatives, a label, score or positive that some examples
+            of the batch have and others lack.
+    """
+    p = views - 1 if unlabelled else _common("positives", [bool(e.positives) for e in examples], examples)
+    m = 0 if unlabelled else per_query
+    teacher = _score_kind(examples)
+    rows: list[Row] = []
+    n = len(examples)
+    positive_id = np.full((n, p), PAD_ID, dtype=np.int64)
+    negative_id = np.full((n, m), PAD_ID, dtype=np.int64)
+    score = None if teacher is None else np.zeros((n, 1 + m if teacher else 1), dtype=np.float32)
+    query_id = np.array([text_id(e.query) for e in examples], dtype=np.int64)
+    for i, example in enumerate(examples):
+        rng = np.random.default_rng([_DRAW, seed, step, offset + i])
+        rows.append(Row(example.query, i, 0, "query"))
+        if unlabelled:
+            positives, role = [example.query] * p, "query"
+        else:
+            positives, role = _positive(example, one_positive, rng), "document"
+        drawn = _draw(len(example.negatives), m, rng)
+        negatives = [example.negatives[j] for j in drawn]
+        for j, text in enumerate(positives):
+            rows.append(Row(text, i, 1 + j, role))
+            positive_id[i, j] = text_id(text)
+        for j, text in enumerate(negatives):
+            rows.append(Row(text, i, 1 + p + j, "document"))
+            negative_id[i, j] = text_id(text)
+        if score is not None:
+            values = [example.scores[0], *(example.scores[1 + j] for j in drawn if teacher)]
+            score[i, : len(values)] = values
+    return Expanded(
+        rows=rows,
+        positives=p,
+        negatives=m,
+        query_id=query_id,
+        positive_id=positive_id,
+        negative_id=negative_id,
+        known_id=_known(examples, query_id),
+        score=score,
+        label=_labels(examples),
+        origins=[e.origin for e in examples],
+    )
+
+
+def _positive(example: Example, one_positive: str, rng: np.random.Generator) -> list[str]:
+    """One of the positives as a list, or an empty list; draws only where there is a choice."""
+    if len(example.positives) < 2 or one_positive == "first":
+        return list(example.positives[:1])
+    return [example.positives[int(rng.integers(len(example.positives)))]]
+
+
+def _draw(have: int, want: int, rng: np.random.Generator) -> list[int]:
+    """Indices of `want` out of `have` negatives, without replacement; all of them, in order, where no more."""
+    if have <= want:
+        return list(range(have))
+    return [int(j) for j in rng.choice(have, size=want, replace=False)]
+
+
+def _known(examples: Sequence[Example], query_id: np.ndarray) -> np.ndarray:
+    sets = [
+        dict.fromkeys((int(q), *(text_id(t) for t in e.positives), *e.known))
+        for e, q in zip(examples, query_id, strict=True)
+    ]
+    known = np.full((len(sets), max(map(len, sets), default=1)), PAD_ID, dtype=np.int64)
+    for i, ids in enumerate(sets):
+        known[i, : len(ids)] = list(ids)
+    return known
+
+
+def _labels(examples: Sequence[Example]) -> np.ndarray | None:
+    if not _common("a label", [e.label is not None for e in examples], examples):
+        return None
+    return np.array([e.label for e in examples], dtype=np.int64)
+
+
+def _score_kind(examples: Sequence[Example]) -> bool | None:
+    """None: no scores; False: one per pair; True: a teacher's, one per positive and negative."""
+    if not _common("a score", [bool(e.scores) for e in examples], examples):
+        return None
+    for e in examples:
+        if len(e.scores) not in (1, 1 + len(e.negatives)):
+            raise DataError(
+                f"{len(e.scores)} scores for one positive and {len(e.negatives)} negatives",
+                e.origin,
+                "give one score for the pair, or one for the positive followed by one per negative",
+            )
+        if len(e.positives) > 1:
+            raise DataError(
+                f"scores with {len(e.positives)} positives: it is not clear whose they are",
+                e.origin,
+                "give one row per positive",
+            )
+    return bool(_common("a score per negative", [len(e.scores) > 1 for e in examples], examples))
+
+
+def _common(what: str, has: list[bool], examples: Sequence[Example]) -> int:
+    """1 if all examples have it, 0 if none has; a batch cannot mix the two."""
+    if any(has) and not all(has):
+        lacking = examples[has.index(False)].origin
+        raise DataError(
+            f"this example lacks {what}, others of the same source do not",
+            lacking,
+            f"give all rows {what}, or split the source in two",
+        )
+    return int(any(has))
