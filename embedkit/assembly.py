@@ -1,0 +1,128 @@
+"""A recipe's parts put together into a trainer; `embedkit.run` adds measuring and writing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+import torch
+from transformers import TrainerCallback
+
+from embedkit.data.sampler import StepSampler
+from embedkit.data.sources import LoadedSource
+from embedkit.model.encoder import Encoder
+from embedkit.objectives.base import build
+from embedkit.recipe.load import dump
+from embedkit.recipe.memory import activation_bytes
+from embedkit.recipe.objectives import needs
+from embedkit.recipe.schema import Recipe
+from embedkit.train.arguments import training_arguments
+from embedkit.train.distributed import Comm
+from embedkit.train.pipeline import Pipeline
+from embedkit.train.step import Step
+from embedkit.train.trainer import Evaluate, Trainer, autocast
+from embedkit.types import RowBatch
+
+
+def build_trainer(
+    recipe: Recipe,
+    sources: Sequence[LoadedSource],
+    encoder: Encoder,
+    folder: Path,
+    comm: Comm,
+    *,
+    evaluate: Evaluate | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Trainer:
+    """Sampler, objectives, pipeline, step and trainer of a recipe.
+
+    Args:
+        recipe: the resolved recipe.
+        sources: the loaded sources, in the recipe's order.
+        encoder: the encoder.
+        folder: where checkpoints go.
+        comm: the process group.
+        evaluate: ``(encoder, update) -> metrics``; None never evaluates.
+        callbacks: more trainer callbacks.
+    """
+    train = recipe.train
+    sampler = StepSampler(
+        [s.rows for s in sources],
+        [s.weight for s in recipe.data.sources],
+        train.batch_size,
+        train.accumulation,
+        train.epochs,
+        train.steps,
+        train.seed,
+        [s.name for s in sources],
+    )
+    configs = [source.objective or recipe.objective for source in recipe.data.sources]
+    objectives = [build(config, recipe.weighting) for config in configs]
+    pipeline = Pipeline(
+        sources,
+        sampler,
+        encoder,
+        comm,
+        views=recipe.views.count,
+        per_query=[_per_query(recipe, s, "negative" in needs(c)) for s, c in zip(sources, configs, strict=True)],
+        one_positive=recipe.data.one_positive,
+        tokens_per_micro_batch=train.tokens_per_micro_batch,
+        seed=train.seed,
+    )
+    args = training_arguments(recipe, folder, sampler.steps, comm)
+    step = Step(
+        encoder,
+        objectives,
+        comm,
+        keep_graph=keep_graph(recipe, encoder),
+        rows_per_block=train.rows_per_block,
+        across_processes=recipe.negatives.across_processes,
+        autocast=autocast(train.precision, args.device),
+    )
+    return Trainer(
+        encoder,
+        objectives,
+        pipeline,
+        args,
+        step,
+        evaluate=evaluate,
+        objective_learning_rate=train.objective_learning_rate,
+        collapse_guard=train.collapse_guard,
+        recipe_yaml=dump(recipe),
+        callbacks=callbacks,
+        patience=recipe.eval.patience,
+    )
+
+
+def _per_query(recipe: Recipe, source: LoadedSource, needed: bool) -> int:
+    asked = recipe.negatives.per_query
+    return asked if asked is not None else int(needed or source.max_negatives > 0)
+
+
+def keep_graph(recipe: Recipe, encoder: Encoder) -> Callable[[RowBatch], bool]:
+    """`train.graph`, with ``auto`` decided per batch by the estimated bytes of activations."""
+    choice = recipe.train.graph
+    if choice != "auto":
+        return lambda batch: choice == "keep"
+    config, budget = encoder.st.config, _activation_budget(encoder.device)
+
+    def fits(batch: RowBatch) -> bool:
+        need = activation_bytes(
+            batch.tokens,
+            layers=config.num_hidden_layers,
+            hidden=config.hidden_size,
+            heads=config.num_attention_heads,
+            length=max(map(len, batch.input_ids)),
+            precision=recipe.train.precision,
+        )
+        return need <= budget
+
+    return fits
+
+
+def _activation_budget(device: torch.device) -> float:
+    """Half of the memory that is free now: optimiser state and the batch side need the rest."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] / 2
+    return psutil.virtual_memory().available / 2

@@ -1,0 +1,208 @@
+"""The boundary of the step: embeddings become leaves of the whole batch, and the objective's gradient comes back.
+
+The only module through which examples of different processes meet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from embedkit.objectives.base import Objective, Term
+from embedkit.train.distributed import Comm
+from embedkit.types import PAD_ID, Embeddings, RowBatch
+
+QUERY_COSINE = "query_cosine"
+"""Metric of every step: mean cosine between different queries of the pool; 1 is full collapse."""
+
+LOGITS_BYTES = 64 * 2**20
+"""Bound on one row block of logits when `rows_per_block` is not set."""
+
+
+@dataclass(frozen=True)
+class Leaves:
+    """One pool of embeddings, detached from the encoder.
+
+    Attributes:
+        values: [N, S, d], slot 0 the query, then P positives, then M negatives.
+        template: the pool's ids and targets; its embeddings are views of `values`.
+        own: [n] indices of this process's examples in the pool.
+    """
+
+    values: Tensor
+    template: Embeddings
+    own: Tensor
+
+    def embeddings(self, values: Tensor) -> Embeddings:
+        """The pool seen through `values`, so that an objective's gradient reaches them."""
+        p = self.template.positive.shape[1]
+        return replace(self.template, query=values[:, 0], positive=values[:, 1 : 1 + p], negative=values[:, 1 + p :])
+
+
+@dataclass(frozen=True)
+class BatchGradient:
+    """The batch side's answer.
+
+    Attributes:
+        loss: loss of the global batch, equal on all processes.
+        leaf: [n * S, d] gradient of `coefficient * loss` for this process's rows.
+        metrics: means over the global batch.
+    """
+
+    loss: float
+    leaf: Tensor
+    metrics: dict[str, float]
+
+
+def gather(batch: RowBatch, block: Tensor, comm: Comm) -> Leaves:
+    """Collect the pool from all processes.
+
+    Args:
+        batch: this process's share, for ids and targets.
+        block: [n * S, d] embeddings, zeros where an example has no text in a slot.
+        comm: the processes that share the pool.
+
+    Raises:
+        TrainingError: the processes' shapes, source or step differ.
+    """
+    device, width = block.device, block.shape[-1]
+    size = comm.agree(
+        {
+            "rows per process": batch.n,
+            "positives per query": batch.positives,
+            "negatives per query": batch.negatives,
+            "embedding dimension": width,
+            "data source of the step": batch.source,
+            "step": batch.step,
+            "scores per example": 0 if batch.score is None else batch.score.shape[1],
+            "label": int(batch.label is not None),
+            "weight": int(batch.weight is not None),
+            "known": batch.known_id.shape[1],
+        },
+        device,
+        maximum=("known",),
+    )
+    known = torch.nn.functional.pad(batch.known_id, (0, size["known"] - batch.known_id.shape[1]), value=PAD_ID)
+    ids = torch.cat([batch.query_id[:, None], batch.positive_id, batch.negative_id, known], dim=1).to(device)
+    query_id, positive_id, negative_id, known_id = comm.gather(ids).split(
+        [1, batch.positives, batch.negatives, size["known"]], dim=1
+    )
+
+    def collect(t: Tensor | None) -> Tensor | None:
+        if t is None:
+            return None
+        return comm.gather(t.to(device, block.dtype) if t.is_floating_point() else t.to(device))
+
+    values = comm.gather(block.view(batch.n, batch.slots, width)).requires_grad_()
+    template = Embeddings(
+        query=values[:, 0],
+        positive=values[:, 1 : 1 + batch.positives],
+        negative=values[:, 1 + batch.positives :],
+        negative_mask=negative_id != PAD_ID,
+        query_id=query_id[:, 0],
+        positive_id=positive_id,
+        negative_id=negative_id,
+        known_id=known_id,
+        score=collect(batch.score),
+        label=collect(batch.label),
+        weight=collect(batch.weight),
+        step=batch.step,
+    )
+    own = torch.arange(batch.n, device=device) + comm.rank * batch.n
+    return Leaves(values, template, own)
+
+
+def differentiate(
+    objective: Objective,
+    leaves: Leaves,
+    pool: Comm,
+    everyone: Comm,
+    *,
+    coefficient: float = 1.0,
+    rows_per_block: int | None = None,
+    backward: bool = True,
+) -> BatchGradient:
+    """Loss of the pool and its gradient for this process's leaves; objective parameters get ``.grad`` added.
+
+    A row-scope term is evaluated on this process's rows only, block by block, and divided by the weight of all
+    rows of all processes. A batch-scope term is evaluated whole by each process and counts once per process, so
+    that both are the same sum: ``sum over processes of numerator / sum over processes of weight``.
+
+    Args:
+        objective: flat or wrapped; `Objective.terms` gives the flat list.
+        leaves: the pool.
+        pool: processes whose leaves are in the pool.
+        everyone: all processes; the average runs over them.
+        coefficient: factor of the gradient (1 / accumulation).
+        rows_per_block: rows evaluated at once; None bounds logits memory by `LOGITS_BYTES`.
+        backward: False gives the loss only.
+    """
+    parameters = [p for p in objective.parameters() if p.requires_grad]
+    inputs = [leaves.values, *parameters]
+    terms = objective.terms(leaves.template)
+    parts = []
+    metrics: dict[str, list[tuple[float, float]]] = {QUERY_COSINE: [(_mean_cosine(leaves.template.query), 1.0)]}
+    for index, term in enumerate(terms):
+        whole = term.objective.scope == "batch"
+        size = len(leaves.own) if whole else rows_per_block or _block_rows(term)
+        gradient = [torch.zeros_like(t) for t in inputs] if backward else []
+        totals = leaves.values.new_zeros(2)  # numerator, weight
+        for rows in leaves.own.split(size):
+            with torch.set_grad_enabled(backward):
+                piece = objective.terms(leaves.embeddings(leaves.values))[index]
+                out = piece.objective(piece.embeddings, rows)
+                if whole:
+                    numerator, weight = out.value, torch.ones_like(out.value)
+                else:
+                    assert out.weight is not None
+                    numerator, weight = (out.value * out.weight).sum(), out.weight.sum()
+            totals += torch.stack([numerator.detach(), weight.detach()]).to(totals.dtype)
+            for name, value in out.metrics.items():
+                metrics.setdefault(name, []).append((float(value), float(len(rows))))
+            if backward and numerator.requires_grad:
+                for total, g in zip(gradient, torch.autograd.grad(numerator, inputs, allow_unused=True), strict=True):
+                    if g is not None:
+                        total += g
+        parts.append((term.coefficient, totals, gradient))
+
+    sums = everyone.sum(torch.stack([totals for _, totals, _ in parts]))
+    weight = sums[:, 1].clamp_min(torch.finfo(sums.dtype).tiny)
+    loss = sum(c * float(v) for (c, _, _), v in zip(parts, sums[:, 0] / weight, strict=True))
+    leaf = torch.zeros_like(leaves.values)
+    for (c, _, gradient), w in zip(parts, weight, strict=True):
+        for i, g in enumerate(gradient):
+            share = g * (coefficient * c / w)
+            if i == 0:
+                leaf += share
+            else:
+                p = parameters[i - 1]
+                p.grad = share if p.grad is None else p.grad + share
+    leaf = pool.sum(leaf)[leaves.own].flatten(0, 1)
+    return BatchGradient(loss, leaf, _mean(metrics, everyone, leaves.values))
+
+
+def _block_rows(term: Term) -> int:
+    e = term.embeddings
+    row_bytes = term.objective.columns(e) * e.query.element_size() * 4  # similarities, logits, masks, softmax
+    return max(1, LOGITS_BYTES // max(1, row_bytes))
+
+
+def _mean_cosine(x: Tensor) -> float:
+    """Mean cosine between different rows of x [N, d], without the N x N matrix; NaN for a single row."""
+    n = len(x)
+    total = torch.nn.functional.normalize(x.detach(), dim=1).sum(0).square().sum()
+    return float((total - n) / (n * (n - 1))) if n > 1 else float("nan")
+
+
+def _mean(metrics: dict[str, list[tuple[float, float]]], comm: Comm, like: Tensor) -> dict[str, float]:
+    """Row-weighted mean of each metric over blocks and processes; NaN blocks (no such pairs) are left out."""
+    names = sorted(metrics)
+    table = like.new_zeros((len(names), 2), dtype=torch.float64 if like.device.type == "cpu" else torch.float32)
+    for i, name in enumerate(names):
+        for value, rows in metrics[name]:
+            if value == value:
+                table[i] += torch.tensor([value * rows, rows], dtype=table.dtype, device=table.device)
+    table = comm.sum(table)
+    return {name: float(v / w) for name, (v, w) in zip(names, table.tolist(), strict=True) if w > 0}

@@ -1,0 +1,67 @@
+"""Guards: stop on a non-finite loss with the batch on disk, warn when embeddings collapse."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from pathlib import Path
+
+from embedkit.errors import TrainingError
+from embedkit.train.boundary import QUERY_COSINE
+from embedkit.train.distributed import Comm
+from embedkit.types import RowBatch, StepResult
+
+logger = logging.getLogger(__name__)
+
+
+class Guards:
+    """Watches losses, gradients and the spread of the embeddings.
+
+    Args:
+        folder: where a failing batch is written.
+        collapse: threshold of the mean cosine between different queries.
+        comm: the process group; each process writes its own share of the batch.
+    """
+
+    def __init__(self, folder: Path, collapse: float, comm: Comm) -> None:
+        self.folder, self.collapse, self.comm = folder, collapse, comm
+        self.collapsed_at: int | None = None
+
+    def check_loss(self, result: StepResult, batch: RowBatch, step: int) -> None:
+        """Raises TrainingError when the loss is NaN or infinite."""
+        if not math.isfinite(result.loss):
+            self._stop(f"the loss is {result.loss}", batch, step, {"loss": str(result.loss), **result.metrics})
+
+    def check_gradient(self, norm: float, batch: RowBatch, step: int) -> None:
+        """Raises TrainingError when the gradient norm is NaN or infinite; the weights are still good."""
+        if not math.isfinite(norm):
+            self._stop(f"the gradient norm is {norm}", batch, step, {"gradient norm": str(norm)})
+
+    def check_collapse(self, metrics: dict[str, float], step: int) -> None:
+        """Warn once when different queries have become almost the same vector."""
+        value = metrics.get(QUERY_COSINE)
+        if value is not None and value > self.collapse and self.collapsed_at is None:
+            self.collapsed_at = step
+            logger.warning(
+                "step %d: the mean cosine between different queries is %.3f, above %.2f: the embeddings are "
+                "collapsing. Look at the learning rate, the temperature, and whether queries have negatives.",
+                step,
+                value,
+                self.collapse,
+            )
+
+    def _stop(self, what: str, batch: RowBatch, step: int, facts: dict[str, object]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"failed-step-{step}-process-{self.comm.rank}.json"
+        rows = [
+            {"text": text, "position": int(position), "input_ids": list(map(int, ids))}
+            for text, position, ids in zip(batch.texts, batch.position, batch.input_ids, strict=True)
+        ]
+        content = {"step": step, "facts": facts, "source": batch.source, "origins": batch.origins, "rows": rows}
+        path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+        raise TrainingError(
+            f"{what} at step {step}; the batch is in {path}",
+            where=f"step {step}",
+            cure="look at the batch; lower train.learning_rate, raise the temperature, or use fp32; then --resume",
+        )

@@ -1,0 +1,204 @@
+"""The step engine: one exact gradient for every objective, however the work is cut.
+
+A step has a row side and a batch side. Rows (all roles and views together, sorted by length) go through the
+encoder in micro-batches and do not see each other; this module is the row side. Their embeddings are detached
+and gathered from all processes (`embedkit.train.boundary`, the batch side), and the gradient of the objective
+with respect to these leaves comes back. Each process then carries the gradient of its own rows through its
+encoder, either along the kept graph or by encoding once more with the same dropout masks (GradCache,
+arXiv 2101.06983).
+
+Contract: processes x micro-batches x row blocks x accumulation never change the gradient.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from embedkit.objectives.base import Objective
+from embedkit.train import boundary
+from embedkit.train.distributed import Comm
+from embedkit.types import RowBatch, StepResult
+
+
+class RowEncoder(Protocol):
+    """What the step needs of an encoder (`embedkit.model.encoder.Encoder`)."""
+
+    def features(self, batch: RowBatch, rows: np.ndarray) -> dict[str, Any]: ...
+    def embed(self, features: dict[str, Any]) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class _Forward:
+    """Embeddings of this process's rows, and what the way back needs.
+
+    `outputs` is empty when rows will be encoded again; then `states` holds the random state before each
+    micro-batch and `end` the one after the last.
+    """
+
+    block: Tensor  # [n * S, d]
+    positions: list[Tensor]
+    outputs: list[Tensor]
+    states: list[_RandomState]
+    padded_tokens: int
+
+
+class Step:
+    """Forward and backward of one batch; gradients are added to ``.grad`` as each process's own share.
+
+    After the last batch of an update, call `finish`: it sums the shares over processes, once.
+
+    Args:
+        encoder: turns micro-batches of rows into embeddings.
+        objectives: one per data source; `RowBatch.source` picks.
+        comm: the process group.
+        keep_graph: decides per batch whether the encoder's graph is held (True) or rows are encoded twice.
+        rows_per_block: rows of a row-scope objective evaluated at once; None bounds logits memory.
+        across_processes: False makes each process's batch a pool of its own.
+        autocast: context of the encoder's forward (bf16).
+    """
+
+    def __init__(
+        self,
+        encoder: RowEncoder,
+        objectives: Sequence[Objective],
+        comm: Comm | None = None,
+        *,
+        keep_graph: Callable[[RowBatch], bool] = lambda batch: True,
+        rows_per_block: int | None = None,
+        across_processes: bool = True,
+        autocast: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
+    ) -> None:
+        self.encoder, self.objectives, self.comm = encoder, list(objectives), comm or Comm()
+        self.pool = self.comm if across_processes else Comm()
+        self.keep_graph, self.rows_per_block, self.autocast = keep_graph, rows_per_block, autocast
+
+    def __call__(self, batch: RowBatch, coefficient: float = 1.0) -> StepResult:
+        """Run one batch.
+
+        Args:
+            batch: this process's share.
+            coefficient: factor of the gradient, 1 / accumulation.
+
+        Returns:
+            The global loss (without `coefficient`) and what the batch cost.
+        """
+        keep = self.keep_graph(batch)
+        forward = self._forward(batch, keep)
+        answer = self._batch_side(batch, forward.block, coefficient)
+        if keep:
+            gradients = [answer.leaf[p].to(o.dtype) for p, o in zip(forward.positions, forward.outputs, strict=True)]
+            torch.autograd.backward(forward.outputs, gradients)
+        else:
+            self._encode_again(batch, forward, answer.leaf)
+        return StepResult(
+            loss=answer.loss,
+            metrics=answer.metrics,
+            rows=len(batch.input_ids),
+            tokens=batch.tokens,
+            padded_tokens=forward.padded_tokens,
+            micro_batches=len(batch.micro_batches),
+            graph="keep" if keep else "reforward",
+        )
+
+    def finish(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        """Sum the processes' shares of the gradient: one sync per update, however many batches it had."""
+        self.comm.sum_gradients(parameters)
+
+    @torch.no_grad()
+    def loss(self, batch: RowBatch) -> float:
+        """The global loss of a batch, without gradient."""
+        return self._batch_side(batch, self._forward(batch, keep=False).block, backward=False).loss
+
+    def _batch_side(
+        self, batch: RowBatch, block: Tensor, coefficient: float = 1.0, backward: bool = True
+    ) -> boundary.BatchGradient:
+        return boundary.differentiate(
+            self.objectives[batch.source],
+            boundary.gather(batch, block, self.pool),
+            self.pool,
+            self.comm,
+            coefficient=coefficient,
+            rows_per_block=self.rows_per_block,
+            backward=backward,
+        )
+
+    def _forward(self, batch: RowBatch, keep: bool) -> _Forward:
+        positions: list[Tensor] = []
+        outputs: list[Tensor] = []
+        states: list[_RandomState] = []
+        block: Tensor | None = None
+        padded = 0
+        for rows in batch.micro_batches:
+            features = self.encoder.features(batch, rows)
+            device = features["input_ids"].device
+            padded += features["input_ids"].numel()
+            if not keep:
+                states.append(_RandomState(device))
+            with self.autocast(), torch.set_grad_enabled(keep):
+                out = self.encoder.embed(features)
+            if block is None:
+                wide = torch.promote_types(out.dtype, torch.float32)
+                block = out.new_zeros((batch.n * batch.slots, out.shape[-1]), dtype=wide)
+            positions.append(torch.from_numpy(batch.position[rows]).to(device))
+            block[positions[-1]] = out.detach().to(block.dtype)
+            if keep:
+                outputs.append(out)
+        assert block is not None, "a batch has at least one row"
+        if not keep:
+            states.append(_RandomState(block.device))
+        return _Forward(block, positions, outputs, states, padded)
+
+    def _encode_again(self, batch: RowBatch, forward: _Forward, leaf_gradient: Tensor) -> None:
+        for rows, position, state in zip(batch.micro_batches, forward.positions, forward.states[:-1], strict=True):
+            features = self.encoder.features(batch, rows)
+            state.restore()
+            with self.autocast(), torch.enable_grad():
+                out = self.encoder.embed(features)
+            out.backward(leaf_gradient[position].to(out.dtype))
+        forward.states[-1].restore()
+
+
+class _RandomState:
+    """The random state that dropout draws from, on the CPU and on the device of the rows."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.cpu = torch.get_rng_state()
+        self.accelerator = None if device.type == "cpu" else torch.get_device_module(device).get_rng_state(device)
+
+    def restore(self) -> None:
+        torch.set_rng_state(self.cpu)
+        if self.accelerator is not None:
+            torch.get_device_module(self.device).set_rng_state(self.accelerator, self.device)
+
+
+def reference(encoder: RowEncoder, objective: Objective, batch: RowBatch) -> Tensor:
+    """The loss with its whole graph, in one process and one padded pass: the oracle of tests, a debugger for users.
+
+    Nothing is cut, cached or sorted, so ``reference(...).backward()`` is plain autograd.
+
+    Args:
+        encoder: as in `Step`.
+        objective: as in `Step`.
+        batch: the whole global batch, as one process would get it.
+
+    Returns:
+        Scalar loss.
+    """
+    out = encoder.embed(encoder.features(batch, np.arange(len(batch.input_ids))))
+    position = torch.from_numpy(batch.position).to(out.device)
+    values = out.new_zeros((batch.n * batch.slots, out.shape[-1])).index_copy(0, position, out)
+    leaves = boundary.gather(batch, values.detach(), Comm())
+    total = values.new_zeros(())
+    for term in objective.terms(leaves.embeddings(values.view(batch.n, batch.slots, -1))):
+        answer = term.objective(term.embeddings, leaves.own)
+        loss = answer.value if answer.weight is None else (answer.value * answer.weight).sum() / answer.weight.sum()
+        total = total + term.coefficient * loss
+    return total

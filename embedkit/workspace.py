@@ -1,0 +1,67 @@
+"""A run's folder, its record, and the machine it runs on."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from embedkit import __version__
+from embedkit.types import RunRecord
+
+LIBRARIES = ("torch", "transformers", "sentence-transformers", "accelerate", "datasets", "tokenizers", "numpy")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where things stand in a run's folder."""
+
+    root: Path
+
+    @property
+    def recipe(self) -> Path:
+        return self.root / "recipe.yaml"
+
+    @property
+    def record(self) -> Path:
+        return self.root / "run.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        return self.root / "model"
+
+    def scores(self, when: str) -> Path:
+        return self.root / "eval" / when
+
+    def write_record(self, record: RunRecord) -> None:
+        """Write ``run.json`` whole or not at all."""
+        staging = self.record.with_suffix(".tmp")
+        staging.write_text(json.dumps(asdict(record), indent=1, ensure_ascii=False), encoding="utf-8")
+        staging.replace(self.record)
+
+    def read_record(self) -> RunRecord | None:
+        """What an earlier start of this run wrote, if any."""
+        if not self.record.is_file():
+            return None
+        return RunRecord(**json.loads(self.record.read_text(encoding="utf-8")))
+
+
+def versions() -> dict[str, str]:
+    """Python, embedkit, the libraries that matter, and the machine in words."""
+    import torch
+
+    found = {"python": platform.python_version(), "embedkit": __version__}
+    found |= {name: importlib.metadata.version(name) for name in LIBRARIES}
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    return found | {"machine": f"{platform.system()} {platform.machine()}, {device}"}
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,80 @@
+"""The published contract: processes x micro-batches x row blocks x accumulation never change the gradient."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from embedkit.recipe import registry
+from embedkit.train.distributed import Comm
+from tests.contract.cases import LAYOUTS, Answer, Layout, oracle, run
+from tests.objectives.examples import EXAMPLES
+
+CASES = sorted(EXAMPLES)
+RELATIVE = 1e-10
+
+
+def assert_same(got: Answer, want: Answer, what: str) -> None:
+    assert got.keys() == want.keys()
+    scale = max(float(t.abs().max()) for n, t in want.items() if n != "loss")
+    for name, value in want.items():
+        size = max(float(value.abs().max()), 1e-3 * scale, 1e-12)
+        worst = float((got[name] - value).abs().max()) / size
+        assert worst < RELATIVE, f"{what}: {name} differs by {worst:.2e} (relative)"
+
+
+@pytest.fixture(scope="module")
+def oracles() -> dict[tuple[str, int], Answer]:
+    return {(case, k): oracle(case, k) for case in CASES for k in (1, 2)}
+
+
+def test_every_registered_objective_has_a_case() -> None:
+    covered = {EXAMPLES[case][0].name for case in CASES}
+    assert covered == set(registry.names("objective"))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_oracle_has_a_gradient(case: str, oracles: dict[tuple[str, int], Answer]) -> None:
+    assert max(float(t.abs().max()) for n, t in oracles[case, 1].items() if n != "loss") > 1e-6
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_process_in_every_layout(case: str, oracles: dict[tuple[str, int], Answer]) -> None:
+    for layout in LAYOUTS:
+        assert_same(run(case, layout, Comm()), oracles[case, layout.accumulation], f"{case}, {layout}")
+
+
+@pytest.mark.dist
+def test_two_processes_in_every_layout(tmp_path: Path, oracles: dict[tuple[str, int], Answer]) -> None:
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    command = [sys.executable, "-m", "tests.contract.worker"]
+    workers = [
+        subprocess.Popen([*command, str(rank), "2", str(tmp_path), ",".join(CASES)], env=env) for rank in range(2)
+    ]
+    assert [w.wait(timeout=300) for w in workers] == [0, 0]
+    for rank in range(2):
+        answers = torch.load(tmp_path / f"answers-{rank}.pt")
+        assert len(answers) == len(CASES) * len(LAYOUTS)
+        for case in CASES:
+            for layout in LAYOUTS:
+                what = f"{case}, process {rank} of 2, {layout}"
+                assert_same(answers[case, str(layout)], oracles[case, layout.accumulation], what)
+
+
+def test_a_wrong_scale_would_be_seen(oracles: dict[tuple[str, int], Answer]) -> None:
+    case = CASES[0]
+    wrong = {n: t * (1 + 1e-6) for n, t in oracles[case, 1].items()}
+    with pytest.raises(AssertionError, match="differs by"):
+        assert_same(wrong, oracles[case, 1], "tampered")
+
+
+def test_layouts_are_all_there() -> None:
+    assert {lo.micro for lo in LAYOUTS} == {1, 3, None}
+    assert {lo.accumulation for lo in LAYOUTS} == {1, 2}
+    assert len(LAYOUTS) == len(set(LAYOUTS)) == 24
+    assert Layout(1, 1, True, None) in LAYOUTS
