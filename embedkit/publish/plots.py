@@ -1,0 +1,245 @@
+"""Plots of a run as SVG text: small, sharp in print, and inside the page. Each says in words what it shows."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from embedkit.publish import view
+from embedkit.types import Interval, RunRecord
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette: told apart with any kind of colour vision; lines differ in dash or marker as well.
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a7a7a"
+INK, FAINT = "#1f2430", "#d9dce3"
+CYCLE = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PURPLE, ":"))
+SIMILARITIES = ("similarity", "cosine", "hardest_negative")
+"""Metrics whose names hold one of these lie on one scale and share a panel."""
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.5,
+    "legend.frameon": False,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.parse_math": False,  # names hold texts, not formulas
+    "svg.fonttype": "path",
+    "svg.hashsalt": "embedkit",
+}
+WIDTH = 5.0
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure for the report.
+
+    Attributes:
+        name: file name without ending, and the anchor in the page.
+        title: heading.
+        alt: what the figure shows, for those who cannot see it.
+        svg: the figure.
+    """
+
+    name: str
+    title: str
+    alt: str
+    svg: str
+
+
+def draw(record: RunRecord) -> list[Plot]:
+    """Every plot for which the record holds something."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(STYLE):
+        plots = [before_after(record), evaluation(record), loss(record), metrics(record), cost(record)]
+    return [plot for plot in plots if plot is not None]
+
+
+def loss(record: RunRecord) -> Plot | None:
+    """Loss, and under it the learning rate."""
+    steps, values = _series(record.curve, "loss")
+    if len(steps) < 2:
+        return None
+    figure, (top, bottom) = _figure(3.4, 2, height_ratios=(3, 1), sharex=True)
+    _smooth(top, steps, values, BLUE, "-")
+    top.set_title("loss")
+    bottom.plot(*_series(record.curve, "learning_rate"), color=GREY)
+    bottom.set_title("learning rate")
+    bottom.yaxis.set_major_formatter("{x:.0e}")
+    bottom.set_xlabel("update")
+    alt = f"Training loss from {values[0]:.4g} at update {steps[0]:.0f} to {values[-1]:.4g} at update {steps[-1]:.0f}."
+    return Plot("loss", "Loss and learning rate", alt, _svg(figure, "loss"))
+
+
+def metrics(record: RunRecord) -> Plot | None:
+    """What the objective reports: similarities share one panel, every other metric that moves has its own."""
+    names = [n for n in dict.fromkeys(k for line in record.curve for k in line) if n not in view.NOT_METRICS]
+    names = [n for n in names if len(set(_series(record.curve, n)[1])) > 1]
+    if not names:
+        return None
+    together = [n for n in names if any(w in n for w in SIMILARITIES)][: len(CYCLE)]
+    panels = ([together] if together else []) + [[n] for n in names if n not in together][:5]
+    figure, axes = _figure(1.1 + 1.25 * len(panels), len(panels), sharex=True)
+    for ax, group in zip(axes, panels, strict=True):
+        for name, (colour, dash) in zip(group, CYCLE, strict=False):
+            _smooth(ax, *_series(record.curve, name), colour, dash, label=_words(name))
+        ax.set_title(_words(group[0]) if len(group) == 1 else "cosine similarity")
+        if len(group) > 1:
+            ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(group), borderaxespad=0)
+    axes[-1].set_xlabel("update")
+    ends = (f"{_words(n)} from {v[0]:.3g} to {v[-1]:.3g}" for n in names for v in [_series(record.curve, n)[1]])
+    return Plot("metrics", "Training metrics", "During training: " + ", ".join(ends) + ".", _svg(figure, "metrics"))
+
+
+def evaluation(record: RunRecord) -> Plot | None:
+    """The metric that chooses the checkpoint, at every evaluation; the chosen one is marked."""
+    name = view.selected_metric(record)
+    steps, values = _series(record.evaluations, name)
+    if not steps:
+        return None
+    figure, (ax,) = _figure(2.4, 1)
+    ax.plot(steps, values, color=BLUE, marker="o", markersize=4)
+    title = f"{name[5:]}, 0 to 100"
+    alt = f"{name[5:]} at {len(steps)} evaluations, from {values[0]:.2f} to {values[-1]:.2f}"
+    if record.best_step in steps:
+        best = values[steps.index(record.best_step)]
+        ax.plot(record.best_step, best, marker="*", markersize=15, color=ORANGE, linestyle="none", zorder=4)
+        title += f"   ★ kept: {best:.2f} at update {record.best_step}"
+        alt += f"; the checkpoint of update {record.best_step} with {best:.2f} was kept"
+    ax.margins(x=0.04, y=0.15)
+    ax.set_title(title)
+    ax.set_xlabel("update")
+    return Plot("evaluation", "Evaluation during training", f"{alt}.", _svg(figure, "evaluation"))
+
+
+def before_after(record: RunRecord) -> Plot | None:
+    """Scores before and after with their intervals; beside them the paired difference against zero."""
+    lines = [line for line in view.task_lines(record) if line.before and line.after]
+    if not lines:
+        return None
+    figure, (left, right) = _figure(1.1 + 0.42 * len(lines), columns=2, width_ratios=(3, 2), sharey=True)
+    places = list(range(len(lines)))[::-1]
+    for y, line in zip(places, lines, strict=True):
+        _whisker(left, line.before, y + 0.13, GREY, "o", label="before" if y == 0 else None)
+        _whisker(left, line.after, y - 0.13, BLUE, "D", label="after" if y == 0 else None)
+        if line.difference is not None:
+            colour = {"win": GREEN, "loss": ORANGE}.get(line.verdict, GREY)
+            marker = {"win": "^", "loss": "v"}.get(line.verdict, "o")
+            _whisker(right, line.difference, y, colour, marker)
+    left.set_yticks(places, [_short(line.task) for line in lines])
+    left.set_ylim(-0.6, len(lines) - 0.4)
+    left.margins(x=0.06)
+    left.set_title("score, 0 to 100")
+    figure.legend(loc="outside lower left", ncols=2)
+    right.axvline(0, color=INK, linewidth=1)
+    right.margins(x=0.12)
+    right.set_title("paired difference")
+    for ax in (left, right):
+        ax.grid(visible=False, axis="y")
+    alt = "; ".join(
+        f"{line.task} {line.before.value:.2f} before, {line.after.value:.2f} after, {view.VERDICTS[line.verdict][2:]}"
+        for line in lines
+        if line.before and line.after
+    )
+    return Plot("before-after", "Before and after", f"{alt}.", _svg(figure, "before-after"))
+
+
+def cost(record: RunRecord) -> Plot | None:
+    """Seconds by stage; padding and, where it was logged, throughput over the updates."""
+    stages = [(k, v) for k, v in record.timings.items() if v > 0]
+    if not stages:
+        return None
+    padding = _series(record.curve, "padding")
+    timed = [{**c, "rate": c["tokens"] / c["seconds"]} for c in record.curve if c.get("seconds") and "tokens" in c]
+    curves = [("padding, share of the encoder's tokens", padding), ("real tokens per second", _series(timed, "rate"))]
+    curves = [(title, series) for title, series in curves if len(series[0]) > 1]
+    heights = (0.35 + 0.22 * len(stages), *(1.0 for _ in curves))
+    figure, (bars, *rest) = _figure(sum(heights) + 1.0 + 0.3 * len(curves), 1 + len(curves), height_ratios=heights)
+    names, seconds = zip(*stages[::-1], strict=True)
+    drawn = bars.barh(names, seconds, color=BLUE, height=0.62)
+    bars.bar_label(drawn, [view.duration(s) for s in seconds], padding=4)
+    bars.set_title("wall time by stage")
+    bars.margins(x=0.2)
+    bars.grid(visible=False, axis="y")
+    bars.set_xlabel("seconds")
+    for ax, (title, series) in zip(rest, curves, strict=True):
+        ax.plot(*series, color=BLUE)
+        ax.set_ylim(bottom=0)
+        ax.set_title(title)
+    if rest:
+        rest[-1].set_xlabel("update")
+    alt = "Wall time: " + ", ".join(f"{name} {view.duration(s)}" for name, s in stages)
+    if padding[1]:
+        alt += f"; padding is {sum(padding[1]) / len(padding[1]):.1%} of the encoder's tokens on average"
+    return Plot("cost", "Time and padding", f"{alt}.", _svg(figure, "cost"))
+
+
+def _figure(height: float, rows: int = 1, columns: int = 1, **kwargs: Any) -> tuple[Figure, Sequence[Axes]]:
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    return figure, list(figure.subplots(rows, columns, squeeze=False, **kwargs).flat)
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """The <svg> element alone: no XML head, no date, and ids that do not meet another figure's on the page."""
+    out = io.StringIO()
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = out.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg).strip()
+
+
+def _series(lines: Sequence[dict[str, Any]], name: str) -> tuple[list[float], list[float]]:
+    """(updates, values) of the lines that hold a finite `name`."""
+    pairs = [(line["step"], line[name]) for line in lines if "step" in line and _finite(line.get(name))]
+    return [s for s, _ in pairs], [v for _, v in pairs]
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and value == value and abs(value) != float("inf")
+
+
+def _smooth(
+    ax: Axes, steps: list[float], values: list[float], colour: str, dash: str, label: str | None = None
+) -> None:
+    """A line; with many points also a running mean over a twentieth of them, the points behind it."""
+    width = len(values) // 20
+    if width > 1:
+        ax.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
+        values = [sum(part) / len(part) for i in range(len(values)) for part in [values[max(0, i - width) : i + 1]]]
+    ax.plot(steps, values, color=colour, linestyle=dash, label=label)
+
+
+def _whisker(ax: Axes, value: Interval | None, y: float, colour: str, marker: str, label: str | None = None) -> None:
+    if value is not None:
+        ax.plot([value.low, value.high], [y, y], color=colour, linewidth=2)
+        ax.plot(value.value, y, color=colour, marker=marker, markersize=6, linestyle="none", label=label)
+
+
+def _short(name: str, length: int = 24) -> str:
+    return name if len(name) <= length else f"{name[: length - 1]}…"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

@@ -1,0 +1,178 @@
+"""The report of a run: one page that a person can read, print and pass on, made from ``run.json`` alone."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedkit.errors import EmbedkitError
+from embedkit.publish import plots, view
+from embedkit.publish.redact import redact
+from embedkit.types import Interval, RunRecord
+from embedkit.workspace import RunFolder
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FOLDER = "report"
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write ``report/index.html``, ``report/report.md`` and the plots of a run.
+
+    Missing parts of the record are left out. Every text is escaped, and what looks like a credential is replaced.
+
+    Args:
+        run_dir: folder of a run; its ``run.json`` is read.
+
+    Returns:
+        The page.
+
+    Raises:
+        EmbedkitError: there is no ``run.json``.
+    """
+    folder = RunFolder(Path(run_dir))
+    record = folder.read_record()
+    if record is None:
+        raise EmbedkitError(
+            "no run record here", str(folder.record), "give the folder that `embedkit train --out` wrote"
+        )
+    record = replace(record, **redact(vars(record)))
+    drawn = plots.draw(record)
+    target = folder.root / FOLDER
+    target.mkdir(exist_ok=True)
+    for plot in drawn:
+        (target / f"{plot.name}.svg").write_text(plot.svg, encoding="utf-8")
+    context = _context(record, folder, drawn)
+    (target / "report.md").write_text(_environment(markdown=True).get_template("report.md.j2").render(context), "utf-8")
+    page = target / "index.html"
+    page.write_text(_environment(markdown=False).get_template("report.html.j2").render(context), encoding="utf-8")
+    return page
+
+
+def summary_table(record: RunRecord) -> Table:
+    """The table at the end of a run: task, before, after, paired difference with its interval, verdict."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    lines = view.task_lines(record)
+    caption = "Scores from 0 to 100; the interval is that of the paired difference."
+    table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
+    table.add_column("task")
+    table.add_column("metric", style="dim")
+    for name in ("before", "after", "difference"):
+        table.add_column(name, justify="right")
+    level = next((line.difference.level for line in lines if line.difference), 0.95)
+    table.add_column(f"{level:.0%} interval", justify="right")
+    table.add_column("verdict")
+    colours = {"win": "green", "loss": "red", "tie": "yellow", "": "dim"}
+    for position, line in enumerate(lines, 1):
+        table.add_row(
+            escape(line.task),
+            escape(line.metric),
+            _score(line.before),
+            _score(line.after),
+            f"{line.difference.value:+.2f}" if line.difference else "—",
+            _range(line.difference),
+            f"[{colours[line.verdict]}]{line.verdict_text}[/]",
+            end_section=position == len(lines) - 1,
+        )
+    return table
+
+
+def _context(record: RunRecord, folder: RunFolder, drawn: list[plots.Plot]) -> dict[str, Any]:
+    """What the two templates share."""
+    facts = [
+        ("Did it help?", view.headline(record)),
+        ("What was trained?", view.what(record)),
+        ("On what?", view.on_what(record)),
+        ("How long did it take?", view.how_long(record)),
+    ]
+    if record.best_step is not None:
+        chosen = f"update {record.best_step}, the best {view.selected_metric(record)[5:]} during training"
+        facts.append(("Which checkpoint is it?", chosen))
+    recipe = redact(folder.recipe.read_text(encoding="utf-8")) if folder.recipe.is_file() else ""
+    return {
+        "title": folder.root.resolve().name,
+        "verdict": view.overall_verdict(record),
+        "facts": facts,
+        "load": _load(folder, record),
+        "lines": view.task_lines(record),
+        "metrics": view.all_metrics(record),
+        "plots": drawn,
+        "plan": list(view.flatten(record.plan)),
+        "data": record.data,
+        "versions": list(record.versions.items()),
+        "suite": (record.scores_after or record.scores_before or {}).get("suite", ""),
+        "resamples": record.recipe.get("eval", {}).get("resamples"),
+        "recipe": recipe,
+        "fence": "`" * (1 + max([2, *map(len, re.findall("`+", recipe))])),
+        "record": record,
+    }
+
+
+def _load(folder: RunFolder, record: RunRecord) -> str:
+    """Python that loads the model with plain sentence-transformers; the path is the one the user would type."""
+    model = folder.model.resolve()
+    try:
+        path = model.relative_to(Path.cwd())
+    except ValueError:
+        path = model
+    lines = [
+        "from sentence_transformers import SentenceTransformer",
+        f"model = SentenceTransformer({json.dumps(str(path), ensure_ascii=False)})",
+    ]
+    if any(task.get("type") == "retrieval" for task in (record.scores_after or {}).get("tasks", ())):
+        lines.append('documents = model.encode_document(["a text", "another text"])')
+        lines.append('print(model.similarity(model.encode_query("a question"), documents))')
+    else:
+        lines.append('print(model.similarity(model.encode("a sentence"), model.encode("another sentence")))')
+    return "\n".join(lines)
+
+
+def _environment(*, markdown: bool) -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("embedkit.publish"),
+        autoescape=not markdown,  # noqa: S701  Markdown has its own escape: the filter `md`
+        finalize=_markdown if markdown else None,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"score": _score, "range": _range, "number": view.number, "rows": _rows}
+    environment.filters["duration"] = view.duration
+    environment.filters["raw"] = _Verbatim
+    return environment
+
+
+class _Verbatim(str):
+    """Text that stands in a code block, where nothing is to be escaped."""
+
+
+def _markdown(value: Any) -> Any:
+    """Escape what Markdown or HTML would read as markup, so that a text stays a text, also inside a table cell."""
+    if not isinstance(value, str) or isinstance(value, _Verbatim):
+        return value
+    text = html.escape(" ".join(value.split()), quote=False)
+    return re.sub(r"([\\`*_\[\]|])", r"\\\1", text)
+
+
+def _score(value: Interval | float | None) -> str:
+    if value is None:
+        return "—"
+    return f"{value.value:.2f}" if isinstance(value, Interval) else f"{value:.2f}"
+
+
+def _range(value: Interval | None) -> str:
+    return "—" if value is None or value.low == value.high else f"{value.low:+.2f} to {value.high:+.2f}"
+
+
+def _rows(value: Any) -> str:
+    return view.number(value) if isinstance(value, int) else "stream"

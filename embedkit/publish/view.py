@@ -1,0 +1,235 @@
+"""What a reader of a run wants to know, worked out of its record; no layout, no plots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from embedkit.evaluation import stats
+from embedkit.types import Interval, RunRecord
+
+VERDICTS = {"win": "▲ better", "loss": "▼ worse", "tie": "● no clear difference", "": "—"}
+"""How `stats.verdict` is shown: a sign and words, never a colour alone."""
+NOT_METRICS = frozenset(
+    {"loss", "learning_rate", "grad_norm", "epoch", "step", "tokens", "padding", "seconds", "total_flos"}
+)
+"""What a logged line holds besides the objective's metrics."""
+
+
+@dataclass(frozen=True)
+class TaskLine:
+    """One task before and after training, its main metric on the scale 0..100.
+
+    Attributes:
+        task: name of the task; ``average`` for the mean over tasks.
+        metric: its main metric.
+        before, after: scores with their intervals; None when not measured.
+        difference: after - before with its paired interval.
+    """
+
+    task: str
+    metric: str
+    before: Interval | None = None
+    after: Interval | None = None
+    difference: Interval | None = None
+
+    @property
+    def verdict(self) -> str:
+        """``win``, ``loss`` or ``tie`` as `stats.verdict` gives it; empty without a difference."""
+        return stats.verdict(self.difference) if self.difference is not None else ""
+
+    @property
+    def verdict_text(self) -> str:
+        return VERDICTS[self.verdict]
+
+
+def task_lines(record: RunRecord) -> list[TaskLine]:
+    """One line per task of the evaluation, and a line ``average`` when there are several."""
+    before, after = _by_task(record.scores_before), _by_task(record.scores_after)
+    differences = {c["task"]: c for c in record.comparison}
+    lines = []
+    for name in after or before:
+        score = after.get(name) or before[name]
+        lines.append(
+            TaskLine(
+                name,
+                score.get("main", ""),
+                _main(before.get(name)),
+                _main(after.get(name)),
+                interval(differences.get(name, {}).get("difference")),
+            )
+        )
+    if len(lines) > 1:
+        lines.append(
+            TaskLine(
+                "average",
+                "",
+                _average(record.scores_before),
+                _average(record.scores_after),
+                interval(differences.get("average", {}).get("difference")),
+            )
+        )
+    return lines
+
+
+def all_metrics(record: RunRecord) -> list[tuple[str, str, float | None, float | None]]:
+    """(task, metric, before, after) of every metric measured."""
+    before, after = _by_task(record.scores_before), _by_task(record.scores_after)
+    rows = []
+    for task in after or before:
+        old = before.get(task, {}).get("metrics", {})
+        new = after.get(task, {}).get("metrics", {})
+        rows += [(task, metric, old.get(metric), new.get(metric)) for metric in dict.fromkeys([*new, *old])]
+    return rows
+
+
+def headline(record: RunRecord) -> str:
+    """Did it help: one sentence with the gain, its interval, and whether that excludes zero."""
+    lines = task_lines(record)
+    if not lines:
+        return "Not measured: the recipe names no evaluation suite."
+    line = lines[-1]
+    name = f"the average of {len(lines) - 1} tasks" if len(lines) > 1 else f"{line.task} ({line.metric})"
+    if line.before is None or line.after is None:
+        measured = line.after or line.before
+        when = "after" if line.after else "before"
+        return f"Measured only {when} training: {name} is {measured.value:.2f}." if measured else "Not measured."
+    sentence = f"{name} went from {line.before.value:.2f} to {line.after.value:.2f}"
+    if line.difference is None:
+        change = line.after.value - line.before.value
+        return f"Unknown: {sentence} ({change:+.2f}), but the difference has no interval."
+    d = line.difference
+    excludes = "includes zero" if line.verdict == "tie" else "excludes zero"
+    answer = {"win": "Yes", "loss": "No, it got worse", "tie": "Not clearly"}[line.verdict]
+    sentence = f"{answer}: {sentence}, {d.value:+.2f} with a {d.level:.0%} interval of {d.low:+.2f} to {d.high:+.2f},"
+    sentence += f" which {excludes}."
+    if len(lines) > 1:
+        verdicts = [t.verdict for t in lines[:-1]]
+        counts = ", ".join(f"{verdicts.count(k)} {VERDICTS[k][2:]}" for k in ("win", "tie", "loss"))
+        sentence += f" By task: {counts}."
+    return sentence
+
+
+def overall_verdict(record: RunRecord) -> str:
+    lines = task_lines(record)
+    return lines[-1].verdict if lines else ""
+
+
+def what(record: RunRecord) -> str:
+    """The model, the objective and the optimisation in one sentence."""
+    recipe = record.recipe
+    model, train = recipe.get("model", {}), recipe.get("train", {})
+    parts = [f"{model.get('base', 'a model')} with {describe_objective(recipe.get('objective', {}))}"]
+    if names := [w.get("name", "?") for w in recipe.get("weighting") or ()]:
+        parts[0] += f" and {' + '.join(names)} weighting"
+    if "batch_size" in train:
+        text = f"batch {train['batch_size']}"
+        parts.append(f"{text} x {train['accumulation']}" if train.get("accumulation", 1) > 1 else text)
+    if updates := last_step(record):
+        parts.append(f"{updates:,} updates")
+    if "learning_rate" in train:
+        parts.append(f"learning rate {train['learning_rate']:g}")
+    return ", ".join([*parts, f"seed {record.seed}"])
+
+
+def describe_objective(config: Mapping[str, Any]) -> str:
+    """``infonce (temperature 0.05)``, ``matryoshka of infonce``: the name and the number people ask for first."""
+    name = str(config.get("name", "an objective"))
+    if "terms" in config:
+        return f"{name} of {' + '.join(describe_objective(term['objective']) for term in config['terms'])}"
+    if "objective" in config:
+        return f"{name} of {describe_objective(config['objective'])}"
+    return f"{name} (temperature {config['temperature']:g})" if "temperature" in config else name
+
+
+def on_what(record: RunRecord) -> str:
+    """The data sources with their sizes."""
+    if not record.data:
+        return "not recorded"
+    parts = []
+    for source in record.data:
+        rows = source.get("rows")
+        size = f"{rows:,} examples" if isinstance(rows, int) else "a stream"
+        skipped = sum((source.get("skipped") or {}).values())
+        parts.append(f"{source.get('name', '?')}: {size}" + (f" ({skipped:,} rows skipped)" if skipped else ""))
+    return "; ".join(parts)
+
+
+def how_long(record: RunRecord) -> str:
+    """Total and training time, throughput, and the machine."""
+    if not record.timings:
+        return "not recorded"
+    text = f"{duration(sum(record.timings.values()))} in all"
+    if "training" in record.timings:
+        text += f", {duration(record.timings['training'])} of it training"
+        tokens = sum(line.get("tokens", 0.0) for line in record.curve)
+        if tokens and record.timings["training"]:
+            text += f" ({tokens / record.timings['training']:,.0f} tokens/s)"
+    machine = record.versions.get("machine")
+    return f"{text}; {machine}" if machine else text
+
+
+def last_step(record: RunRecord) -> int | None:
+    """The last update that was logged."""
+    return max((int(line["step"]) for line in [*record.curve, *record.evaluations] if "step" in line), default=None)
+
+
+def selected_metric(record: RunRecord) -> str:
+    """Name of the metric that chose the checkpoint, as it stands in `RunRecord.evaluations`."""
+    return f"eval_{record.recipe.get('eval', {}).get('select', 'average')}"
+
+
+def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted key, text) pairs of nested plain data, for a table; empty values are left out."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from flatten(item, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(value, (list, tuple)) and any(isinstance(item, (Mapping, list, tuple)) for item in value):
+        for index, item in enumerate(value):
+            yield from flatten(item, f"{prefix}[{index}]")
+    elif value not in (None, "", [], ()):
+        yield prefix, ", ".join(map(number, value)) if isinstance(value, (list, tuple)) else number(value)
+
+
+def number(value: Any) -> str:
+    """Integers with thousands separators, floats with four significant digits."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+def duration(seconds: float) -> str:
+    """``0.4 s``, ``48 s``, ``9 min 12 s``, ``3 h 05 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def interval(value: Any) -> Interval | None:
+    """An `Interval` out of plain data."""
+    return Interval(**value) if isinstance(value, Mapping) else None
+
+
+def _by_task(scores: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
+    return {t["task"]: t for t in scores.get("tasks", ())} if scores else {}
+
+
+def _main(task: Mapping[str, Any] | None) -> Interval | None:
+    """The main metric with its interval; a point when the record has none."""
+    if task is None:
+        return None
+    value = task["metrics"].get(task["main"])
+    return interval(task.get("interval")) or (None if value is None else Interval(value, value, value))
+
+
+def _average(scores: Mapping[str, Any] | None) -> Interval | None:
+    if scores is None:
+        return None
+    value = scores["average"]
+    return interval(scores.get("interval")) or Interval(value, value, value)

@@ -1,0 +1,245 @@
+"""The report: says what happened, leaves out what is not there, and is safe to pass on."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from embedkit.errors import EmbedkitError
+from embedkit.publish.report import summary_table, write_report
+from embedkit.types import RunRecord
+from tests.publish import records
+
+ATTACK = '<script>alert("x")</script> | a `tick` [link](http://x) *b* $\\frac{$ {{ 7 * 7 }}'
+
+
+class Page(HTMLParser):
+    """Tags, ids and text of a page; fails on a tag that is closed by another one's end."""
+
+    VOID = frozenset({"meta", "br", "img", "link", "hr", "input"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = records.write(tmp_path_factory.mktemp("runs") / "quickstart", records.record())
+    write_report(folder)
+    return folder
+
+
+def page_of(folder: Path) -> Page:
+    return Page(write_report(folder).read_text(encoding="utf-8"))
+
+
+def test_the_head_answers_the_five_questions(run: Path) -> None:
+    text = Page((run / "report" / "index.html").read_text(encoding="utf-8")).text
+    assert "Yes: the average of 3 tasks went from 60.12 to 61.70, +1.58 with a 95% interval of +0.82 to +2.35" in text
+    assert "which excludes zero. By task: 1 better, 1 no clear difference, 1 worse." in text
+    assert (
+        "all-MiniLM-L6-v2 with infonce (temperature 0.05), batch 64, 300 updates, learning rate 5e-05, seed 42" in text
+    )
+    assert "pydocs: 19,214 examples; faq.tsv: a stream (3 rows skipped)" in text
+    assert "8 min 41 s in all, 6 min 42 s of it training" in text
+    assert f'SentenceTransformer("{run / "model"}")' in text
+
+
+def test_the_snippet_is_python_that_names_the_model_folder(run: Path) -> None:
+    report = (run / "report" / "report.md").read_text(encoding="utf-8")
+    snippet = report.split("```python\n")[1].split("```")[0]
+    compile(snippet, "snippet", "exec")
+    assert str(run / "model") in snippet
+
+
+def test_the_page_needs_nothing_from_outside(run: Path) -> None:
+    text = (run / "report" / "index.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "img"} == set()
+    loaded = [v for _, attrs in page.tags for k, v in attrs.items() if k in ("src", "href", "xlink:href") and v]
+    assert [v for v in loaded if not v.startswith("#")] == []
+    assert "@import" not in text
+    assert [u for u in re.findall(r"url\(([^)]*)\)", text) if not u.startswith("#")] == []
+
+
+def test_ids_of_the_plots_do_not_meet(run: Path) -> None:
+    page = Page((run / "report" / "index.html").read_text(encoding="utf-8"))
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(ids) > 50
+    assert len(ids) == len(set(ids))
+    defined = {f"#{i}" for i in ids}
+    used = {v for _, attrs in page.tags for k, v in attrs.items() if k == "xlink:href" and v}
+    used |= {m for _, attrs in page.tags for v in attrs.values() if v for m in re.findall(r"url\((#[^)]*)\)", v)}
+    assert used
+    assert used <= defined
+
+
+def test_plots_are_xml_and_carry_words(run: Path) -> None:
+    names = sorted(p.stem for p in (run / "report").glob("*.svg"))
+    assert names == ["before-after", "cost", "evaluation", "loss", "metrics"]
+    for name in names:
+        ET.parse(run / "report" / f"{name}.svg")
+    labels = [a["aria-label"] for _, a in Page((run / "report" / "index.html").read_text()).tags if "aria-label" in a]
+    assert "STS-B 82.03 before, 80.71 after, worse" in " ".join(filter(None, labels))
+    assert "the checkpoint of update 250" in " ".join(filter(None, labels))
+
+
+def test_markdown_has_the_table_and_the_recipe(run: Path) -> None:
+    report = (run / "report" / "report.md").read_text(encoding="utf-8")
+    assert "| pydocs-test | ndcg@10 | 46.93 | 52.88 | +5.95 | +4.75 to +7.15 | ▲ better |" in report
+    assert "```yaml\nobjective:\n  name: infonce\n```" in report
+    assert all((run / "report" / p).is_file() for p in re.findall(r"\]\(([\w-]+\.svg)\)", report))
+
+
+def test_the_same_record_gives_the_same_files(run: Path) -> None:
+    before = {p.name: p.read_bytes() for p in (run / "report").iterdir()}
+    write_report(run)
+    assert {p.name: p.read_bytes() for p in (run / "report").iterdir()} == before
+
+
+def test_texts_stay_texts(tmp_path: Path) -> None:
+    made = records.record(warnings=[ATTACK], versions={ATTACK: ATTACK}, plan={ATTACK: ATTACK})
+    made.recipe["model"]["base"] = ATTACK
+    made.data[0]["name"] = ATTACK
+    for scores in (made.scores_before, made.scores_after):
+        assert scores is not None
+        scores["tasks"][0]["task"] = ATTACK
+        scores["suite"] = scores["fingerprint"] = ATTACK
+    recipe = f"# ```\n# </code></pre>{ATTACK}\n"
+    page = page_of(records.write(tmp_path / "run", made, recipe))
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert "a" not in {tag for tag, _ in page.tags}
+    assert page.text.count('<script>alert("x")</script>') >= 8
+    assert "{{ 7 * 7 }}" in page.text
+    report = (tmp_path / "run" / "report" / "report.md").read_text(encoding="utf-8")
+    outside, inside = report.split("````yaml\n")
+    assert "<script>" not in outside
+    assert "[link](" not in outside
+    assert inside.endswith("````\n")
+    widths = {block: {len(re.findall(r"(?<!\\)\|", row)) for row in rows} for block, rows in _tables(outside)}
+    assert len(widths) >= 5
+    assert all(len(w) == 1 for w in widths.values()), widths
+
+
+def _tables(text: str) -> list[tuple[int, list[str]]]:
+    blocks = [b for b in text.split("\n\n") if b.lstrip().startswith("|")]
+    return [(i, [r for r in b.splitlines() if r.startswith("|")]) for i, b in enumerate(blocks)]
+
+
+def test_secrets_do_not_reach_the_report(tmp_path: Path) -> None:
+    token = "hf_" + "aB3dE5fG7h" * 3
+    made = records.record(warnings=[f"could not read https://me:hunter22@example.org/x with {token}"])
+    made.recipe["model"]["base"] = f"org/model?token={token}"
+    made.data[0]["name"] = token
+    run = records.write(tmp_path / "run", made, f"model:\n  base: {token}\n")
+    write_report(run)
+    for file in (run / "report").iterdir():
+        text = file.read_text(encoding="utf-8")
+        assert token not in text, file.name
+        assert "hunter22" not in text, file.name
+    assert "[redacted]" in (run / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_bare_record_still_makes_a_page(tmp_path: Path) -> None:
+    run = records.write(tmp_path / "run", RunRecord(recipe_hash="0", recipe={}))
+    (run / "recipe.yaml").unlink()
+    text = page_of(run).text
+    assert "Not measured: the recipe names no evaluation suite." in text
+    for absent in ("Plots", "Results", "Warnings", "Data", "Plan", "Recipe"):
+        assert absent not in text
+    assert list((run / "report").glob("*.svg")) == []
+
+
+def test_measured_only_after_training(tmp_path: Path) -> None:
+    run = records.write(tmp_path / "run", records.record(scores_before=None, comparison=[]))
+    assert "Measured only after training: the average of 3 tasks is 61.70." in page_of(run).text
+    assert not (run / "report" / "before-after.svg").exists()
+
+
+@pytest.mark.parametrize(("after", "answer"), [(50.0, "Yes: pydocs"), (41.0, "Not clearly: pydocs"), (30.0, "No, it")])
+def test_one_task_needs_no_average(tmp_path: Path, after: float, answer: str) -> None:
+    def scores(value: float) -> dict[str, object]:
+        task = {"task": "pydocs", "type": "retrieval", "main": "ndcg@10", "metrics": {"ndcg@10": value}}
+        return {"suite": "s", "fingerprint": "f", "average": value, "tasks": [task]}
+
+    difference = {"value": after - 40, "low": after - 42, "high": after - 38, "level": 0.95}
+    made = records.record(
+        scores_before=scores(40.0),
+        scores_after=scores(after),
+        comparison=[{"task": "pydocs", "difference": difference}],
+    )
+    text = page_of(records.write(tmp_path / "run", made)).text
+    assert answer in text
+    assert "average of" not in text
+
+
+def test_values_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
+    made = records.record()
+    for line in made.curve[::2]:
+        line["hardest_negative"] = float("nan")
+        line["loss"] = float("inf")
+    page_of(records.write(tmp_path / "run", made))
+    assert (tmp_path / "run" / "report" / "metrics.svg").is_file()
+
+
+def test_throughput_is_drawn_where_it_was_logged(tmp_path: Path) -> None:
+    made = records.record()
+    for line in made.curve:
+        line["seconds"] = 4.0
+    without = records.write(tmp_path / "a", records.record())
+    with_rate = records.write(tmp_path / "b", made)
+    write_report(without), write_report(with_rate)
+    sizes = [ET.parse(r / "report" / "cost.svg").getroot().attrib["viewBox"].split()[3] for r in (without, with_rate)]
+    assert float(sizes[1]) > float(sizes[0]) + 40
+
+
+def test_a_folder_without_a_record_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EmbedkitError, match="no run record here"):
+        write_report(tmp_path)
+
+
+def test_summary_table() -> None:
+    console = Console(width=120, record=True, color_system=None)
+    console.print(summary_table(records.record()))
+    rows = [line.split() for line in console.export_text().splitlines()]
+    assert ["pydocs-test", "ndcg@10", "46.93", "52.88", "+5.95", "+4.75", "to", "+7.15", "▲", "better"] in rows
+    assert ["STS-B", "spearman", "82.03", "80.71", "-1.32", "-1.82", "to", "-0.82", "▼", "worse"] in rows
+    assert ["average", "60.12", "61.70", "+1.58", "+0.82", "to", "+2.35", "▲", "better"] in rows
+
+
+def test_summary_table_shows_brackets_in_a_name_as_they_are() -> None:
+    made = records.record()
+    assert made.scores_after is not None
+    made.scores_after["tasks"][0]["task"] = "[red]x[/red] [/]"
+    console = Console(width=140, record=True, color_system=None)
+    console.print(summary_table(made))
+    assert "[red]x[/red] [/]" in console.export_text()

@@ -1,0 +1,101 @@
+"""How a record is put into words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from embedkit.publish import view
+from embedkit.publish.redact import redact
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"name": "cosent"}, "cosent"),
+        ({"name": "infonce", "temperature": 0.05}, "infonce (temperature 0.05)"),
+        ({"name": "matryoshka", "objective": {"name": "cosent"}, "dims": [384, 128]}, "matryoshka of cosent"),
+        (
+            {
+                "name": "sum",
+                "terms": [{"weight": 1.0, "objective": {"name": "cosent"}}, {"objective": {"name": "angle"}}],
+            },
+            "sum of cosent + angle",
+        ),
+    ],
+)
+def test_objectives(config: dict[str, Any], words: str) -> None:
+    assert view.describe_objective(config) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.04, "0.0 s"),
+        (9.94, "9.9 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (3599.7, "1 h 00 min"),
+        (11_100, "3 h 05 min"),
+    ],
+)
+def test_durations(seconds: float, words: str) -> None:
+    assert view.duration(seconds) == words
+
+
+def test_flatten() -> None:
+    nested = {"a": 1234, "b": {"c": 0.5, "d": None, "e": []}, "f": [1, 2], "g": [{"h": True}, {"h": False}], "i": ""}
+    assert list(view.flatten(nested)) == [
+        ("a", "1,234"),
+        ("b.c", "0.5"),
+        ("f", "1, 2"),
+        ("g[0].h", "True"),
+        ("g[1].h", "False"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "hf_abcdefGHIJKL0123",
+        "ghp_" + "a1B2" * 9,
+        "sk-proj-" + "a1B2" * 6,
+        "AKIA" + "ABCD" * 4,
+        "token=abcdef123456",
+        "api_key: 'abcdef123456'",
+        "HF_TOKEN=abcdef123456",
+        "https://user:pass@host/x",
+    ],
+)
+def test_credentials_are_hidden(secret: str) -> None:
+    for core in ("abcdef123456", "user:pass", secret):
+        assert core not in redact(f"before {secret} after") or core not in secret
+    assert redact(f"before {secret} after").startswith("before ")
+    assert redact(f"before {secret} after").endswith(" after")
+    assert redact({"x": [secret]}) == {"x": [redact(secret)]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "tokens_per_micro_batch: 2048",
+        "hf_transfer",
+        "8c1f0a3b5d77e2c48c1f0a3b5d77e2c48c1f0a3b",
+        "https://example.org/a@b",
+        "token: null",
+        "the secret of the ocean",
+        "mask-based-scoring",
+    ],
+)
+def test_other_texts_are_left_alone(text: str) -> None:
+    assert redact(text) == text
+
+
+def test_values_under_a_telling_key_are_hidden_and_numbers_kept() -> None:
+    assert redact({"hub_token": "x", "tokens": 12, "token": None}) == {
+        "hub_token": "[redacted]",
+        "tokens": 12,
+        "token": None,
+    }
