@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
 
+from embedkit.errors import RecipeError
 from embedkit.recipe import registry
 
 
@@ -29,6 +31,11 @@ def _tuples(value: Any) -> Any:
     return value
 
 
+def invalid(what: str, cure: str) -> PydanticCustomError:
+    """What a validator raises when it can name the cure."""
+    return PydanticCustomError("invalid", "{what}", {"what": what, "cure": cure})
+
+
 def validate_named(kind: registry.Kind, value: Any, info: ValidationInfo) -> Any:
     """Validate ``{name: ..., **options}`` with the config class that the registry holds for the name."""
     if isinstance(value, BaseModel):
@@ -36,8 +43,13 @@ def validate_named(kind: registry.Kind, value: Any, info: ValidationInfo) -> Any
     if isinstance(value, str):
         value = {"name": value}
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-        raise ValueError(
-            f"{kind}: expected a mapping with a `name`; known: {', '.join(registry.names(kind))}"
+        raise PydanticCustomError(
+            "unknown_name",
+            "expected a mapping with a `name`",
+            {"cure": f"write `name: ...`; known: {', '.join(registry.names(kind))}"},
         )
-    config = registry.resolve(registry.lookup(kind, value["name"]).config)
-    return config.model_validate(value)
+    try:
+        entry = registry.lookup(kind, value["name"])
+    except RecipeError as error:
+        raise PydanticCustomError("unknown_name", "{what}", {"what": error.what, "cure": error.cure}) from error
+    return registry.resolve(entry.config).model_validate(value)

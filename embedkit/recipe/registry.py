@@ -12,7 +12,9 @@ and is found through a ``plugins:`` entry of the recipe or the entry-point group
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
+import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -82,11 +84,13 @@ def names(kind: Kind) -> list[str]:
 
 
 def lookup(kind: Kind, name: str) -> Entry:
-    """The entry called `name`.
+    """The entry called `name`; installed plug-ins are imported only for a name that is not known yet.
 
     Raises:
         RecipeError: unknown name; the message gives the nearest one.
     """
+    if name not in _BUILT_IN[kind] and (kind, name) not in _PLUGINS:
+        _import_installed_plugins()
     if (kind, name) in _PLUGINS:
         return _PLUGINS[kind, name]
     if name not in _BUILT_IN[kind]:
@@ -95,6 +99,16 @@ def lookup(kind: Kind, name: str) -> Entry:
         raise RecipeError(f"unknown {kind} {name!r}", cure=f"{hint}known: {', '.join(names(kind))}")
     config, target = _BUILT_IN[kind][name]
     return Entry(kind, name, config, target)
+
+
+@functools.cache
+def _import_installed_plugins() -> None:
+    for point in importlib.metadata.entry_points(group="embedkit.plugins"):
+        try:
+            point.load()
+        except Exception as error:
+            what = f"importing the plug-in {point.value!r} failed: {type(error).__name__}: {error}"
+            raise RecipeError(what, f"entry point {point.name}", "repair or uninstall its package") from error
 
 
 def resolve(reference: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from embedkit.recipe.base import Block
+from embedkit.recipe.base import Block, invalid
 from embedkit.recipe.objectives import AnyObjective, InfoNCE
 from embedkit.recipe.pydocs import PydocsSource
 from embedkit.recipe.suite import SuiteRef
@@ -105,7 +105,7 @@ class Source(Block):
     rows: tuple[dict[str, Any], ...] | None = Field(None, description="Rows written in the recipe or given in Python.")
     roles: dict[Role, str | tuple[str, ...]] = Field(
         default_factory=dict,
-        description="role: column. Never guessed from column order; a column that has a role's own name needs no entry. "
+        description="role: column. Never guessed from column order; a column named as a role needs no entry. "
         "`negative` may name several columns; list-valued columns are taken whole.",
     )
     weight: float | None = Field(
@@ -126,7 +126,9 @@ class Source(Block):
     def _one_origin(self) -> Source:
         given = [k for k in ("hub", "path", "pydocs", "rows") if getattr(self, k) is not None]
         if len(given) != 1:
-            raise ValueError(f"a source needs exactly one of hub, path, pydocs, rows; got {given or 'none'}")
+            got = ", ".join(given) or "none"
+            cure = f"keep one of {got}" if given else "add e.g. `path: FILE`"
+            raise invalid(f"a source needs exactly one of hub, path, pydocs, rows; got {got}", cure)
         return self
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from pydantic import Field, model_validator
 
 from embedkit.errors import RecipeError
-from embedkit.recipe.base import Block
+from embedkit.recipe.base import Block, invalid
 from embedkit.recipe.pydocs import PydocsSource
 
 
@@ -57,7 +57,7 @@ class RetrievalTask(Block):
     @model_validator(mode="after")
     def _one_origin(self) -> RetrievalTask:
         if (self.folder is None) == (self.pydocs is None):
-            raise ValueError(f"retrieval task {self.name!r} needs exactly one of folder, pydocs")
+            raise invalid(f"retrieval task {self.name!r} needs exactly one of folder, pydocs", "give one of the two")
         return self
 
     @model_validator(mode="after")
@@ -103,7 +103,8 @@ class Suite(Block):
     def _names_differ(self) -> Suite:
         names = [t.name for t in self.tasks]
         if len(set(names)) != len(names):
-            raise ValueError(f"two tasks of suite {self.name!r} share a name: {sorted(names)}")
+            twice = sorted({n for n in names if names.count(n) > 1})
+            raise invalid(f"two tasks of suite {self.name!r} are called {', '.join(twice)}", "rename one")
         return self
 
     def check_selection(self, select: str) -> None:

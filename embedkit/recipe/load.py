@@ -1,0 +1,127 @@
+"""From a file, what it extends, and overrides to a `Recipe`: strict, with a place for everything that is wrong."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from embedkit.errors import RecipeError
+from embedkit.recipe.reading.dump import dump, recipe_hash
+from embedkit.recipe.reading.find import base_dir_of, find_recipe, list_recipes
+from embedkit.recipe.reading.merge import apply_overrides, read_chain
+from embedkit.recipe.reading.problems import raise_problems
+from embedkit.recipe.reading.translate import problems
+from embedkit.recipe.reading.tree import KeyPath, Node, read_tree
+from embedkit.recipe.schema import Recipe
+from embedkit.recipe.suite import Suite
+
+__all__ = [
+    "Loaded",
+    "base_dir_of",
+    "dump",
+    "find_recipe",
+    "list_recipes",
+    "load",
+    "load_recipe",
+    "load_suite_file",
+    "recipe_hash",
+]
+
+T = TypeVar("T", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A recipe with the memory of where everything in it was written.
+
+    Attributes:
+        recipe: the recipe.
+        path: its file.
+        tree: what was written, extended recipes and overrides included.
+    """
+
+    recipe: Recipe
+    path: Path
+    tree: Node
+
+    @property
+    def base_dir(self) -> Path:
+        """The folder that its paths are relative to."""
+        return self.path.resolve().parent
+
+    def where(self, path: KeyPath) -> str:
+        """``file:line`` of a key path, or of the nearest block above it that was written."""
+        return self.tree.at(path).where
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        path: a YAML file, or the name of a shipped recipe such as ``unsup/simcse``.
+        overrides: ``key.sub=value``, in order; values are YAML 1.2.
+
+    Raises:
+        RecipeError: with file, line, key, what is wrong, the nearest valid key and the cure, for all problems.
+    """
+    return load(path, overrides).recipe
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Loaded:
+    """Like `load_recipe`, with the places of all keys."""
+    file = find_recipe(path)
+    tree = apply_overrides(read_chain(file, Recipe), overrides, Recipe)
+    _import_plugins(tree, file)
+    tree = _name_default_objective(tree)
+    return Loaded(_validate(Recipe, tree), file, tree)
+
+
+def load_suite_file(path: Path) -> Suite:
+    """Read an evaluation suite with the same strictness as a recipe.
+
+    Raises:
+        RecipeError: as `load_recipe`.
+    """
+    return _validate(Suite, read_tree(path, str(path)))
+
+
+def _validate(root: type[T], tree: Node) -> T:
+    try:
+        return root.model_validate(tree.plain())
+    except ValidationError as error:
+        raise_problems(problems(error, root, tree))
+        raise
+
+
+def _import_plugins(tree: Node, file: Path) -> None:
+    """Import the modules of `plugins:`; modules beside the recipe and in the working folder are found too."""
+    found = tree.child("plugins")
+    if found is None or not isinstance(found.value, list):
+        return
+    for folder in (str(file.resolve().parent), str(Path.cwd())):
+        if folder not in sys.path:
+            sys.path.append(folder)
+    for item in found.value:
+        if not isinstance(item.value, str):
+            continue
+        try:
+            importlib.import_module(item.value)
+        except Exception as error:
+            what = f"plugins: importing {item.value!r} failed: {type(error).__name__}: {error}"
+            cure = "install the module, or put it beside the recipe; name it as in `import`"
+            raise RecipeError(what, item.where, cure) from error
+
+
+def _name_default_objective(tree: Node) -> Node:
+    """``objective: {temperature: 0.1}`` speaks about the default objective."""
+    objective = tree.child("objective")
+    if objective is None or not isinstance(objective.value, dict) or "name" in objective.value:
+        return tree
+    name = Node(Recipe.model_fields["objective"].default.name, objective.where)
+    return replace(tree, value={**tree.value, "objective": replace(objective, value={"name": name, **objective.value})})

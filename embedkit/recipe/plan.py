@@ -1,0 +1,176 @@
+"""What a recipe will do, worked out before anything is downloaded: rows, negatives, memory, updates, refusals."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from embedkit.recipe.memory import EncoderSize
+from embedkit.recipe.objectives import InfoNCE, leaves
+from embedkit.recipe.planning import rules
+from embedkit.recipe.planning.context import Context
+from embedkit.recipe.planning.cost import EvaluationCost, evaluation_cost
+from embedkit.recipe.planning.estimate import Memory, estimate
+from embedkit.recipe.planning.facts import ROLES, SourceFacts, model_facts, source_facts
+from embedkit.recipe.pool import seen
+from embedkit.recipe.reading.problems import Problem, raise_problems
+from embedkit.recipe.reading.tree import KeyPath
+from embedkit.recipe.schema import Recipe
+
+
+@dataclass(frozen=True)
+class SourcePlan:
+    """One source's part in the plan.
+
+    Attributes:
+        name: of the source.
+        roles: roles it gives; None where unknown.
+        rows: None where unknown.
+        batches: full batches in one pass; None where unknown.
+        objective: name, wrappers as ``matryoshka(infonce)``.
+        scope: ``row`` or ``batch``, of each leaf.
+        positives, negatives: P and M per example.
+        rows_per_step: texts encoded per batch over all processes.
+        seen: per InfoNCE softmax: anchor, own, others, others_explicit.
+    """
+
+    name: str
+    roles: tuple[str, ...] | None
+    rows: int | None
+    batches: int | None
+    objective: str
+    scope: tuple[str, ...]
+    positives: int
+    negatives: int
+    rows_per_step: int
+    seen: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do. `lines` says it in words.
+
+    Attributes:
+        model: base model.
+        processes: number of processes.
+        batch_size, accumulation: of the recipe; a query's pool is one batch.
+        pool: examples whose embeddings meet in one loss.
+        updates: optimiser steps, None where the number of rows is unknown.
+        sources: one entry per source.
+        memory: the estimate per process.
+        evaluation: when, and how many texts.
+        refusals: why the recipe cannot run.
+        warnings: what is probably not meant.
+    """
+
+    model: str
+    processes: int
+    batch_size: int
+    accumulation: int
+    pool: int
+    updates: int | None
+    sources: tuple[SourcePlan, ...]
+    memory: Memory
+    evaluation: EvaluationCost
+    refusals: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+
+    def refuse(self) -> None:
+        """Raise a RecipeError that lists every refusal; return if there is none."""
+        raise_problems(self.refusals)
+
+    def lines(self) -> list[str]:
+        """The plan for a reader, warnings and refusals included."""
+        from embedkit.recipe.planning.words import lines
+
+        return lines(self)
+
+
+def plan(
+    recipe: Recipe,
+    *,
+    processes: int = 1,
+    rows: Sequence[int | None] | None = None,
+    model_config: Mapping[str, Any] | EncoderSize | None = None,
+    base_dir: Path | None = None,
+    tokens_per_row: float | None = None,
+    where: Callable[[KeyPath], str] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Plan:
+    """Work out the plan of a recipe. Reads headers and counts lines of local files; downloads and loads nothing.
+
+    Args:
+        recipe: the recipe.
+        processes: how many will train.
+        rows: rows per source where they are known; None counts local files.
+        model_config: the model's ``config.json`` or sizes; None reads them if `model.base` is a local folder.
+        base_dir: folder that the recipe's paths are relative to; the working folder is tried next.
+        tokens_per_row: mean length of the texts, if measured; else the maximum length stands for it.
+        where: ``file:line`` of a key path, for problems.
+        environ: environment variables; None takes the real ones.
+    """
+    folders = [f for f in (base_dir, Path.cwd()) if f is not None]
+    sources = tuple(source_facts(recipe, folders, rows))
+    model = model_config if isinstance(model_config, EncoderSize) else model_facts(recipe, _dict(model_config))
+    context = Context(
+        recipe, processes, sources, model, _updates(recipe, sources), os.environ if environ is None else environ
+    )
+
+    def located(found: list[Problem]) -> tuple[Problem, ...]:
+        return tuple(replace(p, where=where(p.path)) if where else p for p in found)
+
+    parts = tuple(_source(context, source) for source in sources)
+    return Plan(
+        model=recipe.model.base,
+        processes=processes,
+        batch_size=recipe.train.batch_size,
+        accumulation=recipe.train.accumulation,
+        pool=context.pool,
+        updates=context.updates,
+        sources=parts,
+        memory=estimate(context, tokens_per_row),
+        evaluation=evaluation_cost(recipe, context.updates, folders),
+        refusals=located(rules.apply(rules.REFUSALS, context)),
+        warnings=located(rules.apply(rules.WARNINGS, context)),
+    )
+
+
+def _dict(config: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if config is None else dict(config)
+
+
+def _source(context: Context, source: SourceFacts) -> SourcePlan:
+    p, m = context.slots(source)
+    softmaxes = [s for o in leaves(source.objective) if isinstance(o, InfoNCE) for s in seen(o, context.pool, p, m)]
+    batch = context.recipe.train.batch_size
+    return SourcePlan(
+        name=source.name,
+        roles=None if source.roles is None else tuple(r for r in ROLES if r in source.roles),
+        rows=source.rows,
+        batches=None if source.rows is None else source.rows // batch,
+        objective=_objective_name(source),
+        scope=tuple(dict.fromkeys(o.scope for o in leaves(source.objective))),
+        positives=p,
+        negatives=m,
+        rows_per_step=batch * (1 + p + m),
+        seen=tuple(vars(s) | {"total": s.total} for s in softmaxes),
+    )
+
+
+def _objective_name(source: SourceFacts) -> str:
+    inner = [leaf.name for leaf in leaves(source.objective)]
+    name = source.objective.name
+    return name if inner == [name] else f"{name}({', '.join(inner)})"
+
+
+def _updates(recipe: Recipe, sources: Sequence[SourceFacts]) -> int | None:
+    """As `StepSampler` counts them: full batches of all sources, times epochs, over accumulation."""
+    if recipe.train.steps is not None:
+        return recipe.train.steps
+    full = [None if s.rows is None else s.rows // recipe.train.batch_size for s in sources]
+    if None in full:
+        return None
+    return int(recipe.train.epochs * sum(f for f in full if f is not None) + 1e-9) // recipe.train.accumulation

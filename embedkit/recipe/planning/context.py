@@ -1,0 +1,59 @@
+"""What a rule of `check` may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from embedkit.recipe.memory import EncoderSize
+from embedkit.recipe.objectives import needs
+from embedkit.recipe.planning.facts import SourceFacts
+from embedkit.recipe.pool import negatives_per_query
+from embedkit.recipe.reading.problems import Problem
+from embedkit.recipe.reading.tree import KeyPath
+from embedkit.recipe.schema import Recipe
+
+
+@dataclass(frozen=True)
+class Context:
+    """A recipe and what is known around it.
+
+    Attributes:
+        recipe: the recipe.
+        processes: how many will train.
+        sources: facts of each source.
+        model: sizes of the encoder, None where unknown.
+        updates: of the whole run, None where unknown.
+        environ: environment variables.
+    """
+
+    recipe: Recipe
+    processes: int
+    sources: tuple[SourceFacts, ...]
+    model: EncoderSize | None
+    updates: int | None
+    environ: Mapping[str, str]
+
+    @property
+    def pool(self) -> int:
+        """Examples whose embeddings meet in one loss."""
+        size = self.recipe.train.batch_size
+        return size if self.recipe.negatives.across_processes else size // self.processes
+
+    def slots(self, source: SourceFacts) -> tuple[int, int]:
+        """Positives and explicit negatives per example of a source."""
+        if source.unlabelled:
+            return self.recipe.views.count - 1, 0
+        asked = self.recipe.negatives.per_query
+        given = source.gives("negative") is True
+        return 1, negatives_per_query(asked, needed="negative" in needs(source.objective), given=given)
+
+
+def objective_path(source: SourceFacts) -> KeyPath:
+    """Where the objective of a source is written."""
+    return ("data", "sources", source.index, "objective") if source.config.objective is not None else ("objective",)
+
+
+def problem(path: KeyPath, what: str, cure: str) -> Problem:
+    """A problem whose place in a file is filled in later."""
+    return Problem("", path, what, cure)

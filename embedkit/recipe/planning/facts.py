@@ -1,0 +1,213 @@
+"""What can be known about a recipe's data and model without loading either: headers, row counts, config.json."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from embedkit.recipe.memory import EncoderSize
+from embedkit.recipe.objectives import ObjectiveConfig
+from embedkit.recipe.schema import Recipe, Role, Source
+
+ROLES = get_args(Role)
+COUNT_LIMIT = 2 * 2**30
+"""Larger files are not read to count their lines."""
+_ENDINGS = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".txt": "txt"}
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """What is known about a source before it is loaded.
+
+    Attributes:
+        index: place in `data.sources`.
+        name: as messages call it.
+        config: the source.
+        objective: the objective its batches get.
+        columns: its columns; None where unknown.
+        roles: roles it gives; None where unknown.
+        rows: None where unknown.
+        negatives: explicit negatives per row; None where unknown.
+        missing: a local path that matches no file.
+    """
+
+    index: int
+    name: str
+    config: Source
+    objective: ObjectiveConfig
+    columns: frozenset[str] | None = None
+    roles: frozenset[str] | None = None
+    rows: int | None = None
+    negatives: int | None = None
+    missing: bool = False
+
+    @property
+    def unlabelled(self) -> bool:
+        return self.roles is not None and "text" in self.roles
+
+    def gives(self, role: str) -> bool | None:
+        """Whether the source gives a role; None where that is unknown. Views of a text are query and positive."""
+        if self.roles is None:
+            return True if role in self.config.roles else None
+        return role in self.roles or (self.unlabelled and role in ("query", "positive"))
+
+
+@dataclass(frozen=True)
+class _Header:
+    columns: frozenset[str] = frozenset()
+    first: dict[str, Any] = field(default_factory=dict)
+
+
+def source_facts(
+    recipe: Recipe, folders: Sequence[Path], rows: Sequence[int | None] | None = None
+) -> list[SourceFacts]:
+    """Look at every source without loading it.
+
+    Args:
+        recipe: the recipe.
+        folders: where relative paths start, in order of preference.
+        rows: known numbers of rows, which replace counting.
+    """
+    found = []
+    for index, source in enumerate(recipe.data.sources):
+        facts = _facts(source, folders, count=rows is None)
+        if rows is not None:
+            facts["rows"] = rows[index]
+        elif facts.get("rows") is not None and source.limit is not None:
+            facts["rows"] = min(facts["rows"], source.limit)
+        if source.streaming:
+            facts["rows"] = None
+        objective = source.objective or recipe.objective
+        found.append(SourceFacts(index, source_name(source), source, objective, **facts))
+    return found
+
+
+def source_name(source: Source) -> str:
+    if source.name is not None:
+        return source.name
+    return source.hub or source.path or ("pydocs" if source.pydocs is not None else "rows")
+
+
+def local_files(path: str, folders: Sequence[Path]) -> list[Path]:
+    """Files that a path or pattern means: in the first folder where it matches any."""
+    given = Path(path).expanduser()
+    if given.is_absolute():
+        return sorted(given.parent.glob(given.name)) if not given.is_file() else [given]
+    for folder in folders:
+        if (folder / given).is_file():
+            return [folder / given]
+        matches = sorted(p for p in folder.glob(str(given)) if p.is_file())
+        if matches:
+            return matches
+    return []
+
+
+def model_facts(recipe: Recipe, config: dict[str, Any] | None = None) -> EncoderSize | None:
+    """Sizes of the encoder: from `config`, else from ``config.json`` of a local folder, else unknown.
+
+    Args:
+        recipe: the recipe.
+        config: a model's ``config.json`` as a mapping.
+    """
+    if config is not None:
+        return EncoderSize.of(config)
+    folder = Path(recipe.model.base).expanduser()
+    return folder_facts(folder) if folder.is_dir() else None
+
+
+def folder_facts(folder: Path) -> EncoderSize | None:
+    """Sizes of a saved model, Hugging Face or sentence-transformers; None where ``config.json`` does not say."""
+    modules = _json(folder / "modules.json") or []
+    inner = folder / modules[0]["path"] if modules and modules[0].get("path") else folder
+    config = _json(inner / "config.json")
+    if not isinstance(config, dict):
+        return None
+    limit = (_json(inner / "sentence_bert_config.json") or {}).get("max_seq_length")
+    dense = [_json(folder / m["path"] / "config.json") or {} for m in modules if m["type"].endswith("Dense")]
+    dims = [d["out_features"] for d in dense if "out_features" in d]
+    return EncoderSize.of(config, limit, dims[-1] if dims else None)
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _facts(source: Source, folders: Sequence[Path], count: bool) -> dict[str, Any]:
+    if source.pydocs is not None:
+        return {"roles": frozenset({"query", "positive"}), "negatives": 0}
+    if source.rows is not None:
+        first = dict(source.rows[0]) if source.rows else {}
+        return {**_from_header(source, _Header(frozenset(first), first)), "rows": len(source.rows)}
+    if source.path is None:
+        return {}
+    files = local_files(source.path, folders)
+    if not files:
+        return {"missing": True}
+    kind = file_format(files[0], source.format)
+    facts = _from_header(source, _header(files[0], kind, source.encoding)) if kind else {}
+    counts = [count_rows(f, kind) for f in files] if count and not source.streaming else [None]
+    return {**facts, "rows": None if None in counts else sum(c for c in counts if c is not None)}
+
+
+def _from_header(source: Source, header: _Header) -> dict[str, Any]:
+    if not header.columns:
+        return {}
+    roles = set(source.roles) | {c for c in header.columns if c in ROLES}
+    given = source.roles.get("negative", "negative")
+    names = [given] if isinstance(given, str) else list(given)
+    values = [header.first.get(name) for name in names]
+    negatives = sum(len(v) if isinstance(v, (list, tuple)) else 1 for v in values) if "negative" in roles else 0
+    return {"columns": header.columns, "roles": frozenset(roles), "negatives": negatives}
+
+
+def file_format(path: Path, asked: str = "auto") -> str | None:
+    """The format of a file by its ending, ``.gz`` left aside; None where the ending says nothing."""
+    if asked != "auto":
+        return asked
+    endings = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
+    return _ENDINGS.get(endings[-1]) if endings else None
+
+
+def _header(path: Path, kind: str, encoding: str) -> _Header:
+    """Columns of a file and, where they come with it, the values of its first row. A broken file has none here."""
+    if kind == "txt":
+        return _Header(frozenset({"text"}))
+    if kind == "parquet":
+        import pyarrow.parquet
+
+        return _Header(frozenset(pyarrow.parquet.read_schema(path).names))
+    try:
+        return _text_header(path, kind, encoding)
+    except (ValueError, OSError):  # loading the source reports a broken file, with its line
+        return _Header()
+
+
+def _text_header(path: Path, kind: str, encoding: str) -> _Header:
+    with gzip.open(path, "rt", encoding=encoding) if path.suffix == ".gz" else path.open(encoding=encoding) as file:
+        if kind == "jsonl":
+            row = json.loads(file.readline())
+            return _Header(frozenset(row), row) if isinstance(row, dict) else _Header()
+        rows = csv.reader(file) if kind == "csv" else csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        return _Header(frozenset(next(rows, [])))
+
+
+def count_rows(path: Path, kind: str | None) -> int | None:
+    """Rows of a file: its lines without header and blank end, or the footer of Parquet; None if too large."""
+    if kind == "parquet":
+        import pyarrow.parquet
+
+        return int(pyarrow.parquet.read_metadata(path).num_rows)
+    packed = path.suffix == ".gz"
+    if kind is None or path.stat().st_size > (COUNT_LIMIT // 8 if packed else COUNT_LIMIT):
+        return None
+    lines, last = 0, b"\n"
+    with gzip.open(path, "rb") if packed else path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            lines += chunk.count(b"\n")
+            last = chunk[-1:]
+    return max(0, lines + (last != b"\n") - (kind in ("csv", "tsv")))

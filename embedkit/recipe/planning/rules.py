@@ -1,0 +1,25 @@
+"""What `check` refuses and what it warns of: one small function per rule, in two lists.
+
+A rule gets the `Context` and yields problems; it says nothing about what it cannot know (the columns of a Hub
+dataset). A new method appends its rules to the lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from embedkit.recipe.planning import rules_data, rules_objective, rules_train
+from embedkit.recipe.planning.context import Context
+from embedkit.recipe.reading.problems import Problem
+
+Rule = Callable[[Context], Iterator[Problem]]
+
+REFUSALS: list[Rule] = [*rules_data.REFUSALS, *rules_objective.REFUSALS, *rules_train.REFUSALS]
+"""The recipe cannot do what it says."""
+WARNINGS: list[Rule] = [*rules_data.WARNINGS, *rules_objective.WARNINGS, *rules_train.WARNINGS]
+"""The recipe can run, but probably not as meant."""
+
+
+def apply(rules: list[Rule], context: Context) -> list[Problem]:
+    """The problems that the rules find, each once."""
+    return list(dict.fromkeys(problem for rule in rules for problem in rule(context)))

@@ -1,0 +1,144 @@
+"""Rules about sources: roles, rows, streams, weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from embedkit.recipe.objectives import needs
+from embedkit.recipe.planning.context import Context, problem
+from embedkit.recipe.planning.facts import SourceFacts
+from embedkit.recipe.reading.fields import nearest
+from embedkit.recipe.reading.problems import Problem
+from embedkit.recipe.reading.tree import KeyPath
+
+
+def _path(source: SourceFacts, *keys: str) -> KeyPath:
+    return ("data", "sources", source.index, *keys)
+
+
+def columns_exist(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        if source.columns is None:
+            continue
+        for role, given in source.config.roles.items():
+            for column in [given] if isinstance(given, str) else given:
+                if column not in source.columns:
+                    near = nearest(column, sorted(source.columns))
+                    hint = f"did you mean {near!r}? " if near else ""
+                    cure = f"{hint}columns: {', '.join(sorted(source.columns))}"
+                    yield problem(_path(source, "roles", role), f"{source.name} has no column {column!r}", cure)
+
+
+def roles_given(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        needed = sorted(needs(source.objective))
+        missing = [role for role in needed if source.gives(role) is False]
+        if missing:
+            what = (
+                f"objective {source.objective.name} needs {', '.join(needed)}; "
+                f"{source.name} does not give {', '.join(missing)}"
+            )
+            have = f" (columns: {', '.join(sorted(source.columns))})" if source.columns else ""
+            cure = f"name the column in roles, e.g. `roles: {{{missing[0]}: COLUMN}}`{have}, or use another objective"
+            yield problem(_path(source, "roles") if source.config.roles else _path(source), what, cure)
+
+
+def text_stands_alone(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        also = {"query", "positive", "negative"} & set(source.config.roles)
+        if "text" in source.config.roles and also:
+            what = f"role text means unlabelled text, but {', '.join(sorted(also))} is given too"
+            yield problem(_path(source, "roles", "text"), what, "call the text column query, or drop the other roles")
+
+
+def stream_has_an_end(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        if not source.config.streaming:
+            continue
+        if source.config.rows is not None or source.config.pydocs is not None:
+            yield problem(_path(source, "streaming"), "only files and Hub datasets can be streamed", "set it to false")
+        elif c.recipe.train.steps is None:
+            yield problem(
+                _path(source, "streaming"), "a stream has no end, so epochs do not say how long", "set train.steps"
+            )
+
+
+def weights_are_complete(c: Context) -> Iterator[Problem]:
+    given = [s.config.weight is not None for s in c.sources]
+    streams = [s for s in c.sources if s.config.streaming]
+    if any(given) and not all(given):
+        bare = c.sources[given.index(False)]
+        yield problem(_path(bare), "some sources have a weight and this one has none", "give all a weight, or none")
+    elif len(c.sources) > 1 and streams and not any(given):
+        what = "the share of a stream among several sources is unknown"
+        yield problem(_path(streams[0], "streaming"), what, "give every source a weight")
+
+
+def rows_fill_a_batch(c: Context) -> Iterator[Problem]:
+    size = c.recipe.train.batch_size
+    for source in c.sources:
+        if source.rows is not None and source.rows < size:
+            what = f"{source.name} has {source.rows} rows, less than one batch of {size}"
+            yield problem(("train", "batch_size"), what, f"set it to {max(1, source.rows)} or less, or give more data")
+
+
+def rows_fill_an_update(c: Context) -> Iterator[Problem]:
+    if c.updates == 0 and all(s.rows is not None and s.rows >= c.recipe.train.batch_size for s in c.sources):
+        what = f"{c.recipe.train.epochs:g} epochs do not fill one update of {c.recipe.train.accumulation} batches"
+        yield problem(("train", "accumulation"), what, "lower it or train.batch_size, or raise train.epochs")
+
+
+def negatives_exist(c: Context) -> Iterator[Problem]:
+    if c.recipe.negatives.per_query and all(s.gives("negative") is False for s in c.sources):
+        yield problem(
+            ("negatives", "per_query"), "no source gives negatives", "set it to 0, or name a column in roles.negative"
+        )
+
+
+def file_is_there(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        if source.missing:
+            what = f"no file matches {source.config.path!r}: its rows and columns are unknown"
+            cure = "paths start at the recipe's folder, else at the working folder; override it with "
+            yield problem(_path(source, "path"), what, f"{cure}data.sources.{source.index}.path=FILE")
+
+
+def negatives_left_over(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        _, used = c.slots(source)
+        if source.negatives and used < source.negatives:
+            what = f"{source.name} has {source.negatives} negatives per row, {used} drawn per step"
+            yield problem(("negatives", "per_query"), what, f"set it to {source.negatives} to use all of them")
+        elif source.negatives and used > source.negatives:
+            what = f"{used} negatives per query, but the first row of {source.name} has {source.negatives}"
+            yield problem(
+                ("negatives", "per_query"), what, "missing ones are masked, they cost nothing but add nothing"
+            )
+
+
+def views_have_text(c: Context) -> Iterator[Problem]:
+    known = all(s.roles is not None for s in c.sources)
+    if c.recipe.views.count != 2 and known and not any(s.unlabelled for s in c.sources):
+        yield problem(("views", "count"), "no source has role text, so views have no effect", "remove it")
+
+
+def stream_knows_little(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        if source.config.streaming and any(getattr(o, "mask_duplicates", False) for o in [source.objective]):
+            what = "a stream cannot know the positives of a query that stand in rows far away"
+            yield problem(
+                _path(source, "streaming"), what, "duplicates are masked within a batch only; or do not stream"
+            )
+
+
+REFUSALS = [
+    columns_exist,
+    roles_given,
+    text_stands_alone,
+    stream_has_an_end,
+    weights_are_complete,
+    rows_fill_a_batch,
+    rows_fill_an_update,
+    negatives_exist,
+]
+WARNINGS = [file_is_there, negatives_left_over, views_have_text, stream_knows_little]

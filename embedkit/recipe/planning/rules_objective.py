@@ -1,0 +1,132 @@
+"""Rules about objectives, weighting and negatives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from embedkit.recipe.objectives import InfoNCE, Matryoshka, ObjectiveConfig, Sum, leaves, needs
+from embedkit.recipe.planning.context import Context, objective_path, problem
+from embedkit.recipe.planning.facts import SourceFacts
+from embedkit.recipe.pool import seen
+from embedkit.recipe.reading.problems import Problem
+from embedkit.recipe.weighting import Hardness
+
+
+def _infonce(c: Context) -> Iterator[tuple[SourceFacts, InfoNCE]]:
+    for source in c.sources:
+        for leaf in leaves(source.objective):
+            if isinstance(leaf, InfoNCE):
+                yield source, leaf
+
+
+def queries_see_negatives(c: Context) -> Iterator[Problem]:
+    for source, leaf in _infonce(c):
+        p, m = c.slots(source)
+        for softmax in seen(leaf, c.pool, p, m):
+            if softmax.total == 0 and source.gives("negative") is not None:
+                shared = "" if c.recipe.negatives.across_processes else " on each process"
+                what = (
+                    f"a {softmax.anchor} of {source.name} sees no negatives: {c.pool} example(s) in the pool{shared}, "
+                )
+                what += f"{m} explicit negatives per query, in_batch_negatives {str(leaf.in_batch_negatives).lower()}"
+                cure = "raise train.batch_size, set in_batch_negatives: true, or give a negative column"
+                yield problem(objective_path(source), what, cure)
+
+
+def negatives_not_switched_off(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        if "negative" in needs(source.objective) and c.recipe.negatives.per_query == 0:
+            what = f"objective {source.objective.name} needs explicit negatives"
+            yield problem(("negatives", "per_query"), what, "leave it out, or set it to 1 or more")
+
+
+def hard_negative_weight_has_negatives(c: Context) -> Iterator[Problem]:
+    for source, leaf in _infonce(c):
+        if leaf.hard_negative_weight and c.slots(source)[1] == 0 and source.gives("negative") is False:
+            what = f"{source.name} gives no explicit negatives for it to act on"
+            path = (*objective_path(source), "hard_negative_weight")
+            yield problem(path, what, "set it to 0, or name a column in roles.negative")
+
+
+def weighting_applies(c: Context) -> Iterator[Problem]:
+    if not c.recipe.weighting:
+        return
+    names = ", ".join(w.name for w in c.recipe.weighting)
+    for source in c.sources:
+        if not any(leaf.reweightable for leaf in leaves(source.objective)):
+            what = f"{names} cannot reweight objective {source.objective.name} of {source.name}"
+            yield problem(("weighting",), what, "remove the weighting, or use an objective with a softmax (infonce)")
+
+
+def hardness_has_negatives(c: Context) -> Iterator[Problem]:
+    for index, piece in enumerate(c.recipe.weighting):
+        if isinstance(piece, Hardness) and piece.on == "own" and all(s.gives("negative") is False for s in c.sources):
+            what = "acts on explicit negatives, and no source gives any"
+            yield problem(("weighting", index), what, "set `on: all`, or name a column in roles.negative")
+
+
+def matryoshka_fits(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        for inner in _matryoshkas(source.objective):
+            if c.model is not None and c.recipe.model.head is None and max(inner.dims) > c.model.dim:
+                what = f"matryoshka dim {max(inner.dims)} is larger than the model's {c.model.dim}"
+                yield problem(objective_path(source), what, f"use dims up to {c.model.dim}")
+
+
+def matryoshka_not_on_a_dropped_head(c: Context) -> Iterator[Problem]:
+    head = c.recipe.model.head
+    for source in c.sources:
+        if head is not None and not head.keep and next(_matryoshkas(source.objective), None) is not None:
+            what = "matryoshka orders the output of the head, which is dropped after training"
+            yield problem(("model", "head", "keep"), what, "set keep: true, or remove the head")
+
+
+def views_differ(c: Context) -> Iterator[Problem]:
+    if c.recipe.model.dropout == 0 and any(s.unlabelled for s in c.sources):
+        what = "the views of an unlabelled text differ by dropout only, and dropout is 0"
+        yield problem(("model", "dropout"), what, "leave it out (the model's own rate), or set it to 0.1")
+
+
+def temperature_fits_dot(c: Context) -> Iterator[Problem]:
+    for source, leaf in _infonce(c):
+        if leaf.similarity == "dot" and leaf.temperature < 1 and c.recipe.model.normalize is not True:
+            what = f"dot products of unnormalised embeddings divided by {leaf.temperature:g} saturate the softmax"
+            yield problem((*objective_path(source), "similarity"), what, "use cos, or a temperature of 1 or more")
+
+
+def learning_rate_has_parameters(c: Context) -> Iterator[Problem]:
+    learned = any(leaf.learn_temperature for _, leaf in _infonce(c))
+    built_in = all(leaf.__module__.startswith("embedkit.") for s in c.sources for leaf in leaves(s.objective))
+    if c.recipe.train.objective_learning_rate is not None and built_in and not learned:
+        what = "the objective has no parameters of its own"
+        yield problem(("train", "objective_learning_rate"), what, "remove it, or set learn_temperature: true")
+
+
+def batch_scope_ignores_blocks(c: Context) -> Iterator[Problem]:
+    scopes = {leaf.scope for s in c.sources for leaf in leaves(s.objective)}
+    if c.recipe.train.rows_per_block is not None and scopes == {"batch"}:
+        yield problem(
+            ("train", "rows_per_block"), "objectives over the whole batch are not cut into blocks", "remove it"
+        )
+
+
+def _matryoshkas(config: ObjectiveConfig) -> Iterator[Matryoshka]:
+    if isinstance(config, Matryoshka):
+        yield config
+        yield from _matryoshkas(config.objective)
+    if isinstance(config, Sum):
+        for term in config.terms:
+            yield from _matryoshkas(term.objective)
+
+
+REFUSALS = [
+    queries_see_negatives,
+    negatives_not_switched_off,
+    hard_negative_weight_has_negatives,
+    weighting_applies,
+    hardness_has_negatives,
+    matryoshka_fits,
+    matryoshka_not_on_a_dropped_head,
+    views_differ,
+]
+WARNINGS = [temperature_fits_dot, learning_rate_has_parameters, batch_scope_ignores_blocks]

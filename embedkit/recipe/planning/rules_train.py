@@ -1,0 +1,183 @@
+"""Rules about the model, the optimisation, the processes and the evaluation."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator
+
+from embedkit.recipe.planning.context import Context, problem
+from embedkit.recipe.reading.fields import nearest
+from embedkit.recipe.reading.problems import Problem
+from embedkit.recipe.reading.tree import KeyPath
+from embedkit.recipe.suite import RetrievalTask, StsTask, Suite
+
+_BACKENDS = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
+_RANKING_METRIC = r"(ndcg|recall|mrr|map)@[1-9]\d*|map|auc"
+_CORRELATION = r"(spearman|pearson)(_(all|mean|wmean))?"
+
+
+def batch_divides(c: Context) -> Iterator[Problem]:
+    size, rest = c.recipe.train.batch_size, c.recipe.train.batch_size % c.processes
+    if rest:
+        near = max(c.processes, size - rest)
+        what = f"{size} is over all processes and does not divide by {c.processes}"
+        yield problem(("train", "batch_size"), what, f"use a multiple of {c.processes}, e.g. {near}")
+
+
+def backend_is_supported(c: Context) -> Iterator[Problem]:
+    for variable, name in _BACKENDS.items():
+        if c.environ.get(variable, "").lower() in ("1", "true", "yes"):
+            what = f"{name} is not supported: processes may have different numbers of micro-batches"
+            yield problem((), what, f"unset {variable}; embedkit trains data-parallel, started by --nproc or torchrun")
+
+
+def one_mps_process(c: Context) -> Iterator[Problem]:
+    if c.recipe.train.device == "mps" and c.processes > 1:
+        yield problem(("train", "device"), "one Apple GPU cannot serve several processes", "use one process, or cpu")
+
+
+def length_fits(c: Context) -> Iterator[Problem]:
+    length, model = c.recipe.model.max_length, c.model
+    if length is not None and model is not None and model.positions and length > model.positions:
+        what = f"{length} is more than the {model.positions} positions of the model"
+        yield problem(("model", "max_length"), what, f"at most {model.positions}")
+
+
+def peft_is_there(c: Context) -> Iterator[Problem]:
+    if c.recipe.model.lora is not None and importlib.util.find_spec("peft") is None:
+        yield problem(
+            ("model", "lora"), "LoRA needs peft, which is not installed", 'pip install "embedkit-train[lora]"'
+        )
+
+
+def lora_freezes_already(c: Context) -> Iterator[Problem]:
+    if c.recipe.model.lora is not None and c.recipe.model.freeze:
+        yield problem(("model", "freeze"), "LoRA freezes the whole backbone already", "give lora or freeze, not both")
+
+
+def something_trains(c: Context) -> Iterator[Problem]:
+    model = c.recipe.model
+    if "all" in model.freeze and (model.head is None or not model.head.keep):
+        what = "the whole backbone is frozen and nothing that is saved would train"
+        yield problem(("model", "freeze"), what, "freeze less, use lora, or add a head with keep: true")
+
+
+def suite_for_evaluation(c: Context) -> Iterator[Problem]:
+    block = c.recipe.eval
+    if block.suite is None and block.during is None:
+        for key in ("every", "patience"):
+            if getattr(block, key) is not None:
+                yield problem(("eval", key), "there is no suite to evaluate", "set eval.suite")
+    if block.patience is not None and block.every is None:
+        yield problem(("eval", "patience"), "counts evaluations, and none is done during training", "set eval.every")
+    if block.during is not None and block.every is None:
+        yield problem(("eval", "during"), "no evaluation is done during training", "set eval.every, or remove it")
+
+
+def selection_exists(c: Context) -> Iterator[Problem]:
+    block = c.recipe.eval
+    path, select = ("eval", "select"), block.select
+    if select == "average" or block.every is None:
+        return
+    task, slash, metric = select.rpartition("/")
+    if not slash:
+        yield problem(path, f"{select!r} is not `average` or TASK/METRIC", "write e.g. STS-B/spearman")
+        return
+    suite = block.during or block.suite
+    if not isinstance(suite, Suite):
+        return
+    tasks = {t.name: t for t in suite.tasks}
+    if task not in tasks:
+        near = nearest(task, list(tasks))
+        hint = f"did you mean {near!r}? " if near else ""
+        yield problem(path, f"the suite has no task {task!r}", f"{hint}tasks: {', '.join(tasks)}")
+    else:
+        yield from _metric_exists(path, metric, tasks[task])
+
+
+def _metric_exists(path: KeyPath, metric: str, task: StsTask | RetrievalTask) -> Iterator[Problem]:
+    if isinstance(task, StsTask):
+        known, cure = re.fullmatch(_CORRELATION, metric), "e.g. spearman or pearson"
+    else:
+        known, cure = re.fullmatch(_RANKING_METRIC, metric), f"e.g. {task.metric}"
+        cut = metric.partition("@")[2]
+        if known and cut and metric != task.metric and int(cut) not in task.ks:
+            what = f"task {task.name!r} has no cut-off {cut}"
+            yield problem(path, what, f"cut-offs: {', '.join(map(str, task.ks))}")
+    if not known:
+        yield problem(path, f"task {task.name!r} has no metric {metric!r}", cure)
+
+
+def evaluation_happens(c: Context) -> Iterator[Problem]:
+    every = c.recipe.eval.every
+    if every is not None and c.updates is not None and every > c.updates > 0:
+        what = f"the run has {c.updates} updates, so nothing is evaluated during training"
+        yield problem(("eval", "every"), what, f"use {max(1, c.updates // 5)}, or leave it out")
+
+
+def selection_happens(c: Context) -> Iterator[Problem]:
+    if c.recipe.eval.every is None and c.recipe.eval.select != "average":
+        what = "chooses among evaluations during training, and there are none"
+        yield problem(("eval", "select"), what, "set eval.every, or remove it")
+
+
+def nothing_is_measured(c: Context) -> Iterator[Problem]:
+    if c.recipe.eval.suite is None:
+        yield problem(("eval", "suite"), "nothing is measured before and after training", "set it, e.g. to `sts`")
+
+
+def rows_fit_micro_batches(c: Context) -> Iterator[Problem]:
+    length = c.recipe.model.max_length or (c.model.max_length if c.model else None)
+    budget = c.recipe.train.tokens_per_micro_batch
+    if length is not None and length > budget:
+        what = f"a text may have {length} tokens, more than the {budget} of a micro-batch, and then goes alone"
+        yield problem(
+            ("train", "tokens_per_micro_batch"), what, f"raise it to {length} or more, or lower model.max_length"
+        )
+
+
+def learning_rate_is_usual(c: Context) -> Iterator[Problem]:
+    rate = c.recipe.train.learning_rate
+    if rate > 1e-3 and c.recipe.model.lora is None and not c.recipe.model.freeze:
+        yield problem(("train", "learning_rate"), f"{rate:g} is high for training all weights", "2e-5 to 1e-4 is usual")
+
+
+def code_runs(c: Context) -> Iterator[Problem]:
+    if c.recipe.model.trust_remote_code:
+        what = f"code that comes with {c.recipe.model.base} runs on this machine"
+        yield problem(
+            ("model", "trust_remote_code"), what, "set it to false unless you read that code; pin model.revision"
+        )
+
+
+def prompts_have_an_effect(c: Context) -> Iterator[Problem]:
+    prompts = c.recipe.model.prompts
+    if c.recipe.model.include_prompt_in_pooling is False and c.recipe.model.pooling in ("cls", "lasttoken"):
+        what = f"pooling {c.recipe.model.pooling} takes one token, so leaving the prompt out changes nothing"
+        yield problem(("model", "include_prompt_in_pooling"), what, "remove it, or use mean")
+    if prompts.document and any(s.unlabelled for s in c.sources):
+        what = "views of unlabelled text are all queries; the document prompt is not trained"
+        yield problem(("model", "prompts", "document"), what, "remove it, or train on pairs too")
+
+
+REFUSALS = [
+    batch_divides,
+    backend_is_supported,
+    one_mps_process,
+    length_fits,
+    peft_is_there,
+    lora_freezes_already,
+    something_trains,
+    suite_for_evaluation,
+    selection_exists,
+]
+WARNINGS = [
+    evaluation_happens,
+    selection_happens,
+    nothing_is_measured,
+    rows_fit_micro_batches,
+    learning_rate_is_usual,
+    code_runs,
+    prompts_have_an_effect,
+]

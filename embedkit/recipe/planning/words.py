@@ -1,0 +1,126 @@
+"""The plan in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from embedkit.recipe.memory import KEEP_SHARE, amount
+
+if TYPE_CHECKING:
+    from embedkit.recipe.plan import Plan, SourcePlan
+
+
+def lines(plan: Plan) -> list[str]:
+    """One fact per line, a word in front."""
+    found = [
+        *_data(plan),
+        *_step(plan),
+        *_negatives(plan),
+        *_memory(plan),
+        *_updates(plan),
+        *_evaluation(plan),
+    ]
+    text = [f"{name:<13}{fact}" for name, fact in found]
+    text += [_indented("warning", str(w)) for w in plan.warnings]
+    return text + [_indented("refused", str(r)) for r in plan.refusals]
+
+
+def _indented(name: str, text: str) -> str:
+    return f"{name:<13}" + text.replace("\n", "\n" + " " * 13)
+
+
+def _data(plan: Plan) -> Iterator[tuple[str, str]]:
+    yield "model", plan.model
+    for source in plan.sources:
+        rows = f"{source.rows:,} rows" if source.rows is not None else "rows unknown until loaded"
+        roles = "roles unknown until loaded" if source.roles is None else "roles " + ", ".join(source.roles)
+        yield "data", f"{source.name}: {rows}; {roles}; {source.objective}"
+
+
+def _step(plan: Plan) -> Iterator[tuple[str, str]]:
+    split = f", {plan.batch_size // plan.processes} on each of {plan.processes} processes" if plan.processes > 1 else ""
+    for source in plan.sources:
+        texts = 1 + source.positives + source.negatives
+        what = f"{plan.batch_size} examples x {texts} texts = {source.rows_per_step:,} texts per batch{split}"
+        yield "step", _of(plan, source) + what
+        if source.roles and "text" in source.roles:
+            yield "", f"each text is encoded {texts} times; the views differ by dropout"
+
+
+def _negatives(plan: Plan) -> Iterator[tuple[str, str]]:
+    for source in plan.sources:
+        for softmax in source.seen:
+            parts = [f"{softmax['others']:,} in-batch", f"{softmax['own']:,} own explicit"]
+            parts.append(f"{softmax['others_explicit']:,} explicit of other examples")
+            who = f"a {softmax['anchor']} sees {softmax['total']:,} negatives"
+            yield "negatives", f"{_of(plan, source)}{who}: {' + '.join(parts)}, less those masked as duplicates"
+        if not source.seen:
+            own = f"{source.negatives} own explicit negatives" if source.negatives else "no negatives"
+            whole = "; all pairs of the batch are compared with each other" if "batch" in source.scope else ""
+            yield "negatives", f"{_of(plan, source)}{source.objective} uses {own} per query{whole}"
+    if plan.processes > 1:
+        shared = plan.pool == plan.batch_size
+        yield "", "shared by all processes, with exact gradients" if shared else "each process has a pool of its own"
+    if plan.accumulation > 1:
+        many = plan.accumulation * plan.batch_size
+        yield (
+            "accumulation",
+            f"{plan.accumulation} batches per update: it averages gradients and adds no negatives; "
+            f"the pool stays {plan.pool}, not {many}",
+        )
+
+
+def _memory(plan: Plan) -> Iterator[tuple[str, str]]:
+    m = plan.memory
+    if m.whole_batch:
+        yield "matrix", f"the objective sees all {plan.pool} examples at once, on every process"
+    else:
+        yield "matrix", f"{m.rows_per_block} x {m.columns:,} logits per block: {amount(m.block)}"
+    if m.parameters is None or m.optimizer is None or m.leaves is None:
+        yield "memory", "unknown until the model is loaded"
+        return
+    yield (
+        "memory",
+        f"{m.parameters / 1e6:.1f} M weights with optimiser {amount(m.optimizer)}, leaves {amount(m.leaves)}",
+    )
+    if m.keep is None or m.reforward is None:
+        return
+    assumed = f"{m.length:.0f} tokens per text on average" if m.measured else f"at most {m.length:.0f} tokens per text"
+    yield "", f"activations {amount(m.keep)} kept, {amount(m.reforward)} re-forward ({assumed})"
+    if m.graph == "auto" and m.keep_up_to is None:
+        yield "graph", "auto: decided per batch, by the memory that is free on the GPU"
+    elif m.graph == "auto":
+        yield (
+            "graph",
+            f"auto: kept for batches of up to {m.keep_up_to} tokens per text, else re-forward ({_free(m.free)})",
+        )
+    else:
+        yield "graph", f"{m.graph} ({_free(m.free)})" if m.free is not None else m.graph
+
+
+def _free(free: int | None) -> str:
+    return f"{KEEP_SHARE:.0%} of the {amount(free or 0)} free now may hold activations"
+
+
+def _updates(plan: Plan) -> Iterator[tuple[str, str]]:
+    yield "updates", "unknown until the data is loaded" if plan.updates is None else f"{plan.updates:,}"
+
+
+def _evaluation(plan: Plan) -> Iterator[tuple[str, str]]:
+    e = plan.evaluation
+    if e.suite is None and e.during is None:
+        yield "evaluation", "none"
+        return
+    when = " and ".join(w for w, yes in (("before", e.before), ("after", e.after)) if yes)
+    if when:
+        texts = "" if e.texts is None else f", up to {e.texts:,} texts each"
+        yield "evaluation", f"{e.suite} {when} training{texts}"
+    if e.every is not None and e.during is not None:
+        times = "" if e.times is None else f", {e.times} times"
+        texts = "" if e.texts_during is None else f", up to {e.texts_during:,} texts each"
+        yield "" if when else "evaluation", f"{e.during} every {e.every} updates{times}{texts}"
+
+
+def _of(plan: Plan, source: SourcePlan) -> str:
+    return f"{source.name}: " if len(plan.sources) > 1 else ""

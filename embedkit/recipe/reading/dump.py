@@ -1,0 +1,76 @@
+"""A recipe as YAML with every default explicit, and its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+from embedkit.errors import RecipeError
+from embedkit.recipe.reading.tree import override_value
+from embedkit.recipe.schema import Recipe
+
+
+def dump(recipe: Recipe) -> str:
+    """The recipe as YAML that loads back to an equal recipe with an equal hash."""
+    yaml = YAML()
+    yaml.width = 2**20  # never fold: a folded text is a changed one
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.allow_unicode = True
+    yaml.representer.add_representer(type(None), _null)
+    stream = io.StringIO()
+    yaml.dump(_styled(_plain(recipe)), stream)
+    return stream.getvalue()
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """16 hex digits that change when any value changes; the order of keys and the Python version do not matter."""
+    text = json.dumps(_plain(recipe), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    data: dict[str, Any] = _listed(recipe.model_dump(mode="python"), ())
+    return data
+
+
+def _listed(value: Any, path: tuple[str | int, ...]) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _listed(v, (*path, k)) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_listed(v, (*path, i)) for i, v in enumerate(value)]
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    where = ".".join(map(str, path))
+    raise RecipeError(f"{type(value).__name__} has no form in YAML", where, "use text, numbers, lists and mappings")
+
+
+def _styled(value: Any) -> Any:
+    """Lists of scalars on one line; text quoted unless it reads back as itself."""
+    if isinstance(value, dict):
+        return CommentedMap((_styled(k), _styled(v)) for k, v in value.items())
+    if isinstance(value, list):
+        items = CommentedSeq(_styled(v) for v in value)
+        if not any(isinstance(v, (dict, list)) for v in value):
+            items.fa.set_flow_style()
+        return items
+    if isinstance(value, str) and not _is_bare(value):
+        return DoubleQuotedScalarString(value)
+    return value
+
+
+def _is_bare(text: str) -> bool:
+    """Whether a text means itself without quotes, also to readers of YAML 1.1."""
+    simple = text.isascii() and text[:1].isalpha() and all(c.isalnum() or c in "_-./@" for c in text)
+    return (
+        simple and text.lower() not in ("y", "n", "yes", "no", "on", "off") and override_value(text, "").value == text
+    )
+
+
+def _null(representer: Any, _: None) -> Any:
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")

@@ -1,0 +1,175 @@
+"""Recipes on top of recipes: `extends`, and `key=value` overrides, with every value keeping its place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from embedkit.errors import RecipeError
+from embedkit.recipe.reading.fields import Place, show
+from embedkit.recipe.reading.find import find_recipe
+from embedkit.recipe.reading.problems import Problem, dotted
+from embedkit.recipe.reading.tree import KeyPath, Node, override_value, read_tree
+
+_PATHS = (("data", "sources", "*", "path"), ("eval", "suite"), ("eval", "during"), ("eval", "data"))
+"""Keys whose value is a path relative to the recipe that says it."""
+
+
+def read_chain(path: Path, root: type[BaseModel]) -> Node:
+    """Read a recipe and everything it extends, merged.
+
+    Mappings merge deeply, lists and scalars replace. A mapping with another `name` (an objective) replaces the
+    whole mapping, because its other keys belong to the name.
+
+    Raises:
+        RecipeError: any file of the chain is not valid YAML, is missing, or extends itself.
+    """
+    tree, seen = _read(path, []), [path.resolve()]
+    folder = path.resolve().parent
+    merged, parent = _without_extends(tree)
+    while parent is not None:
+        reference, where = parent
+        path = _resolve(reference, path, where)
+        if path.resolve() in seen:
+            names = " -> ".join(_shown(p) for p in [*seen[seen.index(path.resolve()) :], path.resolve()])
+            raise RecipeError(f"recipes extend each other in a circle: {names}", where, "break the circle")
+        seen.append(path.resolve())
+        below, parent = _without_extends(_read(path, seen))
+        merged = merge(_reanchor(below, path.resolve().parent, folder), merged, root)
+    return merged
+
+
+def merge(below: Node, above: Node, root: type[BaseModel], path: KeyPath = ()) -> Node:
+    """`above` on top of `below`."""
+    if not isinstance(above.value, dict):
+        return above
+    below = _spelled_out(below, root, path)
+    if not isinstance(below.value, dict) or _renamed(below, above):
+        return above
+    keys = dict.fromkeys([*below.value, *above.value])
+    both = below.value.keys() & above.value.keys()
+    return Node(
+        {
+            key: merge(below.value[key], above.value[key], root, (*path, key))
+            if key in both
+            else (above.value if key in above.value else below.value)[key]
+            for key in keys
+        },
+        above.where,
+    )
+
+
+def apply_overrides(tree: Node, overrides: Sequence[str], root: type[BaseModel]) -> Node:
+    """Set ``key.sub=value`` one after the other.
+
+    Raises:
+        RecipeError: no ``=``, a value that is not YAML, or a path through something that has no keys.
+    """
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        where = f"override {text}"
+        if not equals or not key.strip():
+            raise RecipeError("not of the form key=value", where, "write e.g. train.batch_size=64")
+        path = tuple(int(part) if part.isdigit() else part for part in key.strip().split("."))
+        tree = _set(tree, path, override_value(value, where), root)
+    return tree
+
+
+def _set(tree: Node, path: KeyPath, value: Node, root: type[BaseModel], done: KeyPath = ()) -> Node:
+    if not path:
+        return merge(tree, value, root, done) if _renamed(tree, value) else value
+    tree = _spelled_out(tree, root, done)
+    key, rest = path[0], path[1:]
+    if tree.value is None:
+        tree = Node([] if isinstance(key, int) else {}, value.where)
+    if isinstance(tree.value, list):
+        if not isinstance(key, int) or key > len(tree.value):
+            raise _no_index(tree, key, value, done)
+        old = tree.child(key) or Node(None, value.where)
+        new = _set(old, rest, value, root, (*done, key))
+        return replace(tree, value=[*tree.value[:key], new, *tree.value[key + 1 :]])
+    if not isinstance(tree.value, dict):
+        what = f"{dotted(done)} is {show(tree.plain())}, which has no keys"
+        raise RecipeError(what, value.where, f"set {dotted(done)} itself")
+    name = str(key)
+    if name == "name" and not rest and _renamed(tree, Node({"name": value}, value.where)):
+        return Node({"name": value}, value.where)
+    child = tree.value.get(name) or Node(None, value.where)
+    return replace(tree, value={**tree.value, name: _set(child, rest, value, root, (*done, name))})
+
+
+def _no_index(tree: Node, key: str | int, value: Node, done: KeyPath) -> RecipeError:
+    count = len(tree.value)
+    what = f"{dotted(done)} is a list of {count}; {key!r} is not one of its indices"
+    return RecipeError(what, value.where, f"use 0 to {count - 1}, or {count} to append" if count else "use 0")
+
+
+def _spelled_out(node: Node, root: type[BaseModel], path: KeyPath) -> Node:
+    """``objective: infonce`` as ``objective: {name: infonce}``, so that keys can be merged into it."""
+    place = Place.find(root, Node({}, ""), path) if isinstance(node.value, str) else None
+    return Node({"name": node}, node.where) if place is not None and place.named() else node
+
+
+def _renamed(below: Node, above: Node) -> bool:
+    old, new = below.child("name"), above.child("name")
+    return old is not None and new is not None and old.value != new.value
+
+
+def _read(path: Path, seen: list[Path]) -> Node:
+    return read_tree(path, _shown(path))
+
+
+def _shown(path: Path) -> str:
+    """The path as messages name it: relative where that is shorter."""
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(str(path.absolute())) else str(path)
+
+
+def _without_extends(tree: Node) -> tuple[Node, tuple[str, str] | None]:
+    found = tree.child("extends")
+    if found is None:
+        return tree, None
+    if not isinstance(found.value, str):
+        raise Problem(found.where, ("extends",), f"expected text, got {show(found.plain())}", "name one recipe").error()
+    rest = {key: node for key, node in tree.value.items() if key != "extends"}
+    return replace(tree, value=rest), (found.value, found.where)
+
+
+def _resolve(reference: str, child: Path, where: str) -> Path:
+    beside = child.parent / Path(reference).expanduser()
+    if beside.is_file():
+        return beside
+    try:
+        return find_recipe(reference)
+    except RecipeError as error:
+        what = f"extends: no such recipe {reference!r}"
+        raise RecipeError(what, where, f"a path relative to this file, or a shipped name. {error.cure}") from error
+
+
+def _reanchor(tree: Node, folder: Path, target: Path) -> Node:
+    """Rewrite paths that exist beside an extended recipe so that they hold from the folder of the extending one."""
+    if folder == target:
+        return tree
+
+    def walk(node: Node, pattern: tuple[str, ...]) -> Node:
+        if not pattern:
+            if not isinstance(node.value, str) or Path(node.value).expanduser().is_absolute():
+                return node
+            exists = any(folder.glob(node.value)) if node.value else False
+            return (
+                replace(node, value=Path(os.path.relpath(folder / node.value, target)).as_posix()) if exists else node
+            )
+        key, rest = pattern[0], pattern[1:]
+        if key == "*" and isinstance(node.value, list):
+            return replace(node, value=[walk(item, rest) for item in node.value])
+        if isinstance(node.value, dict) and key in node.value:
+            return replace(node, value={**node.value, key: walk(node.value[key], rest)})
+        return node
+
+    for pattern in _PATHS:
+        tree = walk(tree, pattern)
+    return tree
