@@ -223,7 +223,7 @@ def _plan(run: _Run) -> Plan:
     for line in made.lines():
         run.say(line)
     made.refuse()
-    run.record.plan = asdict(made)
+    run.record.plan = asdict(made) | {"lines": made.lines()}
     run.record.warnings.extend(str(w) for w in made.warnings)
     return made
 
@@ -347,8 +347,8 @@ def _finish(run: _Run, before: Scores | None, after: Scores | None) -> None:
     if not run.first:
         return
     record = run.record
-    record.scores_before = asdict(before) if before else None
-    record.scores_after = asdict(after) if after else None
+    record.scores_before = suites.plain(before) if before else None
+    record.scores_after = suites.plain(after) if after else None
     if before and after:
         compared = suites.compare(before, after, resamples=run.recipe.eval.resamples, seed=run.recipe.train.seed)
         record.comparison = [asdict(c) for c in compared]

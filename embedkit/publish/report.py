@@ -97,6 +97,7 @@ def _context(record: RunRecord, folder: RunFolder, drawn: list[plots.Plot]) -> d
         chosen = f"update {record.best_step}, the best {view.selected_metric(record)[5:]} during training"
         facts.append(("Which checkpoint is it?", chosen))
     recipe = redact(folder.recipe.read_text(encoding="utf-8")) if folder.recipe.is_file() else ""
+    plan = "\n".join(record.plan.get("lines", ()))
     return {
         "title": folder.root.resolve().name,
         "verdict": view.overall_verdict(record),
@@ -105,13 +106,13 @@ def _context(record: RunRecord, folder: RunFolder, drawn: list[plots.Plot]) -> d
         "lines": view.task_lines(record),
         "metrics": view.all_metrics(record),
         "plots": drawn,
-        "plan": list(view.flatten(record.plan)),
+        "plan": plan,
         "data": record.data,
         "versions": list(record.versions.items()),
         "suite": (record.scores_after or record.scores_before or {}).get("suite", ""),
         "resamples": record.recipe.get("eval", {}).get("resamples"),
         "recipe": recipe,
-        "fence": "`" * (1 + max([2, *map(len, re.findall("`+", recipe))])),
+        "fence": "`" * (1 + max([2, *map(len, re.findall("`+", recipe + plan))])),
         "record": record,
     }
 
@@ -146,9 +147,7 @@ def _environment(*, markdown: bool) -> Any:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"score": _score, "range": _range, "number": view.number, "rows": _rows}
-    environment.filters["duration"] = view.duration
-    environment.filters["raw"] = _Verbatim
+    environment.filters |= {"score": _score, "range": _range, "number": "{:,}".format, "raw": _Verbatim}
     return environment
 
 
@@ -172,7 +171,3 @@ def _score(value: Interval | float | None) -> str:
 
 def _range(value: Interval | None) -> str:
     return "—" if value is None or value.low == value.high else f"{value.low:+.2f} to {value.high:+.2f}"
-
-
-def _rows(value: Any) -> str:
-    return view.number(value) if isinstance(value, int) else "stream"

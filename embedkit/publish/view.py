@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from embedkit.evaluation import stats
+from embedkit.evaluation.compare import AVERAGE
 from embedkit.types import Interval, RunRecord
 
 VERDICTS = {"win": "▲ better", "loss": "▼ worse", "tie": "● no clear difference", "": "—"}
@@ -22,8 +23,8 @@ class TaskLine:
     """One task before and after training, its main metric on the scale 0..100.
 
     Attributes:
-        task: name of the task; ``average`` for the mean over tasks.
-        metric: its main metric.
+        task: name of the task; `AVERAGE` for the mean over tasks.
+        metric: its main metric; empty for the average.
         before, after: scores with their intervals; None when not measured.
         difference: after - before with its paired interval.
     """
@@ -63,11 +64,11 @@ def task_lines(record: RunRecord) -> list[TaskLine]:
     if len(lines) > 1:
         lines.append(
             TaskLine(
-                "average",
+                AVERAGE,
                 "",
                 _average(record.scores_before),
                 _average(record.scores_after),
-                interval(differences.get("average", {}).get("difference")),
+                interval(differences.get(AVERAGE, {}).get("difference")),
             )
         )
     return lines
@@ -178,25 +179,6 @@ def last_step(record: RunRecord) -> int | None:
 def selected_metric(record: RunRecord) -> str:
     """Name of the metric that chose the checkpoint, as it stands in `RunRecord.evaluations`."""
     return f"eval_{record.recipe.get('eval', {}).get('select', 'average')}"
-
-
-def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """(dotted key, text) pairs of nested plain data, for a table; empty values are left out."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from flatten(item, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(value, (list, tuple)) and any(isinstance(item, (Mapping, list, tuple)) for item in value):
-        for index, item in enumerate(value):
-            yield from flatten(item, f"{prefix}[{index}]")
-    elif value not in (None, "", [], ()):
-        yield prefix, ", ".join(map(number, value)) if isinstance(value, (list, tuple)) else number(value)
-
-
-def number(value: Any) -> str:
-    """Integers with thousands separators, floats with four significant digits."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
 
 
 def duration(seconds: float) -> str:

@@ -8,9 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from embedkit.types import RunRecord
+from embedkit.evaluation import stats
+from embedkit.evaluation.compare import AVERAGE, Comparison
+from embedkit.types import Interval, RunRecord
 
 UPDATES = 300
+PLAN = ["data         pydocs: 19,214 rows; roles positive, query; infonce", "updates      300"]
 TASKS = {"pydocs-test": (46.93, 52.88, 1.2), "pydocs-dev": (51.40, 51.52, 1.9), "STS-B": (82.03, 80.71, 0.5)}
 """Task -> main metric before, after, half-width of the interval of the difference."""
 
@@ -35,7 +38,7 @@ def record(**changes: Any) -> RunRecord:
             {"name": "pydocs", "rows": 19_214, "digest": "1f9d" * 8, "skipped": {}, "roles": ["positive", "query"]},
             {"name": "faq.tsv", "rows": None, "digest": "77aa" * 8, "skipped": {"empty query": 3}, "roles": ["query"]},
         ],
-        "plan": {"rows_per_step": 128, "negatives": {"in_batch": 63, "explicit": 0}, "steps": UPDATES, "note": None},
+        "plan": {"updates": UPDATES, "lines": PLAN},
         "seed": 42,
         "started": "2030-05-01T09:00:00+00:00",
         "finished": "2030-05-01T09:09:41+00:00",
@@ -54,7 +57,7 @@ def record(**changes: Any) -> RunRecord:
         ],
         "scores_before": _scores(0),
         "scores_after": _scores(1),
-        "comparison": [_compared(task, *numbers) for task, numbers in [*TASKS.items(), ("average", _average())]],
+        "comparison": [_compared(task, *numbers) for task, numbers in [*TASKS.items(), (AVERAGE, _average())]],
         "best_step": 250,
         "warnings": ["faq.tsv: 3 rows skipped: empty query"],
     }
@@ -123,7 +126,9 @@ def _average() -> tuple[float, float, float]:
 
 
 def _compared(task: str, before: float, after: float, width: float) -> dict[str, Any]:
-    return {"task": task, "difference": _interval(after - before, width)}
+    difference = Interval(**_interval(after - before, width))
+    verdict = stats.verdict(difference)
+    return asdict(Comparison(task, "main", before, after, difference, p=0.05, verdict=verdict, resamples=1000))
 
 
 def _interval(value: float, width: float) -> dict[str, float]:

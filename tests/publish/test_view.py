@@ -44,17 +44,6 @@ def test_durations(seconds: float, words: str) -> None:
     assert view.duration(seconds) == words
 
 
-def test_flatten() -> None:
-    nested = {"a": 1234, "b": {"c": 0.5, "d": None, "e": []}, "f": [1, 2], "g": [{"h": True}, {"h": False}], "i": ""}
-    assert list(view.flatten(nested)) == [
-        ("a", "1,234"),
-        ("b.c", "0.5"),
-        ("f", "1, 2"),
-        ("g[0].h", "True"),
-        ("g[1].h", "False"),
-    ]
-
-
 @pytest.mark.parametrize(
     "secret",
     [
