@@ -100,7 +100,7 @@ class InfoNCE(Objective):
             log_p.append(-surprise)
             counted.append(has)
         if self.log_scale is not None:
-            metrics["temperature"] = 1.0 / float(scale)
+            metrics["temperature"] = (-self.log_scale.detach()).exp()
         value, weight = self._weigh(torch.cat(losses, 1), torch.cat(log_p, 1), torch.cat(counted, 1))
         return LossOut(value, weight * example_weight(e, rows), metrics)
 
@@ -114,7 +114,7 @@ class InfoNCE(Objective):
     def _logits(self, candidates: Candidates, scale: Tensor | float) -> Tensor:
         logits = candidates.similarities * scale
         if self.hard_negative_weight and candidates.direction == "q-d":
-            logits = logits + self.hard_negative_weight * candidates.is_own_negative
+            logits = logits + self.hard_negative_weight * candidates.is_own_negative.to(logits.dtype)
         for piece in self.weighting:
             assert isinstance(piece, Weighting)
             term = piece.logits(candidates)

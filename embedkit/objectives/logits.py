@@ -221,11 +221,17 @@ class Pool:
         return none, other, none
 
     def _same_text(self, direction: Direction) -> Tensor:
-        """Columns whose text is known to match the row: [m, C], or [m P, C] would differ only for d-q."""
+        """[m, C] columns whose text is known to match the row.
+
+        A document or query matches row i if its text is query i, a positive of i or known to match query i; a
+        positive of another row also if that row asks the same query. Query j matches the documents of row i if
+        both rows ask the same query or a positive of i is known to match query j.
+        """
+        e = self.e
+        same_query = same_text(e.query_id[self.rows, None], e.query_id[:, None])
+        if direction == "d-q":
+            return same_query | same_text(e.positive_id[self.rows], self._match_id)
         own = self._match_id[self.rows]
         if direction == "q-q":
-            return same_text(own, self.e.query_id[:, None])
-        if direction != "d-q":
-            return same_text(own, self._document_id)
-        same_query = same_text(self.e.query_id[self.rows, None], self.e.query_id[:, None])
-        return same_query | same_text(self.e.positive_id[self.rows], self._match_id)
+            return same_text(own, e.query_id[:, None])
+        return same_text(own, self._document_id) | (same_query[:, self._owner] & ~self._explicit)

@@ -1,0 +1,177 @@
+"""One case or more for every registered objective: its options, a global batch it can answer for, the weighting.
+
+Also read by the contract test, so that an objective without a case here fails the suite.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from embedkit.recipe import objectives as o
+from embedkit.recipe import weighting as w
+from embedkit.types import PAD_ID, Embeddings
+
+N, D = 12, 8
+ALL: tuple[o.Direction, ...] = ("q-d", "q-q", "d-q", "d-d")
+
+
+class Case(NamedTuple):
+    config: o.ObjectiveConfig
+    batch: Embeddings
+    weighting: tuple[w.WeightingConfig, ...] = ()
+
+
+def batch(p: int = 1, m: int = 0, *, n: int = N, d: int = D, seed: int = 0, **targets: Tensor) -> Embeddings:
+    """A float64 batch with correlated pairs, in which every text is different and nothing is missing."""
+    rng = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=rng, dtype=torch.float64)
+
+    query = normal(n, d)
+    ids = torch.arange(101, 101 + n * (1 + p + m)).view(n, 1 + p + m)
+    return Embeddings(
+        query=query,
+        positive=query[:, None] + 0.8 * normal(n, p, d),
+        negative=0.5 * query[:, None] + normal(n, m, d),
+        negative_mask=torch.ones(n, m, dtype=torch.bool),
+        query_id=ids[:, 0].clone(),
+        positive_id=ids[:, 1 : 1 + p].clone(),
+        negative_id=ids[:, 1 + p :].clone(),
+        known_id=torch.full((n, 2), PAD_ID),
+        **targets,
+    )
+
+
+def tangled(e: Embeddings) -> Embeddings:
+    """The batch with texts that repeat, known matches, and missing negatives where it has any."""
+    query_id, positive_id, negative_id = e.query_id.clone(), e.positive_id.clone(), e.negative_id.clone()
+    known_id, mask, negative = e.known_id.clone(), e.negative_mask.clone(), e.negative.clone()
+    query_id[3] = query_id[0]  # the same query twice
+    positive_id[5, 0] = positive_id[2, 0]  # one document answers two queries
+    query_id[9] = positive_id[8, 0]  # a query that is another's positive
+    known_id[6] = torch.tensor([positive_id[6, 0], positive_id[7, 0]])  # known, but not given, to match
+    known_id[10, 0] = query_id[11]
+    if e.negative.shape[1]:
+        negative_id[4, 0] = positive_id[1, 0]  # another's positive as negative
+        negative_id[6, -1] = positive_id[6, 0]  # the own positive as negative
+        for row, slot in ((0, 0), (2, -1), (7, 0)):
+            mask[row, slot], negative_id[row, slot], negative[row, slot] = False, PAD_ID, 0.0
+        mask[11], negative_id[11], negative[11] = False, PAD_ID, 0.0  # none at all
+    return replace(
+        e,
+        negative=negative,
+        negative_mask=mask,
+        query_id=query_id,
+        positive_id=positive_id,
+        negative_id=negative_id,
+        known_id=known_id,
+    )
+
+
+def scores(columns: int, seed: int = 1) -> Tensor:
+    return torch.rand(N, columns, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def graded() -> Tensor:
+    """[N, 1] scores with ties."""
+    return (scores(1) * 5).round() / 5
+
+
+WEIGHT = torch.linspace(0.5, 2.0, N, dtype=torch.float64)
+CLASSES = torch.arange(N) % 3
+
+
+def infonce(**options: Any) -> o.InfoNCE:
+    return o.InfoNCE(**{"temperature": 0.1, **options})
+
+
+def st(loss: str, **options: Any) -> o.STLoss:
+    return o.STLoss(loss=loss, **options)
+
+
+EXAMPLES: dict[str, Case] = {
+    "infonce": Case(infonce(), batch()),
+    "infonce-dot": Case(infonce(similarity="dot", temperature=2.0), batch(m=1)),
+    "infonce-learned": Case(infonce(learn_temperature=True), tangled(batch(m=1))),
+    "infonce-joint": Case(infonce(directions=ALL), tangled(batch(m=2))),
+    "infonce-once": Case(infonce(directions=ALL, positive_in_denominator="once"), tangled(batch(m=1))),
+    "infonce-per-direction": Case(infonce(directions=("q-d", "d-q"), partition="per_direction"), tangled(batch(m=1))),
+    "infonce-decoupled": Case(
+        infonce(directions=ALL, partition="per_direction", positive_in_denominator="never"), tangled(batch())
+    ),
+    "infonce-own-negatives": Case(infonce(in_batch_negatives=False), tangled(batch(m=2))),
+    "infonce-own-decoupled": Case(
+        infonce(in_batch_negatives=False, positive_in_denominator="never"), tangled(batch(m=2))
+    ),
+    "infonce-not-others": Case(infonce(other_negatives=False, directions=ALL), tangled(batch(m=2))),
+    "infonce-hard": Case(infonce(hard_negative_weight=0.7), tangled(batch(m=2, weight=WEIGHT))),
+    "infonce-views": Case(infonce(directions=ALL), tangled(batch(p=2, m=1))),
+    "infonce-views-learned": Case(
+        infonce(directions=("d-q", "q-d", "d-d"), partition="per_direction", learn_temperature=True),
+        tangled(batch(p=3)),
+    ),
+    "infonce-margin": Case(
+        infonce(directions=ALL, false_negative_margin=0.05, same_side="all"), tangled(batch(p=2, m=1))
+    ),
+    "infonce-same-side": Case(infonce(directions=("q-d", "d-d"), same_side="positives"), tangled(batch(m=1))),
+    "infonce-no-masks": Case(infonce(mask_duplicates=False, directions=ALL), tangled(batch(m=1))),
+    "infonce-focal": Case(infonce(), tangled(batch(m=1)), (w.Focal(gamma=0.5),)),
+    "infonce-focal-attached": Case(infonce(), tangled(batch(p=2)), (w.Focal(gamma=2.0, detach=False),)),
+    "infonce-focal-weight": Case(
+        infonce(directions=("q-d", "d-q"), partition="per_direction"),
+        tangled(batch(p=2, weight=WEIGHT)),
+        (w.Focal(gamma=1.5, normalize="weight"),),
+    ),
+    "infonce-hardness": Case(infonce(), tangled(batch(m=2)), (w.Hardness(alpha=5.0),)),
+    "infonce-hardness-in-batch": Case(infonce(directions=ALL), tangled(batch(m=1)), (w.Hardness(on="in_batch"),)),
+    "infonce-all-pieces": Case(
+        infonce(hard_negative_weight=-0.5, learn_temperature=True),
+        tangled(batch(m=2, weight=WEIGHT)),
+        (w.Hardness(alpha=2.0, on="all"), w.Focal(gamma=0.5, normalize="weight"), w.Focal(gamma=1.0)),
+    ),
+    "cosent": Case(o.CoSENT(), batch(score=graded())),
+    "angle": Case(o.AnglE(), batch(score=graded())),
+    "cosine_mse": Case(o.CosineMSE(), batch(score=graded(), weight=WEIGHT)),
+    "triplet": Case(o.Triplet(margin=1.0), tangled(batch(m=2, weight=WEIGHT))),
+    "triplet-cosine": Case(o.Triplet(margin=0.3, distance="cosine"), tangled(batch(p=2, m=3))),
+    "margin_mse": Case(o.MarginMSE(), tangled(batch(m=2, score=scores(3)))),
+    "margin_mse-margins": Case(o.MarginMSE(similarity="cos"), tangled(batch(m=2, score=scores(2), weight=WEIGHT))),
+    "kl": Case(o.KLDistillation(temperature=0.2), tangled(batch(m=3, score=scores(4)))),
+    "kl-rescaled": Case(
+        o.KLDistillation(similarity="dot", temperature=2.0, teacher_temperature=0.3, rescale=True),
+        tangled(batch(m=2, score=scores(3), weight=WEIGHT)),
+    ),
+    "st": Case(
+        st("ContrastiveLoss", target="label", arguments={"distance_metric": "SiameseDistanceMetric.EUCLIDEAN"}),
+        batch(label=torch.arange(N) % 2),
+    ),
+    "st-ranking": Case(
+        st("MultipleNegativesRankingLoss", inputs=("query", "positive", "negative"), arguments={"scale": 10.0}),
+        batch(m=2),
+    ),
+    "st-batch-hard": Case(
+        st("BatchHardSoftMarginTripletLoss", inputs=("query",), target="label"), batch(label=CLASSES)
+    ),
+    "matryoshka": Case(
+        o.Matryoshka(objective=infonce(learn_temperature=True), dims=(8, 4, 2), weights=(1.0, 0.5, 0.25)),
+        tangled(batch(m=1)),
+    ),
+    "matryoshka-focal": Case(
+        o.Matryoshka(objective=infonce(), dims=(8, 3)), tangled(batch(m=1)), (w.Focal(normalize="weight"),)
+    ),
+    "sum": Case(
+        o.Sum(
+            terms=(
+                o.SumTerm(weight=0.7, objective=infonce(learn_temperature=True)),
+                o.SumTerm(weight=0.3, objective=o.CoSENT()),
+                o.SumTerm(weight=2.0, objective=o.Matryoshka(objective=o.CosineMSE(), dims=(8, 4))),
+            )
+        ),
+        tangled(batch(score=graded())),
+    ),
+}

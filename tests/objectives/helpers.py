@@ -1,0 +1,71 @@
+"""Evaluating objectives outside the step engine, as its formula says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from embedkit.objectives.base import Objective, build
+from embedkit.recipe.objectives import ObjectiveConfig
+from embedkit.recipe.weighting import WeightingConfig
+from embedkit.types import Embeddings, LossOut
+
+FIELDS = ("query", "positive", "negative")
+
+
+def make(config: ObjectiveConfig, weighting: Sequence[WeightingConfig] = ()) -> Objective:
+    return build(config, weighting).double()
+
+
+def leaves(e: Embeddings, dtype: torch.dtype = torch.float64) -> Embeddings:
+    """The batch with fresh embeddings that take a gradient; targets in float32 at least."""
+    wide = torch.promote_types(dtype, torch.float32)
+    targets = {f: t if t is None else t.to(wide) for f, t in (("score", e.score), ("weight", e.weight))}
+    return replace(e, **{f: getattr(e, f).detach().to(dtype).requires_grad_() for f in FIELDS}, **targets)
+
+
+def gradients(loss: Tensor, e: Embeddings, parameters: Sequence[Tensor] = ()) -> dict[str, Tensor]:
+    """Gradients of the embeddings and of `parameters`; zeros where the loss does not depend on them."""
+    named = {f: getattr(e, f) for f in FIELDS} | {f"parameter {i}": p for i, p in enumerate(parameters)}
+    found = torch.autograd.grad(loss, list(named.values()), allow_unused=True, retain_graph=True)
+    return {f: torch.zeros_like(x) if g is None else g for (f, x), g in zip(named.items(), found, strict=True)}
+
+
+def total(objective: Objective, e: Embeddings, blocks: int | None = None) -> Tensor:
+    """The batch loss: every term evaluated, rows in blocks of `blocks`, averaged by weight."""
+    out = e.query.new_zeros(())
+    for term in objective.terms(e):
+        out = out + term.coefficient * average(term.objective, term.embeddings, blocks)
+    return out
+
+
+def average(objective: Objective, e: Embeddings, blocks: int | None = None) -> Tensor:
+    answers = [objective(e, rows) for rows in torch.arange(len(e)).split(blocks or len(e))]
+    if objective.scope == "batch":
+        return answers[0].value
+    value, weight = torch.cat([a.value for a in answers]), torch.cat([a.weight for a in answers])
+    assert not weight.requires_grad
+    return (value * weight).sum() / weight.sum()
+
+
+def loss_of(config: ObjectiveConfig, e: Embeddings, weighting: Sequence[WeightingConfig] = ()) -> Tensor:
+    return total(make(config, weighting), e)
+
+
+def answer(config: ObjectiveConfig, e: Embeddings, weighting: Sequence[WeightingConfig] = ()) -> LossOut:
+    """All rows of a plain objective."""
+    return make(config, weighting)(e, torch.arange(len(e)))
+
+
+def assert_same_loss(
+    ours: Callable[[Embeddings], Tensor], theirs: Callable[[Embeddings], Tensor], e: Embeddings
+) -> None:
+    """Equal values and equal gradients in float64."""
+    e = leaves(e)
+    a, b = ours(e), theirs(e)
+    torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+    for (f, x), y in zip(gradients(a, e).items(), gradients(b, e).values(), strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-9, atol=1e-11, msg=lambda m, f=f: f"{f}: {m}")

@@ -1,0 +1,212 @@
+"""The objectives once more, as loops over rows and candidates: slow, and written from the formulas alone.
+
+Each function gives the losses [N] and weights [N] of all rows (row scope) or a scalar (batch scope); gradients
+come from autograd. Nothing here is shared with `embedkit.objectives`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from embedkit.recipe import objectives as o
+from embedkit.recipe import weighting as w
+from embedkit.types import Embeddings
+
+Rows = tuple[Tensor, Tensor]
+
+
+def similarity(a: Tensor, b: Tensor, kind: str) -> Tensor:
+    dot = (a * b).sum()
+    return dot / (a.norm() * b.norm()) if kind == "cos" else dot
+
+
+def example_weight(e: Embeddings, i: int) -> Tensor:
+    return torch.tensor(1.0, dtype=torch.float64) if e.weight is None else e.weight[i]
+
+
+def ids(*tensors: Tensor) -> set[int]:
+    """The text ids in these tensors; 0 is no text."""
+    return {int(v) for t in tensors for v in t.flatten()} - {0}
+
+
+def infonce(c: o.InfoNCE, e: Embeddings, pieces: tuple[w.WeightingConfig, ...], temperature: float | Tensor) -> Rows:
+    values, weights = [], []
+    for i in range(len(e)):
+        terms = _terms(c, e, i, pieces, temperature)
+        inside, outside, negatives = [], [], 0
+        for loss, p, count in terms:
+            factor_in, factor_out = 1.0, 1.0
+            for piece in pieces:
+                if isinstance(piece, w.Focal):
+                    f = (1 - p) ** piece.gamma if count else torch.zeros(()).double() ** piece.gamma
+                    f = f.detach() if piece.detach else f
+                    if piece.normalize == "weight":
+                        factor_out = factor_out * f
+                    else:
+                        factor_in = factor_in * f
+            inside.append(factor_in * factor_out * loss)
+            outside.append(torch.as_tensor(factor_out, dtype=torch.float64))
+            negatives += count
+        total = torch.stack(outside).sum()
+        values.append(torch.stack(inside).sum() / total if total > 0 else total)
+        weights.append(example_weight(e, i) * total / len(terms) * (negatives > 0))
+    return torch.stack(values), torch.stack(weights)
+
+
+def _terms(
+    c: o.InfoNCE, e: Embeddings, i: int, pieces: tuple[w.WeightingConfig, ...], temperature: float | Tensor
+) -> list[tuple[Tensor, Tensor, int]]:
+    """(loss, probability of the positive, number of negatives) per positive and softmax of row i."""
+    groups = [c.directions]
+    if c.partition == "per_direction":
+        groups = [tuple(d for d in c.directions if d[0] == side) for side in "qd"]
+    out = []
+    for group in filter(None, groups):
+        for k in range(e.positive.shape[1]):
+            positive = torch.exp(similarity(e.query[i], e.positive[i, k], c.similarity) / temperature)
+            negatives = []
+            for direction in group:
+                negatives += _negatives(c, e, i, k, direction, pieces, temperature)
+            times = sum(d in ("q-d", "d-q") for d in group)
+            times = {"each": times, "once": 1, "never": 0}[c.positive_in_denominator]
+            rest = torch.stack(negatives).sum() if negatives else torch.zeros((), dtype=torch.float64)
+            shown = max(times, 1) * positive
+            if times == 0:
+                loss = torch.log(rest / positive) if negatives else rest
+            else:
+                loss = torch.log((times * positive + rest) / positive)
+            out.append((loss, shown / (shown + rest), len(negatives)))
+    return out
+
+
+def _negatives(
+    c: o.InfoNCE,
+    e: Embeddings,
+    i: int,
+    k: int,
+    direction: str,
+    pieces: tuple[w.WeightingConfig, ...],
+    temperature: float | Tensor,
+) -> list[Tensor]:
+    """exp(logit) of every negative of row i (with positive k) in one direction."""
+    match_i = ids(e.query_id[i], e.positive_id[i], e.known_id[i])
+    anchor = e.query[i] if direction[0] == "q" else e.positive[i, k]
+    own = [similarity(e.query[i], e.positive[i, v], c.similarity) for v in range(e.positive.shape[1])]
+    limit = max(own) if direction[0] == "q" else own[k]
+    found = []
+    for j in range(len(e)):
+        candidates = []  # (embedding, id, is an explicit negative)
+        if direction[2] == "q":
+            candidates.append((e.query[j], int(e.query_id[j]), False))
+        else:
+            candidates += [(e.positive[j, v], int(e.positive_id[j, v]), False) for v in range(e.positive.shape[1])]
+            for v in range(e.negative.shape[1]):
+                if e.negative_mask[j, v]:
+                    candidates.append((e.negative[j, v], int(e.negative_id[j, v]), True))
+        for vector, text, explicit in candidates:
+            if i == j and not (explicit and (direction == "q-d" or c.same_side == "all")):
+                continue
+            if i != j and not c.in_batch_negatives:
+                continue
+            if i != j and explicit and not c.other_negatives:
+                continue
+            if direction == "d-d" and explicit and c.same_side == "positives":
+                continue
+            if c.mask_duplicates:
+                if direction == "d-q":
+                    match_j = ids(e.query_id[j], e.positive_id[j], e.known_id[j])
+                    known = text in ids(e.query_id[i]) or bool(match_j & ids(e.positive_id[i]))
+                else:
+                    asked_again = bool(ids(e.query_id[i]) & ids(e.query_id[j]))
+                    known = text in match_i or (direction[2] == "d" and asked_again and not explicit)
+                if known:
+                    continue
+            s = similarity(anchor, vector, c.similarity)
+            if c.false_negative_margin is not None and direction != "d-d" and s > limit + c.false_negative_margin:
+                continue
+            own_explicit = direction == "q-d" and i == j
+            logit = s / temperature + (c.hard_negative_weight if own_explicit else 0.0)
+            for piece in pieces:
+                if isinstance(piece, w.Hardness):
+                    touched = {"all": True, "own": own_explicit, "in_batch": not own_explicit}[piece.on]
+                    logit = logit + piece.alpha * s.detach() * touched
+            found.append(torch.exp(logit))
+    return found
+
+
+def ranking(similarities: list[Tensor], score: Tensor, scale: float) -> Tensor:
+    total = torch.ones((), dtype=torch.float64)
+    for m in range(len(score)):
+        for n in range(len(score)):
+            if score[m] < score[n]:
+                total = total + torch.exp(scale * (similarities[m] - similarities[n]))
+    return total.log()
+
+
+def cosent(c: o.CoSENT, e: Embeddings) -> Tensor:
+    pairs = [similarity(e.query[i], e.positive[i, 0], "cos") for i in range(len(e))]
+    return ranking(pairs, e.score[:, 0], c.scale)
+
+
+def angle(c: o.AnglE, e: Embeddings) -> Tensor:
+    pairs = []
+    for x, y in zip(e.query, e.positive[:, 0], strict=True):
+        half = (len(x) + 1) // 2
+        x, y = (torch.cat([v, v.new_zeros(2 * half - len(v))]) / v.norm() for v in (x, y))
+        total = (x * y).sum()
+        for t in range(half):
+            total = total + x[t + half] * y[t] - x[t] * y[t + half]
+        pairs.append(total.abs())
+    return ranking(pairs, e.score[:, 0], c.scale)
+
+
+def cosine_mse(c: o.CosineMSE, e: Embeddings) -> Rows:
+    values = [(similarity(e.query[i], e.positive[i, 0], "cos") - e.score[i, 0]) ** 2 for i in range(len(e))]
+    return torch.stack(values), torch.stack([example_weight(e, i) for i in range(len(e))])
+
+
+def triplet(c: o.Triplet, e: Embeddings) -> Rows:
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        return (a - b).norm() if c.distance == "euclidean" else 1 - similarity(a, b, "cos")
+
+    values, weights = [], []
+    for i in range(len(e)):
+        found = [
+            (distance(e.query[i], p) - distance(e.query[i], n) + c.margin).clamp_min(0)
+            for p in e.positive[i]
+            for n, there in zip(e.negative[i], e.negative_mask[i], strict=True)
+            if there
+        ]
+        values.append(torch.stack(found).mean() if found else torch.zeros((), dtype=torch.float64))
+        weights.append(example_weight(e, i) * bool(found))
+    return torch.stack(values), torch.stack(weights)
+
+
+def margin_mse(c: o.MarginMSE, e: Embeddings) -> Rows:
+    values, weights = [], []
+    for i in range(len(e)):
+        errors = []
+        for v in range(e.negative.shape[1]):
+            if not e.negative_mask[i, v]:
+                continue
+            raw = e.score.shape[1] == e.negative.shape[1] + 1
+            teacher = e.score[i, 0] - e.score[i, 1 + v] if raw else e.score[i, v]
+            s_p = similarity(e.query[i], e.positive[i, 0], c.similarity)
+            errors.append((s_p - similarity(e.query[i], e.negative[i, v], c.similarity) - teacher) ** 2)
+        values.append(torch.stack(errors).mean() if errors else torch.zeros((), dtype=torch.float64))
+        weights.append(example_weight(e, i) * bool(errors))
+    return torch.stack(values), torch.stack(weights)
+
+
+def kl(c: o.KLDistillation, e: Embeddings) -> Rows:
+    values, weights = [], []
+    for i in range(len(e)):
+        kept = [v for v in range(e.negative.shape[1]) if e.negative_mask[i, v]]
+        candidates = [e.positive[i, 0], *(e.negative[i, v] for v in kept)]
+        teacher = torch.stack([e.score[i, 0], *(e.score[i, 1 + v] for v in kept)]) / c.teacher_temperature
+        student = torch.stack([similarity(e.query[i], x, c.similarity) for x in candidates]) / c.temperature
+        p, q = teacher.exp() / teacher.exp().sum(), student.exp() / student.exp().sum()
+        values.append((p * (p / q).log()).sum() * (c.temperature**2 if c.rescale else 1.0))
+        weights.append(example_weight(e, i) * bool(kept))
+    return torch.stack(values), torch.stack(weights)

@@ -1,0 +1,173 @@
+"""What holds for every registered objective: equal to the loops, to its own row blocks, to finite differences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from embedkit.objectives.base import Objective
+from embedkit.recipe import objectives as o
+from embedkit.recipe import registry
+from embedkit.recipe.weighting import Focal, Hardness
+from embedkit.types import Embeddings
+from tests.objectives import naive
+from tests.objectives.examples import EXAMPLES, Case, batch, infonce, tangled
+from tests.objectives.helpers import FIELDS, average, gradients, leaves, make, total
+
+CASES = sorted(EXAMPLES)
+LOOPS: dict[str, Any] = {
+    "cosent": naive.cosent,
+    "angle": naive.angle,
+    "cosine_mse": naive.cosine_mse,
+    "triplet": naive.triplet,
+    "margin_mse": naive.margin_mse,
+    "kl": naive.kl,
+}
+
+
+def loops(case: Case, e: Embeddings, objective: Objective) -> naive.Rows | Tensor:
+    if isinstance(case.config, o.InfoNCE):
+        learned = getattr(objective, "log_scale", None)
+        temperature = case.config.temperature if learned is None else torch.exp(-learned)
+        return naive.infonce(case.config, e, case.weighting, temperature)
+    return LOOPS[case.config.name](case.config, e)
+
+
+def permuted(e: Embeddings, order: Tensor) -> Embeddings:
+    tensors = {f: v[order] for f, v in vars(e).items() if isinstance(v, Tensor)}
+    return replace(e, **tensors)
+
+
+def test_every_registered_objective_has_a_case() -> None:
+    assert {case.config.name for case in EXAMPLES.values()} == set(registry.names("objective"))
+    assert {w.name for case in EXAMPLES.values() for w in case.weighting} == set(registry.names("weighting"))
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if EXAMPLES[n].config.name in {"infonce", *LOOPS}])
+def test_equals_the_loops(name: str) -> None:
+    case = EXAMPLES[name]
+    e = leaves(case.batch)
+    objective = make(case.config, case.weighting)
+    ours, theirs = objective(e, torch.arange(len(e))), loops(case, e, objective)
+    if isinstance(theirs, Tensor):
+        assert ours.weight is None
+        loss, want = ours.value, theirs
+    else:
+        torch.testing.assert_close(ours.weight, theirs[1], rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(ours.value, theirs[0], rtol=1e-9, atol=1e-12)
+        loss = (ours.value * ours.weight).sum() / ours.weight.sum()
+        weight = theirs[1].detach()
+        want = (theirs[0] * weight).sum() / weight.sum()
+    torch.testing.assert_close(loss, want, rtol=1e-10, atol=0)
+    parameters = tuple(objective.parameters())
+    got, wanted = gradients(loss, e, parameters), gradients(want, e, parameters)
+    for f in got:
+        torch.testing.assert_close(got[f], torch.nan_to_num(wanted[f]), rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("rows", [1, 5])
+def test_row_blocks_add_up_to_the_whole(name: str, rows: int) -> None:
+    case = EXAMPLES[name]
+    e, objective = leaves(case.batch), make(case.config, case.weighting)
+    whole, blocks = total(objective, e), total(objective, e, rows)
+    torch.testing.assert_close(blocks, whole, rtol=1e-12, atol=0)
+    a, b = gradients(whole, e), gradients(blocks, e)
+    for f in FIELDS:
+        torch.testing.assert_close(b[f], a[f], rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_order_of_examples_does_not_matter(name: str) -> None:
+    case = EXAMPLES[name]
+    objective = make(case.config, case.weighting)
+    order = torch.randperm(len(case.batch), generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(
+        total(objective, permuted(case.batch, order)), total(objective, case.batch), rtol=1e-11, atol=0
+    )
+
+
+def stops_gradient(case: Case) -> bool:
+    return any(isinstance(p, Hardness) or (isinstance(p, Focal) and p.detach) for p in case.weighting)
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if not stops_gradient(EXAMPLES[n])])
+def test_gradients_are_finite_differences(name: str) -> None:
+    case = EXAMPLES[name]
+    objective = make(case.config, case.weighting)
+    parameters = tuple(objective.parameters())
+    e = leaves(case.batch)
+
+    def loss(*inputs: Tensor) -> Tensor:
+        return total(objective, replace(e, **dict(zip(FIELDS, inputs[:3], strict=True))))
+
+    # a missing negative is a zero vector, where a norm has no derivative: move it, it must not matter
+    e = replace(e, negative=torch.where(e.negative_mask[..., None], e.negative, 1.0).detach().requires_grad_())
+    inputs = (*(getattr(e, f) for f in FIELDS), *parameters)
+    assert torch.autograd.gradcheck(loss, inputs, eps=1e-6, atol=1e-6, rtol=1e-5, fast_mode=True)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_fills_a_missing_negative_does_not_matter(name: str) -> None:
+    case = EXAMPLES[name]
+    objective = make(case.config, case.weighting)
+    filled = torch.where(case.batch.negative_mask[..., None], case.batch.negative, 7.0)
+    e = leaves(replace(case.batch, negative=filled))
+    loss = total(objective, e)
+    torch.testing.assert_close(loss.detach(), total(objective, case.batch), rtol=1e-12, atol=0)
+    assert not gradients(loss, e)["negative"][~case.batch.negative_mask].any()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_half_precision_is_computed_in_float32(name: str) -> None:
+    case = EXAMPLES[name]
+    objective = make(case.config, case.weighting).float()
+    e = leaves(case.batch, torch.bfloat16)
+    wide = replace(e, **{f: getattr(e, f).detach().float() for f in FIELDS})
+    for term, same in zip(objective.terms(e), objective.terms(wide), strict=True):
+        half, full = average(term.objective, term.embeddings), average(same.objective, same.embeddings)
+        assert half.dtype == torch.float32
+        torch.testing.assert_close(half, full, rtol=0, atol=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(total(objective, wide), total(objective, wide), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("collapse", ["equal", "zero", "tiny", "huge"])
+def test_degenerate_embeddings_keep_the_gradient_finite(name: str, collapse: str) -> None:
+    case = EXAMPLES[name]
+    e = case.batch
+    change = {
+        "equal": lambda x: torch.ones_like(x),
+        "zero": torch.zeros_like,
+        "tiny": lambda x: 1e-15 * x,
+        "huge": lambda x: 1e4 * x,
+    }[collapse]
+    e = replace(e, **{f: change(getattr(e, f)).float() for f in FIELDS})
+    e = leaves(e, torch.float32)
+    objective = make(case.config, case.weighting).float()
+    loss = total(objective, e)
+    assert bool(loss.isfinite())
+    if case.config.name == "st" and collapse == "zero":
+        return  # sentence-transformers' square root of a zero distance; not ours to mend
+    assert all(bool(g.isfinite().all()) for g in gradients(loss, e).values())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_metrics_are_numbers_without_gradient(name: str) -> None:
+    case = EXAMPLES[name]
+    for term in make(case.config, case.weighting).terms(leaves(case.batch)):
+        for key, value in term.objective(term.embeddings, torch.arange(4)).metrics.items():
+            assert isinstance(value, float) or (value.ndim == 0 and not value.requires_grad), key
+            assert float(value) == float(value), key
+
+
+def test_temperature_near_zero_is_finite_in_float32() -> None:
+    e = leaves(tangled(batch(m=2)), torch.float32)
+    loss = total(make(infonce(temperature=0.01)).float(), e)
+    assert bool(loss.isfinite())
+    assert all(bool(g.isfinite().all()) for g in gradients(loss, e).values())
