@@ -88,7 +88,7 @@ class Trainer(SentenceTransformerTrainer):
             model=encoder.st,
             args=args,
             loss=self.objectives,
-            evaluator=None if evaluate is None else _NoEvaluator(),
+            evaluator=None if evaluate is None else [],  # not None: evaluation happens, in `evaluate` below
             callbacks=[*callbacks, *([EarlyStoppingCallback(patience)] if patience else [])],
         )
         self.trainee = Trainee(encoder, objectives).to(args.device)
@@ -247,13 +247,6 @@ class Trainer(SentenceTransformerTrainer):
             raise TrainingError(f"the best checkpoint is gone: {best}", cure="raise train.keep_checkpoints")
         self._load_from_checkpoint(best)
         return checkpoint.step_of(Path(best))
-
-
-class _NoEvaluator:
-    """Tells sentence-transformers that evaluation happens; `Trainer.evaluate` does it."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> float:
-        raise NotImplementedError
 
 
 def autocast(precision: str, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[Any]]:
