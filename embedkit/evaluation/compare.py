@@ -1,0 +1,92 @@
+"""Paired comparison of two models that were measured on the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from embedkit.errors import EmbedkitError
+from embedkit.evaluation import stats
+from embedkit.types import Interval, Scores, TaskScore
+
+AVERAGE = "average"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The change of one number from one model to another.
+
+    Attributes:
+        task: name of the task, or ``average`` for the mean over all tasks.
+        metric: what was compared; ``main`` for the average.
+        before, after: points, 0..100.
+        difference: after - before, with the interval of the paired bootstrap.
+        p: two-sided bootstrap p-value of "no difference".
+        verdict: ``win``, ``loss`` or ``tie``; a tie is an interval that contains zero.
+        resamples: how many.
+    """
+
+    task: str
+    metric: str
+    before: float
+    after: float
+    difference: Interval
+    p: float
+    verdict: str
+    resamples: int
+
+
+def compare(before: Scores, after: Scores, resamples: int = 1000, seed: int = 0) -> list[Comparison]:
+    """Main metric of every task and, for several tasks, their average: after - before on the same resamples.
+
+    Args:
+        before, after: scores with their units (from `evaluate_suite` or `load_scores`) on the same data.
+        resamples: number of bootstrap resamples.
+        seed: of the draws.
+
+    Raises:
+        EmbedkitError: the two were not measured on the same tasks and data.
+    """
+    _check_same(before, after)
+    found, changes = [], []
+    for old, new in zip(before.tasks, after.tasks, strict=True):
+        change = stats.draws(new, resamples, seed)[new.main] - stats.draws(old, resamples, seed)[old.main]
+        changes.append(change)
+        found.append(_comparison(new.task, new.main, old.metrics[old.main], new.metrics[new.main], change))
+    if len(found) > 1:
+        found.append(_comparison(AVERAGE, "main", before.average, after.average, np.mean(changes, axis=0)))
+    return found
+
+
+def _comparison(task: str, metric: str, before: float, after: float, change: np.ndarray) -> Comparison:
+    difference = stats.interval(after - before, change)
+    p, verdict = stats.two_sided_p(change), stats.verdict(difference)
+    return Comparison(task, metric, before, after, difference, p, verdict, len(change))
+
+
+def _check_same(before: Scores, after: Scores) -> None:
+    if _names(before.tasks) != _names(after.tasks):
+        raise EmbedkitError(
+            f"the two models were measured on different tasks: {_names(before.tasks)} and {_names(after.tasks)}",
+            "comparison",
+            "evaluate both on one suite",
+        )
+    for old, new in zip(before.tasks, after.tasks, strict=True):
+        if (old.main, old.details["digest"]) != (new.main, new.details["digest"]):
+            raise EmbedkitError(
+                f"task {new.task!r} had other data or another main metric for the first model",
+                "comparison",
+                "evaluate both with the same suite and files",
+            )
+        if not old.units or not new.units:
+            raise EmbedkitError(
+                f"the scores of task {new.task!r} lack their per-unit values",
+                "comparison",
+                "keep samples.npz beside scores.json, or evaluate again",
+            )
+
+
+def _names(tasks: Sequence[TaskScore]) -> list[str]:
+    return [task.task for task in tasks]

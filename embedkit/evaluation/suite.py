@@ -1,0 +1,235 @@
+"""Suites: find one by name or file, find its files, run it. The front door of the evaluation.
+
+No torch here: a suite can be found, checked and its cost told before a model is loaded.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from embedkit import __version__
+from embedkit.errors import DataError, RecipeError
+from embedkit.evaluation import stats
+from embedkit.evaluation.compare import Comparison, compare
+from embedkit.evaluation.files import file_digest
+from embedkit.evaluation.loading import beir_files
+from embedkit.evaluation.store import load_scores, plain, write_scores
+from embedkit.evaluation.table import table
+from embedkit.evaluation.tasks import Encodes, load_task, run_task
+from embedkit.recipe.load import load_suite_file
+from embedkit.recipe.suite import RetrievalTask, StsTask, Suite
+from embedkit.types import Scores, TaskScore
+
+__all__ = [
+    "Comparison",
+    "Encodes",
+    "compare",
+    "evaluate_suite",
+    "list_suites",
+    "load_scores",
+    "load_suite",
+    "plain",
+    "shipped_suites",
+    "table",
+    "write_scores",
+]
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_LIBRARIES = ("sentence-transformers", "transformers", "torch", "numpy")
+
+
+def shipped_suites() -> Path:
+    """The folder of the shipped suites: in the wheel, else in the checkout."""
+    inside = _PACKAGE / "_eval" / "suites"
+    return inside if inside.is_dir() else _PACKAGE.parent / "eval" / "suites"
+
+
+def list_suites() -> list[Path]:
+    """All shipped suites, sorted by name."""
+    return sorted(shipped_suites().glob("*.yaml"))
+
+
+def load_suite(ref: str | Suite, base_dir: Path | None = None, data_dir: Path | None = None) -> Suite:
+    """Find a suite and its files.
+
+    Args:
+        ref: a `Suite`, a YAML file, the name of a shipped suite (``sts``), or either with chosen tasks
+            (``sts:STS-B,SICK-R``). A file that exists wins over a shipped name.
+        base_dir: what a relative `ref`, and the files of a `Suite`, are relative to; default: the working folder.
+        data_dir: where the files are, instead of beside the suite. ``sts/STS12.tsv`` is found there under its
+            whole path or without leading folders, so `data_dir` may be the ``sts`` folder itself.
+
+    Returns:
+        The suite with absolute files and folders.
+
+    Raises:
+        RecipeError: no such suite or task, or the file is wrong.
+        DataError: files are missing; the message lists all of them and where they were looked for.
+    """
+    base = Path.cwd() if base_dir is None else base_dir
+    if isinstance(ref, Suite):
+        return _find_files(ref, data_dir, base)
+    name, chosen = _split_ref(ref, base)
+    path = _find_suite(name, base)
+    suite = _choose(load_suite_file(path), chosen, ref)
+    return _find_files(suite, data_dir, path.resolve().parent)
+
+
+def evaluate_suite(
+    encoder: Encodes,
+    suite: Suite,
+    *,
+    data_dir: Path | None = None,
+    base_dir: Path | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    batch_tokens: int = 8192,
+    model_name: str = "",
+    select: str = "average",
+    progress: bool = False,
+) -> Scores:
+    """Measure a model on every task of a suite. All data is read and checked before the first text is encoded.
+
+    Args:
+        encoder: the model.
+        suite: from `load_suite`, or made in Python.
+        data_dir, base_dir: as in `load_suite`, for files that are not absolute yet.
+        resamples: bootstrap resamples; 0 leaves the intervals out.
+        seed: of the bootstrap.
+        batch_tokens: padded tokens per batch.
+        model_name: how reports call the model.
+        select: the number that chooses checkpoints, ``average`` or ``TASK/METRIC``; recorded in the scores.
+        progress: show bars.
+
+    Raises:
+        RecipeError: `select` is not measured by the suite.
+        DataError: see `embedkit.evaluation.loading`.
+        EmbedkitError: an embedding that is not finite.
+    """
+    suite.check_selection(select)
+    suite = load_suite(suite, base_dir, data_dir)
+    start = time.perf_counter()
+    waiting = [(task, load_task(task)) for task in suite.tasks]
+    tasks, draws = [], []
+    while waiting:
+        task, data = waiting.pop(0)
+        score = run_task(encoder, task, data, batch_tokens=batch_tokens, progress=progress)
+        score = replace(score, details={**score.details, "files": _digests(task)})
+        if resamples:
+            drawn = stats.draws(score, resamples, seed)
+            draws.append(drawn[score.main])
+            score = _with_intervals(score, drawn, seed)
+        tasks.append(score)
+    average = float(np.mean([score.metrics[score.main] for score in tasks]))
+    return Scores(
+        model=model_name,
+        fingerprint=encoder.fingerprint(),
+        suite=suite.name,
+        tasks=tuple(tasks),
+        selection=select,
+        average=average,
+        seconds=round(time.perf_counter() - start, 3),
+        versions=_versions(),
+        interval=stats.interval(average, np.mean(draws, axis=0)) if draws else None,
+    )
+
+
+def _with_intervals(score: TaskScore, draws: stats.Draws, seed: int) -> TaskScore:
+    found = {name: stats.interval(score.metrics[name], values) for name, values in draws.items()}
+    bootstrap = {"resamples": len(draws[score.main]), "seed": seed, "level": stats.LEVEL}
+    shown = {name: [i.low, i.high] for name, i in found.items()}
+    details = {**score.details, "intervals": shown, "bootstrap": bootstrap}
+    return replace(score, interval=found[score.main], details=details)
+
+
+def _versions() -> dict[str, str]:
+    libraries = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return {"embedkit": __version__, "python": platform.python_version(), **libraries}
+
+
+# Finding ------------------------------------------------------------------------------------------------------
+
+
+def _split_ref(ref: str, base: Path) -> tuple[str, list[str]]:
+    """``sts:STS-B,SICK-R`` -> name and tasks. A colon that belongs to a path (``C:\\suite.yaml``) stays in it."""
+    head, colon, tail = ref.rpartition(":")
+    if not colon or (base / ref).is_file() or "/" in tail or "\\" in tail:
+        return ref, []
+    return head, [name.strip() for name in tail.split(",")]
+
+
+def _find_suite(name: str, base: Path) -> Path:
+    path = base / Path(name).expanduser()
+    if path.is_file():
+        return path
+    shipped = {found.stem: found for found in list_suites()}
+    if name in shipped:
+        return shipped[name]
+    near = difflib.get_close_matches(name, shipped, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise RecipeError("no such suite", name, f"{hint}shipped: {', '.join(shipped)}; or give a YAML file")
+
+
+def _choose(suite: Suite, chosen: Sequence[str], ref: str) -> Suite:
+    tasks = {task.name: task for task in suite.tasks}
+    for name in chosen:
+        if name not in tasks:
+            near = difflib.get_close_matches(name, tasks, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise RecipeError(f"suite {suite.name!r} has no task {name!r}", ref, f"{hint}tasks: {', '.join(tasks)}")
+    return suite.model_copy(update={"tasks": tuple(tasks[name] for name in chosen)}) if chosen else suite
+
+
+def _find_files(suite: Suite, data_dir: Path | None, base: Path) -> Suite:
+    roots = [base] if data_dir is None else [data_dir, base]
+    missing: list[str] = []
+    tasks: list[StsTask | RetrievalTask] = []
+    for task in suite.tasks:
+        if isinstance(task, StsTask):
+            files = tuple(_locate(file, data_dir, base, missing) for file in task.files)
+            tasks.append(task.model_copy(update={"files": files}))
+        elif task.folder is not None:
+            tasks.append(task.model_copy(update={"folder": _locate(task.folder, data_dir, base, missing)}))
+        else:
+            tasks.append(task)
+    if missing:
+        looked = " and ".join(str(root.resolve()) for root in roots)
+        raise DataError(
+            f"suite {suite.name!r} needs files that are not there: {', '.join(missing)}",
+            looked,
+            "give their folder with --data DIR (eval.data in a recipe), or choose tasks: "
+            f"{suite.name}:{suite.tasks[0].name}",
+        )
+    return suite.model_copy(update={"tasks": tuple(tasks)})
+
+
+def _locate(name: str, data_dir: Path | None, base: Path, missing: list[str]) -> str:
+    """Absolute path of a file or folder of a suite, or its name added to `missing`."""
+    path = Path(name).expanduser()
+    wanted = [base / path]
+    if data_dir is not None and not path.is_absolute():
+        below = [part for part in path.parts if part != ".."]
+        wanted = [*(data_dir.joinpath(*below[i:]) for i in range(len(below))), *wanted]
+    for place in wanted:
+        for candidate in (place, place.with_name(place.name + ".gz")):
+            if candidate.exists():
+                return str(candidate.resolve())
+    missing.append(name)
+    return name
+
+
+def _digests(task: StsTask | RetrievalTask) -> dict[str, str]:
+    """Folder and name of each file -> first 16 hex digits of its SHA-256."""
+    if isinstance(task, StsTask):
+        files = [Path(file) for file in task.files]
+    else:
+        files = beir_files(Path(task.folder), task.split) if task.folder is not None else []
+    return {f"{file.parent.name}/{file.name}": file_digest(file) for file in files}

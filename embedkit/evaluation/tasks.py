@@ -1,0 +1,173 @@
+"""One task: encode its texts once and measure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from embedkit.errors import EmbedkitError
+from embedkit.evaluation.loading import StsData, load_retrieval, load_sts
+from embedkit.evaluation.metrics import name_main, paired_cosine, retrieval_metrics, sts_metrics, unit
+from embedkit.evaluation.ranking import Relevant, rank_relevant, tie_order
+from embedkit.recipe.suite import RetrievalTask, StsTask
+from embedkit.types import RetrievalData, TaskScore
+
+TaskData = StsData | RetrievalData
+
+
+class Encodes(Protocol):
+    """What the evaluation needs of a model; `embedkit.model.encoder.Encoder` is one."""
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        role: str = "query",
+        max_length: int | None = None,
+        batch_tokens: int = 8192,
+        progress: bool = False,
+    ) -> np.ndarray:
+        """float32 [len(texts), d]."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Content hash of weights and settings."""
+        ...
+
+
+def load_task(task: StsTask | RetrievalTask) -> TaskData:
+    """The data of a task, whose files are absolute paths.
+
+    Raises:
+        DataError: see `embedkit.evaluation.loading`.
+    """
+    return load_sts(task) if isinstance(task, StsTask) else load_retrieval(task)
+
+
+def run_task(
+    encoder: Encodes,
+    task: StsTask | RetrievalTask,
+    data: TaskData,
+    *,
+    batch_tokens: int = 8192,
+    progress: bool = False,
+) -> TaskScore:
+    """Measure a model on a task.
+
+    STS: both sentences are encoded with role ``query`` (the task is symmetric); the similarity is the cosine.
+    Retrieval: queries with role ``query``, documents with role ``document``; `task.similarity` orders them.
+    Every distinct text is encoded once. Metrics are in points, 0..100; no intervals yet.
+
+    Args:
+        encoder: the model.
+        task: what to measure.
+        data: from `load_task`.
+        batch_tokens: padded tokens per batch.
+        progress: show bars.
+
+    Raises:
+        EmbedkitError: an embedding that is not finite.
+    """
+    side = _Side(encoder, task.name, task.max_length, batch_tokens, progress)
+    if isinstance(task, StsTask):
+        assert isinstance(data, StsData)
+        return _sts(side, task, data)
+    assert isinstance(data, RetrievalData)
+    return _retrieval(side, task, data)
+
+
+class _Side:
+    """Encodes distinct texts and keeps the clock."""
+
+    def __init__(self, encoder: Encodes, task: str, max_length: int | None, batch_tokens: int, progress: bool) -> None:
+        self.encoder, self.task, self.max_length = encoder, task, max_length
+        self.batch_tokens, self.progress = batch_tokens, progress
+        self.texts, self.seconds = 0, 0.0
+
+    def encode(self, texts: Sequence[str], role: str) -> tuple[np.ndarray, np.ndarray]:
+        """Embeddings of the distinct texts [u, d], and which of them each text is [n]."""
+        place = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        start = time.perf_counter()
+        found = self.encoder.encode(
+            list(place),
+            role=role,
+            max_length=self.max_length,
+            batch_tokens=self.batch_tokens,
+            progress=self.progress,
+        )
+        self.seconds += time.perf_counter() - start
+        self.texts += len(place)
+        bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
+        if len(bad):
+            text = list(place)[bad[0]]
+            raise EmbedkitError(
+                f"{len(bad)} of {len(place)} embeddings are not finite, first of {text[:80]!r}",
+                f"task {self.task}",
+                "the weights hold NaN or infinity, or overflow in low precision: check the training run",
+            )
+        return found, np.array([place[text] for text in texts])
+
+    def details(self) -> dict[str, Any]:
+        return {
+            "texts": self.texts,
+            "seconds": round(self.seconds, 3),
+            "texts_per_second": round(self.texts / max(self.seconds, 1e-9), 1),
+            "max_length": self.max_length,
+        }
+
+
+def _sts(side: _Side, task: StsTask, data: StsData) -> TaskScore:
+    found, place = side.encode([*data.first, *data.second], "query")
+    rows = unit(found)
+    first, second = np.split(place, 2)
+    units = {
+        "cosine": paired_cosine(rows[first], rows[second]),
+        "gold": data.gold,
+        "subset": data.subset,
+    }
+    metrics = sts_metrics(**units)
+    details = {
+        "pairs": len(data.gold),
+        "subsets": dict(zip(data.subsets, np.bincount(data.subset).tolist(), strict=True)) if task.subset else {},
+        "aggregate": task.aggregate,
+        "digest": data.digest,
+        **side.details(),
+    }
+    return _score(task, name_main(metrics, task.aggregate), units, details)
+
+
+def _retrieval(side: _Side, task: RetrievalTask, data: RetrievalData) -> TaskScore:
+    ids = list(data.corpus)
+    texts, text_of = side.encode(list(data.corpus.values()), "document")
+    asked, query_of = side.encode(list(data.queries.values()), "query")
+    if task.similarity == "cos":
+        texts, asked = unit(texts), unit(asked)
+    place = {document: i for i, document in enumerate(ids)}
+    relevant = []
+    for query in data.queries:
+        gains = {place[document]: gain for document, gain in data.qrels[query].items() if gain > 0}
+        ignored = place.get(query, -1) if task.ignore_identical_ids else -1
+        relevant.append(Relevant(np.array(list(gains)), np.array(list(gains.values())), ignored))
+    rankings = rank_relevant(asked[query_of], texts, text_of, relevant, tie_order(ids))
+    units = retrieval_metrics(rankings, task.cutoffs)
+    metrics = {name: float(values.mean()) for name, values in units.items()}
+    details = {
+        "queries": len(data.queries),
+        "documents": len(data.corpus),
+        "judgements": sum(len(r.documents) for r in relevant),
+        "similarity": task.similarity,
+        "ignore_identical_ids": task.ignore_identical_ids,
+        "digest": data.digest,
+        **side.details(),
+    }
+    return _score(task, metrics, units, details)
+
+
+def _score(
+    task: StsTask | RetrievalTask, metrics: dict[str, float], units: dict[str, np.ndarray], details: dict[str, Any]
+) -> TaskScore:
+    points = {name: 100 * value for name, value in metrics.items()}
+    return TaskScore(task.name, task.type, task.main, points, units=units, details=details)
