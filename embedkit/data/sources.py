@@ -1,7 +1,189 @@
-"""Data sources (see `load_source`)."""
+"""A recipe's data sources as examples with ids, groups of positives and a content hash."""
 
 from __future__ import annotations
 
-from embedkit.data.text import text_id
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
 
-__all__ = ["text_id"]
+from embedkit.data.bad_rows import BadRows
+from embedkit.data.origins import Origin, open_origin
+from embedkit.data.readers import PEEK
+from embedkit.data.roles import BadRow, Roles, RowParser, resolve_roles
+from embedkit.data.stream import Stream
+from embedkit.data.table import Classes, Place, Table, TableBuilder, is_whole
+from embedkit.data.text import text_id
+from embedkit.errors import DataError
+from embedkit.recipe.schema import Source
+from embedkit.types import Example
+
+__all__ = ["LoadedSource", "load_source", "text_id"]
+
+
+@dataclass
+class LoadedSource:
+    """A source, ready to give examples.
+
+    Attributes:
+        name: for logs.
+        roles: the roles present: query, positive, negative, score, label, text.
+        rows: usable rows; None for a stream.
+        digest: content hash: sha256 of the file's bytes (of the digests where there are several files), of the
+            rows as read (Hub), of both ends of a streamed file, the id of a streamed Hub dataset.
+        skipped: rows left out, by reason; grows while a stream is read.
+        max_negatives: the most negatives one example has; of a stream, among its first rows.
+        streaming: whether it is a stream.
+        unused: columns that have no role.
+    """
+
+    name: str
+    roles: frozenset[str]
+    rows: int | None
+    digest: str
+    max_negatives: int
+    store: Table | Stream = field(repr=False)
+    skipped: dict[str, int] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
+
+    @property
+    def streaming(self) -> bool:
+        return self.rows is None
+
+    def get(self, positions: Sequence[int]) -> list[Example]:
+        """The examples at `positions`; increasing ones for a stream."""
+        return self.store.get(positions)
+
+
+def load_source(source: Source, base_dir: Path, *, seed: int = 0) -> LoadedSource:
+    """Read a source, or open it as a stream.
+
+    Args:
+        source: the recipe's entry.
+        base_dir: folder that relative paths start from (the recipe's), before the working folder.
+        seed: of a stream's shuffle.
+
+    Raises:
+        DataError: it is missing or empty, has no column for a role, or has bad rows and does not skip them.
+        RecipeError: ``roles:`` contradicts itself.
+    """
+    if source.pydocs is not None:
+        return _pydocs(source)
+    origin = open_origin(source, base_dir)
+    if not origin.columns:
+        _refuse_shapeless(origin)
+    roles = resolve_roles(origin.columns, source.roles, origin.where)
+    loaded = _stream(source, origin, roles, seed) if source.streaming else _table(source, origin, roles)
+    loaded.name = source.name or loaded.name
+    loaded.unused = tuple(c for c in origin.columns if c not in roles.used)
+    return loaded
+
+
+def _refuse_shapeless(origin: Origin) -> None:
+    """No row shows a column: say whether all are bad or there are none."""
+    bad = BadRows()
+    for place, _, reason in origin.rows([]):
+        bad.add(str(place), reason or "no fields")
+    bad.refuse(origin.where, good=0)
+    raise DataError("there are no rows", origin.where, "give data")
+
+
+def _table(source: Source, origin: Origin, roles: Roles) -> LoadedSource:
+    builder, bad, classes = TableBuilder(), BadRows(), Classes()
+    parse = RowParser(roles, classes.code, textual=origin.textual)
+    sha = hashlib.sha256()
+    for place, values, reason in origin.rows(roles.used):
+        try:
+            if values is None:
+                raise BadRow(reason)
+            example = parse(values, "")
+        except BadRow as problem:
+            bad.add(str(place), str(problem))
+            continue
+        if origin.digest is None:
+            sha.update(repr(example).encode("utf-8"))
+        builder.add(example, place)
+        if len(builder) == source.limit:
+            break
+    if source.on_bad_row == "error":
+        bad.refuse(origin.where, good=len(builder))
+    if not len(builder):
+        skipped = f"; skipped: {dict(bad.counts)}" if bad.counts else ""
+        raise DataError(f"there are no usable rows{skipped}", origin.where, "check the file and `roles:`")
+    table = builder.finish(classes)
+    return LoadedSource(
+        name=origin.where,
+        roles=roles.present,
+        rows=len(table),
+        digest=origin.digest or sha.hexdigest(),
+        max_negatives=table.max_negatives,
+        store=table,
+        skipped=dict(bad.counts),
+    )
+
+
+def _stream(source: Source, origin: Origin, roles: Roles, seed: int) -> LoadedSource:
+    skipped: dict[str, int] = {}
+
+    def one_pass() -> Iterator[Example]:
+        bad, parse = BadRows(), RowParser(roles, _hashed_label, textual=origin.textual)
+        rows = _good_rows(origin, roles, parse, bad, skipped, source.on_bad_row == "error")
+        return islice(rows, source.limit)
+
+    first = list(islice(one_pass(), PEEK))
+    if not first:
+        raise DataError("there are no usable rows", origin.where, "check the file and `roles:`")
+    return LoadedSource(
+        name=origin.where,
+        roles=roles.present,
+        rows=None,
+        digest=origin.digest or origin.where,
+        max_negatives=max(len(example.negatives) for example in first),
+        store=Stream(one_pass, source.shuffle_buffer, seed, origin.where),
+        skipped=skipped,
+    )
+
+
+def _good_rows(
+    origin: Origin, roles: Roles, parse: RowParser, bad: BadRows, skipped: dict[str, int], strict: bool
+) -> Iterator[Example]:
+    """The examples of one pass. `skipped` gets the counts of the pass that saw the most."""
+    for place, values, reason in origin.rows(roles.used):
+        try:
+            if values is None:
+                raise BadRow(reason)
+            example = parse(values, str(place))
+        except BadRow as problem:
+            bad.add(str(place), str(problem))
+            if strict:
+                bad.refuse(origin.where)
+            if bad.counts.total() > sum(skipped.values()):
+                skipped.clear()
+                skipped.update(bad.counts)
+            continue
+        yield replace(example, known=tuple(text_id(text) for text in example.positives))
+
+
+def _hashed_label(label: int | str) -> int:
+    """A stream cannot know all classes before it ends: a text that is no whole number gets its hash."""
+    return int(label) if isinstance(label, int) or is_whole(label) else text_id(label)
+
+
+def _pydocs(source: Source) -> LoadedSource:
+    from embedkit.data.pydocs import load_pydocs
+
+    assert source.pydocs is not None
+    corpus = load_pydocs(source.pydocs)
+    builder = TableBuilder()
+    for example in islice(corpus.train, source.limit):
+        builder.add(example, Place(example.origin))
+    table = builder.finish()
+    return LoadedSource(
+        name=source.name or "pydocs",
+        roles=frozenset({"query", "positive"}),
+        rows=len(table),
+        digest=str(corpus.info["digest"]),
+        max_negatives=0,
+        store=table,
+    )

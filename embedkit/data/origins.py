@@ -1,0 +1,178 @@
+"""Where rows come from: local files, a dataset on the Hub, or rows in the recipe; all read the same way."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from embedkit.data.readers import PEEK, columns_of, format_of, read
+from embedkit.data.table import Place
+from embedkit.errors import DataError
+from embedkit.recipe.schema import Source
+
+
+class Located(NamedTuple):
+    """A row with its place: values by column, or the reason why there are none."""
+
+    place: Place
+    values: dict[str, Any] | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A source before its columns have roles.
+
+    Attributes:
+        where: for messages.
+        columns: column names; empty if no row tells.
+        textual: numbers are written as text.
+        rows: starts a pass over all rows; is told which columns matter.
+        digest: content hash, or None if only the rows as read can tell.
+    """
+
+    where: str
+    columns: list[str]
+    textual: bool
+    rows: Callable[[list[str]], Iterator[Located]]
+    digest: str | None = None
+
+
+def open_origin(source: Source, base_dir: Path) -> Origin:
+    """The origin that `source` names; `pydocs` is not one of them.
+
+    Raises:
+        DataError: it is not there or cannot be read.
+    """
+    if source.path is not None:
+        return _local(source, source.path, base_dir)
+    if source.hub is not None:
+        return _hub(source, source.hub, base_dir)
+    return _given(source.rows or ())
+
+
+def find_files(pattern: str, base_dir: Path) -> list[Path]:
+    """The files of a path or glob pattern, sorted: relative to `base_dir`, else to the working folder.
+
+    Raises:
+        DataError: there is none.
+    """
+    wanted = Path(pattern).expanduser()
+    for base in (base_dir, Path.cwd()):
+        path = base / wanted
+        if path.is_file():
+            return [path]
+        if path.is_dir():
+            raise DataError("is a folder", str(path), f"name files in it, e.g. {pattern.rstrip('/')}/*.jsonl")
+        files = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+        files = [file for file in files if file.is_file()]
+        if files:
+            return files
+    places = str(wanted) if wanted.is_absolute() else f"looked in {base_dir} and {Path.cwd()}"
+    raise DataError("no such file", f"{pattern} ({places})", "check the path")
+
+
+def _local(source: Source, pattern: str, base_dir: Path) -> Origin:
+    files = find_files(pattern, base_dir)
+    forms = [format_of(file) if source.format == "auto" else source.format for file in files]
+    shown = {file: _shown(file, base_dir) for file in files}
+    columns = columns_of(files[0], forms[0], source.encoding)
+
+    def rows(used: list[str]) -> Iterator[Located]:
+        for file, form in zip(files, forms, strict=True):
+            if file != files[0] and form != "jsonl":
+                _same_columns(shown[file], columns_of(file, form, source.encoding), used, shown[files[0]])
+            for line, values, reason in read(file, form, source.encoding, used):
+                yield Located(Place(shown[file], line), values, reason)
+
+    textual = any(form in ("csv", "tsv") for form in forms)
+    where = shown[files[0]] if len(files) == 1 else f"{pattern} ({len(files)} files)"
+    return Origin(where, columns, textual, rows, _digest(files, whole=not source.streaming))
+
+
+def _shown(file: Path, base_dir: Path) -> str:
+    for base in (base_dir, Path.cwd()):
+        if file.is_relative_to(base):
+            return os.fspath(file.relative_to(base))
+    return os.fspath(file)
+
+
+def _same_columns(file: str, columns: list[str], used: list[str], first: str) -> None:
+    for name in used:
+        if name not in columns:
+            raise DataError(
+                f"no column {name!r}, which {first} has; columns: {', '.join(columns)}",
+                file,
+                "give all files of a pattern the same columns, or make several sources of them",
+            )
+
+
+def _digest(files: list[Path], *, whole: bool) -> str:
+    """sha256 of a file's bytes; of the digests where there are several files. A stream may be too long to hash:
+    size, first and last MiB stand for it."""
+    digests = []
+    for file in files:
+        sha = hashlib.sha256()
+        with file.open("rb") as raw:
+            if whole:
+                while block := raw.read(1 << 20):
+                    sha.update(block)
+            else:
+                size = raw.seek(0, os.SEEK_END)
+                for start in (0, max(0, size - (1 << 20))):
+                    raw.seek(start)
+                    sha.update(raw.read(1 << 20))
+                sha.update(str(size).encode())
+        digests.append(sha.hexdigest())
+    joined = digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+    return joined if whole else f"ends:{joined}"
+
+
+def _given(rows: tuple[dict[str, Any], ...]) -> Origin:
+    digest = hashlib.sha256(json.dumps(rows, sort_keys=True, default=repr).encode("utf-8", "surrogatepass"))
+    columns = list(dict.fromkeys(key for row in rows[:PEEK] for key in row))
+
+    def located(used: list[str]) -> Iterator[Located]:
+        return (Located(Place.at_index("rows", i), row) for i, row in enumerate(rows))
+
+    return Origin("rows", columns, False, located, digest.hexdigest())
+
+
+def _hub(source: Source, name: str, base_dir: Path) -> Origin:
+    import datasets
+
+    folder = base_dir / Path(name).expanduser()
+    where = ":".join(part for part in (name, source.config, source.split) if part)
+    try:
+        data = datasets.load_dataset(
+            str(folder) if folder.is_dir() else name,
+            source.config,
+            split=source.split,
+            revision=source.revision,
+            streaming=source.streaming,
+        )
+        columns = data.column_names or list(next(iter(data), {}))
+    except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
+        offline = " This process is offline (HF_HUB_OFFLINE)." if datasets.config.HF_HUB_OFFLINE else ""
+        raise DataError(
+            f"cannot be loaded: {error}.{offline}",
+            where,
+            "check id, config, split and revision; `huggingface-cli login` for gated data; or use `path:`",
+        ) from error
+
+    def rows(used: list[str]) -> Iterator[Located]:
+        chosen = data.select_columns(used) if used else data
+        index = 0
+        for batch in chosen.iter(batch_size=1000):
+            for index, row in enumerate(zip(*batch.values(), strict=True), index):  # noqa: B020
+                yield Located(Place.at_index(where, index), dict(zip(batch, row, strict=True)))
+            index += 1
+
+    digest = f"{where}@{source.revision or 'default'}" if source.streaming else None
+    return Origin(where, columns, False, rows, digest)

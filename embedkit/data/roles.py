@@ -1,0 +1,269 @@
+"""From the columns of a source to the roles of an example, by name and never by order."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from embedkit.data.readers import is_broken
+from embedkit.errors import DataError, RecipeError
+from embedkit.recipe.schema import Role
+from embedkit.types import Example
+
+OWN_NAMES: dict[Role, tuple[str, ...]] = {
+    "query": ("query",),
+    "positive": ("positive", "positives"),
+    "negative": ("negative", "negatives"),
+    "score": ("score", "scores"),
+    "label": ("label",),
+    "text": ("text",),
+}
+"""Column names that need no entry under `roles:`."""
+
+_LOOKS_LIKE: dict[Role, tuple[str, ...]] = {
+    "query": ("anchor", "question", "sentence1", "sentence_1", "premise", "title", "sent0", "text1", "sentence"),
+    "positive": (
+        *("entailment", "answer", "document", "passage", "sentence2", "sentence_2"),
+        *("sent1", "text2", "lead", "paraphrase"),
+    ),
+    "negative": ("contradiction", "hard_neg", "sent2"),
+    "score": ("similarity", "similarity_score", "scores"),
+    "label": ("class", "category", "target"),
+    "text": ("sentence", "content", "body"),
+}
+_MANY = ("positive", "negative", "score")
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which columns stand for which role: ``columns["negative"] == ("neg_1", "neg_2")``."""
+
+    columns: dict[Role, tuple[str, ...]]
+
+    @property
+    def present(self) -> frozenset[str]:
+        """The roles that have columns."""
+        return frozenset(self.columns)
+
+    @property
+    def used(self) -> list[str]:
+        """The columns that have roles, each once."""
+        return list(dict.fromkeys(c for names in self.columns.values() for c in names))
+
+
+def resolve_roles(columns: Sequence[str], explicit: Mapping[Role, str | tuple[str, ...]], where: str) -> Roles:
+    """Give every role its columns: those named in `explicit`, else those that bear the role's own name.
+
+    A source is either bare text (role ``text``) or built around ``query``. An explicit role of one kind leaves
+    columns of the other kind that only bear a role's name unused.
+
+    Args:
+        columns: what the source has.
+        explicit: the recipe's ``roles:``.
+        where: the source, for messages.
+
+    Raises:
+        DataError: a named column is not there (with the nearest one), or no column is a query or a text (with the
+            line to write).
+        RecipeError: ``roles:`` contradicts itself.
+    """
+    if "text" in explicit and {"query", "positive", "negative", "score"} & set(explicit):
+        raise RecipeError("role `text` stands alone; it excludes query, positive, negative and score", where)
+    found: dict[Role, tuple[str, ...]] = {}
+    for role, given in explicit.items():
+        names = (given,) if isinstance(given, str) else tuple(given)
+        if len(names) > 1 and role not in _MANY:
+            raise RecipeError(f"role `{role}` takes one column, not {len(names)}", where)
+        for name in names:
+            if name not in columns:
+                raise _missing(name, columns, where)
+        found[role] = names
+    taken = {name for names in found.values() for name in names}
+    for role, own in OWN_NAMES.items():
+        here = [name for name in own if name in columns and name not in taken]
+        if role in found or not here:
+            continue
+        if len(here) > 1:
+            raise DataError(
+                f"columns {here[0]!r} and {here[1]!r} both bear the name of a role",
+                where,
+                f"say which one is meant: `roles: {{{role}: {here[0]}}}`",
+            )
+        found[role] = (here[0],)
+    return Roles(_one_kind(found, columns, explicit, where))
+
+
+def _one_kind(
+    found: dict[Role, tuple[str, ...]], columns: Sequence[str], explicit: Mapping[Role, Any], where: str
+) -> dict[Role, tuple[str, ...]]:
+    around_query = {"query", "positive", "negative", "score"} & set(explicit)
+    if {"text", "query"} <= set(found) and "text" not in explicit and not around_query:
+        raise DataError(
+            "there is both a column `query` and a column `text`",
+            where,
+            "name the one to use: `roles: {query: query}` or `roles: {text: text}`",
+        )
+    bare = "text" in found and not around_query
+    if not bare and "query" not in found:
+        raise DataError(
+            f"no column is named query or text; columns: {', '.join(columns)}",
+            where,
+            f"say what they are, e.g. `roles: {{{_suggestion(columns)}}}`",
+        )
+    keep: tuple[Role, ...] = ("text", "label") if bare else ("query", "positive", "negative", "score", "label")
+    return {role: found[role] for role in keep if role in found}
+
+
+def _suggestion(columns: Sequence[str]) -> str:
+    """What `roles:` could say for these columns; only shown, never taken."""
+    lower = {c.lower(): c for c in columns}
+    names = {role: (*OWN_NAMES[role], *likely) for role, likely in _LOOKS_LIKE.items()}
+    guess = {role: next((lower[n] for n in options if n in lower), None) for role, options in names.items()}
+    if guess["query"] and guess["positive"]:
+        guess["text"] = None
+        return ", ".join(f"{role}: {column}" for role, column in guess.items() if column)
+    if guess["text"] or len(columns) == 1:
+        return f"text: {guess['text'] or columns[0]}"
+    return "query: COLUMN, positive: COLUMN"
+
+
+def _missing(name: str, columns: Sequence[str], where: str) -> DataError:
+    near = difflib.get_close_matches(name, columns, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return DataError(f"no column {name!r}", where, f"{hint}columns: {', '.join(columns)}")
+
+
+class BadRow(Exception):
+    """A row that makes no example; the message is the reason."""
+
+
+class RowParser:
+    """Makes examples of rows and refuses what is not what its role needs.
+
+    Texts must be non-empty strings; ``negative`` may be an empty list. Scores are finite numbers: one for the
+    pair, or the positive's followed by one per negative; all rows of a source do the same. Labels are whole
+    numbers or texts.
+
+    Args:
+        roles: columns by role.
+        textual: numbers are written as text (CSV, TSV).
+        label_code: gives the number of a label; called with a text, or a number if the column has numbers.
+    """
+
+    def __init__(self, roles: Roles, label_code: Callable[[int | str], int], *, textual: bool) -> None:
+        self.roles, self.textual, self._label_code = roles, textual, label_code
+        self._one_score: bool | None = None
+
+    def __call__(self, values: Mapping[str, Any], origin: str) -> Example:
+        """The example of one row.
+
+        Raises:
+            BadRow: with the reason.
+        """
+        columns = self.roles.columns
+        label = self._label(values) if "label" in columns else None
+        if "text" in columns:
+            return Example(_text(values, columns["text"][0]), label=label, origin=origin)
+        positives = self._texts(values, "positive")
+        negatives = self._texts(values, "negative")
+        if "positive" in columns and not positives:
+            raise BadRow(f"empty list in {columns['positive'][0]!r}")
+        return Example(
+            _text(values, columns["query"][0]),
+            positives,
+            negatives,
+            self._scores(values, len(positives), len(negatives)) if "score" in columns else (),
+            label,
+            origin=origin,
+        )
+
+    def _texts(self, values: Mapping[str, Any], role: Role) -> tuple[str, ...]:
+        texts: list[str] = []
+        for column in self.roles.columns.get(role, ()):
+            value = _field(values, column)
+            if isinstance(value, (list, tuple)):
+                texts.extend(_checked(item, column) for item in value)
+            else:
+                texts.append(_checked(value, column))
+        return tuple(texts)
+
+    def _scores(self, values: Mapping[str, Any], positives: int, negatives: int) -> tuple[float, ...]:
+        columns = self.roles.columns["score"]
+        given = [_field(values, column) for column in columns]
+        several = len(columns) > 1 or isinstance(given[0], (list, tuple))
+        flat = [item for value in given for item in (value if isinstance(value, (list, tuple)) else (value,))]
+        scores = tuple(self._number(item, columns[0]) for item in flat)
+        if several and (len(scores) != 1 + negatives or not negatives):
+            raise BadRow(f"{len(scores)} scores for one positive and {negatives} negatives")
+        if positives > 1:
+            raise BadRow(f"a score and {positives} positives: it is not clear whose it is")
+        if self._one_score is None:
+            self._one_score = not several
+        if self._one_score is several:
+            raise BadRow(
+                "a list of scores where other rows have one" if several else "one score where others have a list"
+            )
+        return scores
+
+    def _number(self, value: Any, column: str) -> float:
+        if isinstance(value, str) and self.textual:
+            try:
+                value = float(value)
+            except ValueError:
+                raise BadRow(f"not a number in {column!r}") from None
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise BadRow(f"{_kind(value)} where a number belongs in {column!r}")
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise BadRow(f"non-finite score in {column!r}")
+        return number
+
+    def _label(self, values: Mapping[str, Any]) -> int:
+        column = self.roles.columns["label"][0]
+        value = _field(values, column)
+        if isinstance(value, str):
+            return self._label_code(_checked(value, column).strip())
+        if not isinstance(value, int):
+            raise BadRow(f"{_kind(value)} where a label belongs in {column!r}")
+        if abs(value) >= 2**63:
+            raise BadRow(f"label out of range in {column!r}")
+        return self._label_code(int(value))
+
+
+def _field(values: Mapping[str, Any], column: str) -> Any:
+    try:
+        return values[column]
+    except KeyError:
+        raise BadRow(f"missing field {column!r}") from None
+
+
+def _text(values: Mapping[str, Any], column: str) -> str:
+    return _checked(_field(values, column), column)
+
+
+def _checked(value: Any, column: str) -> str:
+    if not isinstance(value, str):
+        raise BadRow(f"{_kind(value)} where text belongs in {column!r}")
+    if not value or value.isspace():
+        raise BadRow(f"empty text in {column!r}")
+    if is_broken(value):
+        raise BadRow(f"broken encoding in {column!r}")
+    return value
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, (int, float)):
+        return "a number"
+    if isinstance(value, str):
+        return "text"
+    return "a list" if isinstance(value, (list, tuple)) else "an object" if isinstance(value, dict) else "another type"

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import pytest
+
+from embedkit.data.roles import BadRow, RowParser, resolve_roles
+from embedkit.errors import DataError, RecipeError
+
+
+def roles(columns, **explicit):
+    return resolve_roles(columns, explicit, "f.tsv").columns
+
+
+def test_own_names_need_no_entry_whatever_the_order():
+    assert roles(["score", "negatives", "id", "positive", "query"]) == {
+        "query": ("query",),
+        "positive": ("positive",),
+        "negative": ("negatives",),
+        "score": ("score",),
+    }
+    assert roles(["label", "text"]) == {"text": ("text",), "label": ("label",)}
+
+
+def test_explicit_roles_win_and_the_rest_goes_by_name():
+    found = roles(
+        ["title", "lead", "query", "negative", "n2"], query="title", positive="lead", negative=("negative", "n2")
+    )
+    assert found == {"query": ("title",), "positive": ("lead",), "negative": ("negative", "n2")}
+    assert roles(["query", "text", "positive"], text="text") == {"text": ("text",)}
+    assert roles(["query", "text", "positive"], positive="text") == {"query": ("query",), "positive": ("text",)}
+
+
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        (["anchor", "positive"], "roles: {query: anchor, positive: positive}"),
+        (["score", "sentence2", "sentence1"], "roles: {query: sentence1, positive: sentence2"),
+        (["title", "lead"], "roles: {query: title, positive: lead}"),
+        (["sentence"], "roles: {text: sentence}"),
+        (["x"], "roles: {text: x}"),
+        (["x", "y"], "roles: {query: COLUMN, positive: COLUMN}"),
+    ],
+)
+def test_a_likely_column_is_never_taken_but_the_line_to_write_is_shown(columns, line):
+    with pytest.raises(DataError) as caught:
+        roles(columns)
+    assert f"columns: {', '.join(columns)}" in str(caught.value)
+    assert line in caught.value.cure
+
+
+def test_contradictions_and_wrong_names():
+    with pytest.raises(DataError, match=r"no column 'qurey'\n.*did you mean 'query'"):
+        roles(["query", "positive"], query="qurey")
+    with pytest.raises(DataError, match="both a column `query` and a column `text`"):
+        roles(["query", "text"])
+    with pytest.raises(DataError, match="'negative' and 'negatives' both"):
+        roles(["query", "negative", "negatives"])
+    with pytest.raises(RecipeError, match="`query` takes one column, not 2"):
+        roles(["a", "b"], query=("a", "b"))
+    with pytest.raises(RecipeError, match="stands alone"):
+        roles(["a", "b"], text="a", positive="b")
+
+
+def parser(columns, *, textual=False, **explicit):
+    return RowParser(resolve_roles(columns, explicit, "f"), lambda label: len(str(label)), textual=textual)
+
+
+def test_lists_are_taken_whole_and_columns_in_order():
+    parse = parser(["query", "positives", "a", "b"], negative=("a", "b"))
+    example = parse({"query": "q", "positives": ["p", "r"], "a": ["n1", "n2"], "b": "n3"}, "f:1")
+    assert (example.positives, example.negatives) == (("p", "r"), ("n1", "n2", "n3"))
+    assert example.origin == "f:1"
+    assert parse({"query": "q", "positives": "p", "a": [], "b": []}, "").negatives == ()
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"query": "q"}, "missing field 'positive'"),
+        ({"query": "", "positive": "p"}, "empty text in 'query'"),
+        ({"query": " \t\n", "positive": "p"}, "empty text in 'query'"),
+        ({"query": "q", "positive": None}, "null where text belongs in 'positive'"),
+        ({"query": 3, "positive": "p"}, "a number where text belongs in 'query'"),
+        ({"query": True, "positive": "p"}, "true or false where text belongs in 'query'"),
+        ({"query": ["q"], "positive": "p"}, "a list where text belongs in 'query'"),
+        ({"query": {"t": "q"}, "positive": "p"}, "an object where text belongs in 'query'"),
+        ({"query": "q", "positive": []}, "empty list in 'positive'"),
+        ({"query": "q", "positive": ["p", 1]}, "a number where text belongs in 'positive'"),
+        ({"query": "q", "positive": ["p", " "]}, "empty text in 'positive'"),
+        ({"query": "\ud83d", "positive": "p"}, "broken encoding in 'query'"),
+    ],
+)
+def test_bad_texts(row, reason):
+    with pytest.raises(BadRow, match="^" + reason.replace("(", r"\(") + "$"):
+        parser(["query", "positive"])(row, "")
+
+
+@pytest.mark.parametrize(
+    ("score", "negatives", "reason"),
+    [
+        (float("nan"), [], "non-finite score in 'score'"),
+        (float("inf"), [], "non-finite score in 'score'"),
+        (10**400, [], "non-finite score in 'score'"),
+        ("0.5", [], "text where a number belongs in 'score'"),
+        (None, [], "null where a number belongs in 'score'"),
+        (True, [], "true or false where a number belongs in 'score'"),
+        ([1.0, 2.0, 3.0], ["n"], "3 scores for one positive and 1 negatives"),
+        ([1.0], [], "1 scores for one positive and 0 negatives"),
+        ([1.0, None], ["n"], "null where a number belongs in 'score'"),
+    ],
+)
+def test_bad_scores(score, negatives, reason):
+    parse = parser(["query", "positive", "negatives", "score"])
+    with pytest.raises(BadRow, match=reason):
+        parse({"query": "q", "positive": "p", "negatives": negatives, "score": score}, "")
+
+
+def test_scores_of_a_source_are_of_one_kind():
+    parse = parser(["query", "positive", "negatives", "score"])
+    row = {"query": "q", "positive": "p", "negatives": ["n", "m"]}
+    assert parse({**row, "score": [1, 0.5, 0]}, "").scores == (1.0, 0.5, 0.0)
+    with pytest.raises(BadRow, match="one score where others have a list"):
+        parse({**row, "score": 1.0}, "")
+    with pytest.raises(BadRow, match="a score and 2 positives"):
+        parser(["query", "positive", "score"])({"query": "q", "positive": ["p", "o"], "score": 1}, "")
+
+
+def test_score_columns_and_text_numbers():
+    parse = parser(["query", "positive", "negative", "s1", "s2"], textual=True, score=("s1", "s2"))
+    row = {"query": "q", "positive": "p", "negative": "n", "s1": " 0.75", "s2": "-1e-1"}
+    assert parse(row, "").scores == (0.75, -0.1)
+    for wrong, reason in (("high", "not a number in 's1'"), ("nan", "non-finite"), ("", "not a number")):
+        with pytest.raises(BadRow, match=reason):
+            parse({**row, "s1": wrong}, "")
+
+
+def test_labels():
+    parse = parser(["text", "label"])
+    assert parse({"text": "t", "label": 12}, "").label == 2
+    assert parse({"text": "t", "label": " abc "}, "").label == 3
+    for wrong, reason in (
+        (None, "null where a label"),
+        (1.5, "a number where a label"),
+        ("", "empty text"),
+        (2**70, "range"),
+    ):
+        with pytest.raises(BadRow, match=reason):
+            parse({"text": "t", "label": wrong}, "")
