@@ -1,0 +1,103 @@
+"""Adapters of the schema "objectives": embedding-level losses on two views, triplets and queues."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from embedkit.recipe.objectives import AnglE, CoSENT, STLoss, Triplet
+from tests.conformance.ours import embeddings, infonce, loss, nt_xent, option
+from tests.conformance.runner import Case, adapter
+
+
+def _similarity(case: Case) -> str:
+    return "cos" if case.hyper.only("normalize", True, False, default=True) else "dot"
+
+
+@adapter("objectives", "nt_xent")
+def simclr(case: Case) -> dict[str, Tensor]:
+    config = nt_xent(case.hyper["temperature"], similarity=_similarity(case))
+    return {"loss": loss(config, embeddings(case["A"], case["B"]))}
+
+
+@adapter("objectives", "ncl")
+def ncl(case: Case) -> dict[str, Tensor]:
+    case.hyper.only("activation", "none")
+    case.hyper.remark("order")
+    return {"loss": loss(nt_xent(case.hyper["temperature"]), embeddings(case["A"], case["B"]))}
+
+
+@adapter("objectives", "dcl", "dcl_mask_leak")
+def dcl(case: Case) -> dict[str, Tensor]:
+    """`dcl_mask_leak` is the same loss by code whose mask leaks at a small temperature; exact is without the leak."""
+    config = nt_xent(case.hyper["temperature"], similarity=_similarity(case), positive_in_denominator="never")
+    value = loss(config, embeddings(case["A"], case["B"]))
+    return {"loss": value, "extra.exact": value}
+
+
+@adapter("objectives", "dcl_oneway")
+def dcl_oneway(case: Case) -> dict[str, Tensor]:
+    config = infonce(
+        case.hyper["temperature"],
+        similarity=_similarity(case),
+        directions=("q-d", "q-q"),
+        positive_in_denominator="never",
+    )
+    return {"loss": loss(config, embeddings(case["A"], case["B"]))}
+
+
+@adapter("objectives", "infonce_oneway")
+def infonce_oneway(case: Case) -> dict[str, Tensor]:
+    return {"loss": loss(infonce(case.hyper["temperature"]), embeddings(case["A"], case["B"]))}
+
+
+@adapter("objectives", "infonce_symmetric")
+def infonce_symmetric(case: Case) -> dict[str, Tensor]:
+    config = infonce(case.hyper["temperature"], directions=("q-d", "d-q"), partition="per_direction")
+    return {"loss": loss(config, embeddings(case["A"], case["B"]))}
+
+
+@adapter("objectives", "infonce_hardneg")
+def infonce_hardneg(case: Case) -> dict[str, Tensor]:
+    return {"loss": loss(infonce(case.hyper["temperature"]), embeddings(case["A"], case["P"], case["N"]))}
+
+
+@adapter("objectives", "moco_infonce")
+def moco(case: Case) -> dict[str, Tensor]:
+    """Every row has the whole queue as its own negatives, and nothing else of the batch."""
+    case.hyper.only("keys_detached", True)
+    query, queue = case["A"], case["queue"]
+    negatives = queue.expand(len(query), *queue.shape)
+    config = infonce(case.hyper["temperature"], in_batch_negatives=False)
+    return {"loss": loss(config, embeddings(query, case["B"], negatives))}
+
+
+@adapter("objectives", "cosent")
+def cosent(case: Case) -> dict[str, Tensor]:
+    return _ranked(case, CoSENT, "extra.angle_repo_value")
+
+
+@adapter("objectives", "angle")
+def angle(case: Case) -> dict[str, Tensor]:
+    return _ranked(case, AnglE, "extra.angle_repo_angle_loss_tau_eq_scale")
+
+
+def _ranked(case: Case, kind: type[Any], same: str) -> dict[str, Tensor]:
+    """`same` is the value of a second implementation of the same loss."""
+    pairs = embeddings(case["A"], case["B"], score=case.inputs.fields["labels"])
+    value = loss(option(kind, scale=float(case.hyper["scale"])), pairs)
+    return {"loss": value, same: value}
+
+
+@adapter("objectives", "contrastive_st")
+def contrastive(case: Case) -> dict[str, Tensor]:
+    pairs = embeddings(case["A"], case["B"], score=case.inputs.fields["labels"])
+    config = option(STLoss, loss="ContrastiveLoss", arguments={"margin": case.hyper["margin"]}, target="score")
+    return {"loss": loss(config, pairs)}
+
+
+@adapter("objectives", "triplet_st")
+def triplet(case: Case) -> dict[str, Tensor]:
+    config = option(Triplet, margin=float(case.hyper["margin"]), distance="euclidean")
+    return {"loss": loss(config, embeddings(case["A"], case["P"], case["N"]))}

@@ -1,0 +1,97 @@
+"""embedkit, called from plain arrays: what the adapters have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from embedkit.errors import RecipeError
+from embedkit.objectives.base import build
+from embedkit.recipe.objectives import InfoNCE, Matryoshka, ObjectiveConfig, Sum, SumTerm
+from embedkit.recipe.weighting import WeightingConfig
+from embedkit.types import Embeddings
+from tests.conformance.inputs import NotImplementedYet
+
+FOUR = ("q-d", "q-q", "d-q", "d-d")
+
+
+def embeddings(
+    query: Tensor,
+    positive: Tensor,
+    negative: Tensor | None = None,
+    *,
+    exists: Tensor | None = None,
+    score: Any = None,
+    weight: Any = None,
+) -> Embeddings:
+    """One batch whose texts are all different.
+
+    Args:
+        query: [N, d].
+        positive: [N, d].
+        negative: [N, M, d] each row's explicit negatives, or [N, d] for one each.
+        exists: [N, M] which negatives there are; all of them when None.
+        score: [N] or [N, C] graded targets.
+        weight: [N] example weights.
+    """
+    n, d = query.shape
+    if negative is None:
+        negative = query.new_zeros(n, 0, d)
+    negative = negative.reshape(n, -1, d)
+    m = negative.shape[1]
+    ids = torch.arange(1, n * (2 + m) + 1)
+    graded = None if score is None else torch.as_tensor(score, dtype=query.dtype).reshape(n, -1)
+    return Embeddings(
+        query=query,
+        positive=positive[:, None],
+        negative=negative,
+        negative_mask=torch.ones(n, m, dtype=torch.bool) if exists is None else exists,
+        query_id=ids[:n],
+        positive_id=ids[n : 2 * n, None],
+        negative_id=ids[2 * n :].view(n, m),
+        known_id=torch.zeros(n, 0, dtype=torch.int64),
+        score=graded,
+        weight=None if weight is None else torch.as_tensor(weight, dtype=query.dtype),
+    )
+
+
+def option(kind: type[Any], **options: Any) -> Any:
+    """A block of recipe options; what embedkit refuses is not implemented."""
+    try:
+        return kind(**options)
+    except (ValidationError, RecipeError) as error:
+        raise NotImplementedYet(f"embedkit refuses these options: {error}") from error
+
+
+def infonce(temperature: float, **options: Any) -> InfoNCE:
+    """Options of InfoNCE."""
+    return option(InfoNCE, temperature=float(temperature), **options)
+
+
+def nt_xent(temperature: float, **options: Any) -> InfoNCE:
+    """Options of NT-Xent: both views as anchors, in-view negatives, mean over the 2 N rows."""
+    return infonce(temperature, directions=FOUR, partition="per_direction", **options)
+
+
+def matryoshka(objective: ObjectiveConfig, dims: list[int], weights: list[float]) -> Matryoshka:
+    """Options of a weighted sum over prefixes."""
+    return option(Matryoshka, objective=objective, dims=tuple(dims), weights=tuple(map(float, weights)))
+
+
+def times(factor: float, objective: ObjectiveConfig) -> Sum:
+    """Options of `factor` times an objective."""
+    return option(Sum, terms=(SumTerm(weight=float(factor), objective=objective),))
+
+
+def loss(config: ObjectiveConfig, e: Embeddings, *weighting: WeightingConfig) -> Tensor:
+    """The batch loss of an objective, as the step engine defines it (`embedkit.train.step.reference`)."""
+    rows = torch.arange(len(e))
+    total = e.query.new_zeros(())
+    for term in build(config, weighting).terms(e):
+        out = term.objective(term.embeddings, rows)
+        mean = out.value if out.weight is None else (out.value * out.weight).sum() / out.weight.sum()
+        total = total + term.coefficient * mean
+    return total
