@@ -115,6 +115,9 @@ def evaluation(record: RunRecord) -> Plot | None:
     steps, values = _series(record.evaluations, name)
     if not steps:
         return None
+    untrained = view.selected_before(record)
+    if untrained is not None:
+        steps, values = [0, *steps], [untrained, *values]
     figure, (ax,) = _figure(2.4, 1)
     ax.plot(steps, values, color=BLUE, marker="o", markersize=4)
     title = f"{name[5:]}, 0 to 100"

@@ -61,15 +61,16 @@ def summary_table(record: RunRecord) -> Table:
     from rich.table import Table
 
     lines = view.task_lines(record)
-    caption = "Scores from 0 to 100; the interval is that of the paired difference."
-    table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
-    table.add_column("task")
+    level = next((line.difference.level for line in lines if line.difference), 0.95)
+    caption = f"Scores from 0 to 100. [ ]: {level:.0%} interval of the paired difference; unclear: it includes zero."
+    table = Table(
+        box=box.SIMPLE_HEAD, caption=escape(caption), caption_justify="left", pad_edge=False, collapse_padding=True
+    )
+    table.add_column("task", overflow="fold")
     table.add_column("metric", style="dim")
     for name in ("before", "after", "difference"):
-        table.add_column(name, justify="right")
-    level = next((line.difference.level for line in lines if line.difference), 0.95)
-    table.add_column(f"{level:.0%} interval", justify="right")
-    table.add_column("verdict")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     colours = {"win": "green", "loss": "red", "tie": "yellow", "": "dim"}
     for position, line in enumerate(lines, 1):
         table.add_row(
@@ -77,8 +78,7 @@ def summary_table(record: RunRecord) -> Table:
             escape(line.metric),
             _score(line.before),
             _score(line.after),
-            f"{line.difference.value:+.2f}" if line.difference else "—",
-            _range(line.difference),
+            escape(_difference(line.difference)),
             f"[{colours[line.verdict]}]{line.verdict_text}[/]",
             end_section=position == len(lines) - 1,
         )
@@ -167,6 +167,10 @@ def _score(value: Interval | float | None) -> str:
     if value is None:
         return "—"
     return f"{value.value:.2f}" if isinstance(value, Interval) else f"{value:.2f}"
+
+
+def _difference(value: Interval | None) -> str:
+    return "—" if value is None else f"{value.value:+.2f} [{value.low:+.2f}, {value.high:+.2f}]"
 
 
 def _range(value: Interval | None) -> str:

@@ -10,7 +10,7 @@ from embedkit.evaluation import stats
 from embedkit.evaluation.compare import AVERAGE
 from embedkit.types import Interval, RunRecord
 
-VERDICTS = {"win": "▲ better", "loss": "▼ worse", "tie": "● no clear difference", "": "—"}
+VERDICTS = {"win": "▲ better", "loss": "▼ worse", "tie": "● unclear", "": "—"}
 """How `stats.verdict` is shown: a sign and words, never a colour alone."""
 NOT_METRICS = frozenset(
     {"loss", "learning_rate", "grad_norm", "epoch", "step", "tokens", "padding", "seconds", "total_flos"}
@@ -179,6 +179,18 @@ def last_step(record: RunRecord) -> int | None:
 def selected_metric(record: RunRecord) -> str:
     """Name of the metric that chose the checkpoint, as it stands in `RunRecord.evaluations`."""
     return f"eval_{record.recipe.get('eval', {}).get('select', 'average')}"
+
+
+def selected_before(record: RunRecord) -> float | None:
+    """The untrained model's value of `selected_metric`, where the suite before training is the one during it."""
+    if record.scores_before is None or record.recipe.get("eval", {}).get("during") is not None:
+        return None
+    name = selected_metric(record).removeprefix("eval_")
+    if name == AVERAGE:
+        return float(record.scores_before["average"])
+    task, _, metric = name.rpartition("/")
+    value = _by_task(record.scores_before).get(task, {}).get("metrics", {}).get(metric)
+    return None if value is None else float(value)
 
 
 def duration(seconds: float) -> str:

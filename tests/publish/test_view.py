@@ -8,6 +8,7 @@ import pytest
 
 from embedkit.publish import view
 from embedkit.publish.redact import redact
+from tests.publish import records
 
 
 @pytest.mark.parametrize(
@@ -88,3 +89,18 @@ def test_values_under_a_telling_key_are_hidden_and_numbers_kept() -> None:
         "tokens": 12,
         "token": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "value"),
+    [
+        ({"select": "average"}, (46.93 + 51.40 + 82.03) / 3),
+        ({"select": "STS-B/pearson"}, 88.0),
+        ({"select": "STS-B/unknown"}, None),
+        ({"select": "average", "during": "sts-dev"}, None),
+    ],
+)
+def test_the_untrained_value_of_the_selected_metric(evaluation: dict[str, Any], value: float | None) -> None:
+    made = records.record()
+    made.recipe["eval"] = evaluation
+    assert view.selected_before(made) == (None if value is None else pytest.approx(value))
