@@ -111,10 +111,12 @@ def weighted(case: Case) -> dict[str, Tensor]:
     weights = torch.tensor(case.hyper["weights"], dtype=case["q"].dtype)
     config = infonce(case.hyper["temperature"], similarity="dot", directions=("q-d", "d-q"), partition="per_direction")
     value = loss(config, embeddings(case["q"], case["p"], weight=weights))
-    by_count = case.hyper["normalisation"] == "mean"
-    if not by_count and "sum" not in case.hyper["normalisation"]:
-        raise NotImplementedYet(f"normalisation {case.hyper['normalisation']!r}")
-    return {"loss": value * weights.mean() if by_count else value}
+    normalisation = case.hyper["normalisation"]
+    if normalisation == "mean":
+        return {"loss": value * weights.mean()}
+    if "sum" not in normalisation and "weight" not in normalisation:
+        raise NotImplementedYet(f"normalisation {normalisation!r}")
+    return {"loss": value}
 
 
 @adapter("retrieval", r"CoSENT")
