@@ -24,7 +24,7 @@ class Block(BaseModel):
 
 def _tuples(value: Any) -> Any:
     """YAML gives lists, frozen blocks hold tuples; strict mode would refuse the one for the other."""
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return tuple(_tuples(v) for v in value)
     if isinstance(value, dict):
         return {k: _tuples(v) for k, v in value.items()}

@@ -1,0 +1,341 @@
+"""The plan: its numbers in words, every refusal, every warning."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedkit.errors import RecipeError
+from embedkit.recipe.load import load
+from embedkit.recipe.plan import Plan, plan
+from embedkit.recipe.planning import estimate, rules
+from tests.recipe.conftest import Write
+
+BERT = {
+    "num_hidden_layers": 6,
+    "hidden_size": 384,
+    "num_attention_heads": 12,
+    "intermediate_size": 1536,
+    "vocab_size": 30522,
+    "max_position_embeddings": 512,
+}
+PAIRS = "{query: a, positive: b}\n" * 100
+Make = Callable[..., Plan]
+
+
+@pytest.fixture
+def make(write: Write, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Plan a recipe whose data files are in the working folder; 8 GiB are free and there is no GPU."""
+    monkeypatch.setattr(estimate, "_free_memory", lambda: 8 * 2**30)
+    monkeypatch.setattr(estimate, "_gpu", lambda device: device == "cuda")
+    rows = [json.dumps({"query": f"q{i}", "positive": f"p{i}"}) for i in range(100)]
+    Path("pairs.jsonl").write_text("\n".join(rows) + "\n")
+    Path("triplets.tsv").write_text("anchor\tentailment\tcontradiction\n" + "a\tb\tc\n" * 200)
+    Path("scored.csv").write_text("sentence1,sentence2,score\n" + "a,b,0.5\n" * 150)
+    Path("text.txt").write_text("a sentence\n" * 300)
+    with gzip.open("text.txt.gz", "wt") as file:
+        file.write("a sentence\n" * 300)
+
+    def make(text: str, *overrides: str, **options: Any) -> Plan:
+        loaded = load(write(text), overrides)
+        return plan(loaded.recipe, base_dir=loaded.base_dir, where=loaded.where, environ={}, **options)
+
+    return make
+
+
+def source(path: str, roles: str = "", more: str = "") -> str:
+    return f"data:\n  sources:\n    - path: {path}\n      roles: {{{roles}}}\n{more}"
+
+
+PAIR = source("pairs.jsonl")
+TRIPLETS = source("triplets.tsv", "query: anchor, positive: entailment, negative: contradiction")
+SCORED = source("scored.csv", "query: sentence1, positive: sentence2")
+TEXT = source("text.txt")
+
+
+def only(problems: tuple[Any, ...]) -> str:
+    assert len(problems) == 1, [str(p) for p in problems]
+    return str(problems[0])
+
+
+class TestNumbers:
+    def test_pairs(self, make: Make) -> None:
+        made = make(PAIR, "train.batch_size=32", "eval.suite=sts")
+        assert (made.updates, made.pool, made.refusals, made.warnings) == (3, 32, (), ())
+        part = made.sources[0]
+        assert (part.rows, part.batches, part.rows_per_step, part.roles) == (100, 3, 64, ("query", "positive"))
+        assert [s["total"] for s in part.seen] == [31]
+
+    def test_triplets_over_processes(self, make: Make) -> None:
+        made = make(TRIPLETS, "train.batch_size=32", "train.accumulation=2", processes=2)
+        assert made.sources[0].seen == (
+            {"own": 1, "others": 31, "others_explicit": 31, "anchor": "query", "total": 63},
+        )
+        assert (made.memory.rows, made.updates) == (16 * 3, 3)
+        apart = make(TRIPLETS, "train.batch_size=32", "negatives.across_processes=false", processes=2)
+        assert (apart.pool, apart.sources[0].seen[0]["total"]) == (16, 31)
+
+    def test_two_views_of_text(self, make: Make) -> None:
+        made = make(TEXT, "train.batch_size=64", "views.count=3")
+        part = made.sources[0]
+        assert (part.rows, part.positives, part.negatives, part.rows_per_step) == (300, 2, 0, 192)
+        assert part.seen[0]["total"] == 63 * 2
+        assert make(source("text.txt.gz")).sources[0].rows == 300
+
+    def test_counting_the_rows_of_every_format(self, make: Make, tmp_path: Path) -> None:
+        import pyarrow
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.table({"query": ["a"] * 70, "positive": ["b"] * 70}), "pairs.parquet")
+        for name in ("a", "b"):
+            Path(f"part-{name}.jsonl").write_text(
+                '{"query": "q", "positive": "p"}\n' * 39 + '{"query": "q", "positive": "p"}'
+            )
+        for path, rows in (
+            ("pairs.parquet", 70), ("scored.csv", 150), ("part-*.jsonl", 80), (str(tmp_path / "part-*.jsonl"), 80),
+            (str(tmp_path / "part-a.jsonl"), 40),
+        ):  # fmt: skip
+            assert make(source(path)).sources[0].rows == rows
+        assert make(PAIR, "data.sources.0.limit=10").sources[0].rows == 10
+
+    def test_rows_given_by_the_caller_count(self, make: Make) -> None:
+        assert make(PAIR, "train.batch_size=10", rows=[55]).updates == 5
+        assert make("data: {sources: [{hub: x}]}", "train.batch_size=10", rows=[55]).updates == 5
+
+    def test_what_is_unknown_is_said_to_be(self, make: Make) -> None:
+        made = make("data: {sources: [{hub: owner/name}]}")
+        text = "\n".join(made.lines())
+        assert made.updates is None
+        assert "owner/name: rows unknown until loaded; roles unknown until loaded; infonce" in text
+        assert "unknown until the model is loaded" in text
+        assert "unknown until the data is loaded" in text
+
+    def test_rows_written_in_the_recipe(self, make: Make) -> None:
+        made = make("data: {sources: [{rows: [{query: a, positive: b, negative: [c, d]}]}]}", "train.batch_size=1")
+        assert (made.sources[0].rows, made.sources[0].negatives) == (1, 1)
+        assert "has 2 negatives per row, 1 drawn per step" in str(made.warnings)
+
+    def test_memory(self, make: Make) -> None:
+        made = make(TRIPLETS, "train.batch_size=64", "model.max_length=128", model_config=BERT)
+        m = made.memory
+        assert m.keep == 64 * 3 * 128 * (6 * (72 * 384 + 12 * 12 * 128) + 12 * 384)
+        assert m.reforward == 2048 * (6 * (72 * 384 + 12 * 12 * 128) + 12 * 384)
+        assert m.leaves == 2 * 64 * 3 * 384 * 4
+        assert m.optimizer == 16 * (m.parameters or 0)
+        assert (m.columns, m.rows_per_block, m.block) == (128, 64, 64 * 128 * 16)
+        assert (m.graph, m.keep_up_to) == ("auto", 90)
+
+    def test_graph(self, make: Make) -> None:
+        assert make(PAIR, "model.max_length=32", model_config=BERT).memory.graph == "keep"
+        assert make(PAIR, model_config=BERT).memory.graph == "auto"
+        assert make(PAIR, model_config=BERT, tokens_per_row=20.0).memory.graph == "keep"
+        assert make(PAIR, model_config=BERT, tokens_per_row=400.0).memory.graph == "reforward"
+        assert make(PAIR, "train.graph=keep", model_config=BERT, tokens_per_row=400.0).memory.graph == "keep"
+        assert make(PAIR, "train.device=cuda", model_config=BERT, tokens_per_row=20.0).memory.graph == "auto"
+
+    def test_evaluation_cost(self, make: Make) -> None:
+        Path("beir").mkdir()
+        Path("beir/corpus.jsonl").write_text("{}\n" * 50)
+        Path("beir/queries.jsonl").write_text("{}\n" * 7)
+        suite = (
+            "{name: mine, tasks: [{type: sts, name: A, files: [scored.csv]}, {type: retrieval, name: B, folder: beir}]}"
+        )
+        during = "{name: small, tasks: [{type: sts, name: A, files: [scored.csv]}]}"
+        made = make(PAIR + f"eval: {{suite: {suite}, during: {during}, every: 10}}\n", "train.steps=35")
+        e = made.evaluation
+        assert (e.suite, e.during, e.texts, e.texts_during, e.times) == ("mine", "small", 357, 300, 3)
+        text = "\n".join(made.lines())
+        assert "mine before and after training, up to 357 texts each" in text
+        assert "small every 10 updates, 3 times, up to 300 texts each" in text
+
+    def test_words(self, make: Make) -> None:
+        made = make(TRIPLETS, "train.accumulation=4", "model.max_length=32", model_config=BERT, processes=2)
+        text = "\n".join(made.lines())
+        assert "64 examples x 3 texts = 192 texts per batch, 32 on each of 2 processes" in text
+        assert "a query sees 127 negatives: 63 in-batch + 1 own explicit + 63 explicit of other examples" in text
+        assert "4 batches per update: it averages gradients and adds no negatives; the pool stays 64, not 256" in text
+        assert "32 x 128 logits per block: 64 KiB" in text
+        scored = make(SCORED + "objective: cosent\n").lines()
+        assert any("all pairs of the batch are compared" in line for line in scored)
+        assert any("sees all 64 examples at once" in line for line in scored)
+
+    def test_it_is_plain_data(self, make: Make) -> None:
+        made = make(PAIR, "negatives.per_query=2", model_config=BERT)
+        again = json.loads(json.dumps(dataclasses.asdict(made)))
+        assert again["updates"] == made.updates
+        assert "no source gives negatives" in again["refusals"][0]["what"]
+
+
+REFUSED = [
+    (SCORED.replace("sentence1", "sentence_1"), [], "r.yaml:4: data.sources.0.roles.query: scored.csv has no column"),
+    (PAIR + "objective: cosent\n", [], "r.yaml:3: data.sources.0: objective cosent needs positive, query, score"),
+    (TEXT + "objective: cosent\n", [], "does not give score"),
+    (PAIR + "objective: triplet\n", [], "needs negative, positive, query; pairs.jsonl does not give negative"),
+    (source("scored.csv", "query: sentence1"), [], "does not give positive\n  cure: name the column in roles"),
+    (source("pairs.jsonl", "text: query, positive: positive"), [], "roles.text: role text means unlabelled text"),
+    (PAIR, ["data.sources.0.streaming=true"], "epochs do not say how long\n  cure: set train.steps"),
+    ("data: {sources: [{rows: [{text: a}], streaming: true}]}\n", ["train.steps=2"], "only files and Hub"),
+    ("data: {sources: [{path: pairs.jsonl, weight: 1}, {path: text.txt}]}\n", [], "data.sources.1: some sources have a"),
+    (
+        "data: {sources: [{path: pairs.jsonl, streaming: true}, {path: text.txt}]}\n",
+        ["train.steps=3"],
+        "data.sources.0.streaming: the share of a stream among several sources is unknown",
+    ),
+    (PAIR, ["train.batch_size=101"], "pairs.jsonl has 100 rows, less than one batch of 101\n  cure: set it to 100"),
+    (PAIR, ["train.accumulation=2"], "override train.accumulation=2: train.accumulation: 1 epochs do not fill one update"),
+    (PAIR, ["negatives.per_query=3"], "negatives.per_query: no source gives negatives"),
+    (PAIR, ["train.batch_size=1"], "objective: a query of pairs.jsonl sees no negatives: 1 example(s) in the pool"),
+    (PAIR, ["objective.in_batch_negatives=false"], "sees no negatives: 64 example(s) in the pool, 0 explicit"),
+    (TRIPLETS, ["negatives.per_query=0", "objective=triplet"], "objective triplet needs explicit negatives"),
+    (PAIR, ["objective.hard_negative_weight=1"], "objective.hard_negative_weight: pairs.jsonl gives no explicit negatives"),
+    (
+        SCORED + "objective: cosent\nweighting: [{name: focal}]\n",
+        [],
+        "r.yaml:6: weighting: focal cannot reweight objective cosent of scored.csv",
+    ),
+    (PAIR + "weighting: [{name: hardness}]\n", [], "r.yaml:5: weighting.0: acts on explicit negatives, and no source"),
+    (PAIR, ["objective={name: matryoshka, dims: [512, 64], objective: infonce}"], "dim 512 is larger than the model's 384"),
+    (
+        PAIR,
+        ["objective={name: sum, terms: [{objective: {name: matryoshka, dims: [64], objective: infonce}}]}", "model.head={}"],
+        "model.head.keep: matryoshka orders the output of the head, which is dropped",
+    ),
+    (TEXT, ["model.dropout=0"], "the views of an unlabelled text differ by dropout only, and dropout is 0"),
+    (PAIR, ["train.device=mps"], "one Apple GPU cannot serve several processes"),
+    (PAIR, ["model.max_length=600"], "600 is more than the 512 positions of the model\n  cure: at most 512"),
+    (PAIR, ["model.lora={}", "model.freeze=[embeddings]"], "model.freeze: LoRA freezes the whole backbone already"),
+    (PAIR, ["model.freeze=[all]"], "model.freeze: the whole backbone is frozen and nothing that is saved would train"),
+    (PAIR, ["eval.every=1"], "eval.every: there is no suite to evaluate"),
+    (PAIR, ["eval.suite=sts", "eval.patience=2"], "eval.patience: counts evaluations, and none is done during training"),
+    (PAIR, ["eval.suite=sts", "eval.during=sts"], "eval.during: no evaluation is done during training"),
+    (PAIR, ["eval.suite=sts", "eval.every=1", "eval.select=spearman"], "'spearman' is not `average` or TASK/METRIC"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "overrides", "expected"), REFUSED)
+def test_refusals(make: Make, text: str, overrides: list[str], expected: str) -> None:
+    made = make(text, *overrides, model_config=BERT, processes=2 if "train.device=mps" in overrides else 1)
+    message = only(made.refusals)
+    assert expected in message
+    assert "\n  cure: " in message
+    with pytest.raises(RecipeError) as caught:
+        made.refuse()
+    assert str(caught.value) == message
+
+
+def test_batch_must_divide_by_the_processes(make: Make) -> None:
+    assert "64 is over all processes and does not divide by 3\n  cure: use a multiple of 3, e.g. 63" in only(
+        make(PAIR, processes=3).refusals
+    )
+
+
+def test_pools_of_one_example_see_nothing(make: Make) -> None:
+    made = make(PAIR, "train.batch_size=4", "negatives.across_processes=false", processes=4)
+    assert "1 example(s) in the pool on each process" in only(made.refusals)
+
+
+@pytest.mark.parametrize("variable", ["ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"])
+def test_backends_that_cut_the_model_are_refused(write: Write, variable: str) -> None:
+    recipe = load(write(PAIR)).recipe
+    assert f"unset {variable}" in only(plan(recipe, environ={variable: "true"}).refusals)
+    assert not plan(recipe, environ={variable: "false"}).refusals
+
+
+def test_lora_without_peft_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not make(PAIR, "model.lora={}").refusals
+    monkeypatch.setitem(sys.modules, "peft", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert 'pip install "embedkit-train[lora]"' in only(make(PAIR, "model.lora={}").refusals)
+
+
+@pytest.mark.parametrize(
+    ("select", "expected"),
+    [
+        ("A/spearman", None),
+        ("B/ndcg@10", None),
+        ("B/recall@100", None),
+        ("B/map", None),
+        ("STS/spearman", "the suite has no task 'STS'\n  cure: tasks: A, B"),
+        ("A/ndcg@10", "task 'A' has no metric 'ndcg@10'"),
+        ("B/spearman", "task 'B' has no metric 'spearman'\n  cure: e.g. ndcg@10"),
+        ("B/recall@3", "task 'B' has no cut-off 3\n  cure: cut-offs: 1, 5, 10, 100"),
+    ],
+)
+def test_the_selecting_metric_must_exist(make: Make, select: str, expected: str | None) -> None:
+    tasks = "{type: sts, name: A, files: [scored.csv]}, {type: retrieval, name: B, folder: beir}"
+    made = make(PAIR + f"eval: {{suite: {{tasks: [{tasks}]}}, every: 1, select: {select}}}\n")
+    if expected is None:
+        assert not made.refusals
+    else:
+        assert expected in only(made.refusals)
+
+
+def test_scored_pairs_suit_infonce_and_every_refusal_is_listed(make: Make) -> None:
+    assert not make(SCORED).refusals
+    made = make(PAIR, "train.batch_size=1", "model.freeze=[all]", "eval.every=2", processes=2)
+    with pytest.raises(RecipeError, match=r"^4 problems\n"):
+        made.refuse()
+    assert sum(line.startswith("refused") for line in made.lines()) == 4
+
+
+WARNED = [
+    (source("nowhere.jsonl"), [], "r.yaml:3: data.sources.0.path: no file matches 'nowhere.jsonl'"),
+    (TRIPLETS, ["negatives.per_query=2"], "2 negatives per query, but the first row of triplets.tsv has 1"),
+    (PAIR, ["views.count=3"], "views.count: no source has role text"),
+    (PAIR, ["data.sources.0.streaming=true", "train.steps=2"], "a stream cannot know the positives of a query"),
+    (PAIR, ["objective.similarity=dot"], "dot products of unnormalised embeddings divided by 0.05 saturate"),
+    (PAIR, ["train.objective_learning_rate=1e-3"], "the objective has no parameters of its own"),
+    (SCORED, ["objective=cosent", "train.rows_per_block=4"], "not cut into blocks"),
+    (PAIR, ["eval.every=5"], "the run has 1 updates, so nothing is evaluated during training"),
+    (PAIR, ["eval.select=A/b"], "eval.select: chooses among evaluations during training, and there are none"),
+    (PAIR, ["eval.suite=null"], "nothing is measured before and after training"),
+    (PAIR, ["train.tokens_per_micro_batch=256"], "a text may have 512 tokens, more than the 256 of a micro-batch"),
+    (PAIR, ["train.learning_rate=5e-3"], "0.005 is high for training all weights"),
+    (PAIR, ["model.trust_remote_code=true"], "runs on this machine"),
+    (PAIR, ["model.include_prompt_in_pooling=false", "model.pooling=cls"], "pooling cls takes one token"),
+    (TEXT, ["model.prompts.document=d"], "views of unlabelled text are all queries"),
+]
+
+
+@pytest.mark.parametrize(("text", "overrides", "expected"), WARNED)
+def test_warnings(make: Make, text: str, overrides: list[str], expected: str) -> None:
+    suite = [] if "eval.suite=null" in overrides else ["eval.suite=sts"]
+    made = make(text, *suite, *overrides, model_config=BERT)
+    assert made.refusals == ()
+    message = only(made.warnings)
+    assert expected in message
+    assert "\n  cure: " in message
+
+
+def test_every_rule_fires_somewhere(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    fired: set[str] = set()
+
+    def watch(found: list[rules.Rule], context: Any) -> list[Any]:
+        fired.update(rule.__name__ for rule in found if list(rule(context)))
+        return []
+
+    monkeypatch.setattr(rules, "apply", watch)
+    for text, overrides, _ in [*REFUSED, *WARNED]:
+        make(text, *overrides, model_config=BERT, processes=2 if "train.device=mps" in overrides else 1)
+    alone = {"batch_divides", "backend_is_supported", "peft_is_there", "selection_exists"}  # tested by themselves
+    assert {rule.__name__ for rule in [*rules.REFUSALS, *rules.WARNINGS]} == fired | alone
+
+
+def test_a_recipe_is_planned_without_torch(write: Write) -> None:
+    write("a sentence\n" * 300, "text.txt")
+    code = (
+        "import sys; from embedkit.recipe.load import load; from embedkit.recipe.plan import plan\n"
+        "made = plan(load(sys.argv[1]).recipe); print(len(made.lines()))\n"
+        "heavy = {'torch', 'transformers', 'sentence_transformers', 'datasets', 'numpy', 'pandas'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(write(TEXT))], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

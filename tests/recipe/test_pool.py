@@ -1,0 +1,110 @@
+"""The counts of the plan against the objective and the sampler that do the work."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embedkit.data.sampler import StepSampler
+from embedkit.objectives.base import build
+from embedkit.recipe.objectives import InfoNCE
+from embedkit.recipe.plan import plan
+from embedkit.recipe.pool import columns, negatives_per_query, seen, widest
+from embedkit.recipe.schema import Recipe
+from embedkit.types import Embeddings
+
+DIRECTIONS = [("q-d",), ("d-q",), ("q-d", "q-q"), ("q-d", "d-q"), ("q-d", "d-q", "q-q", "d-d"), ("q-d", "d-d")]
+
+
+def embeddings(n: int, p: int, m: int) -> Embeddings:
+    """A batch in which no text appears twice, so that nothing is masked."""
+    ids = iter(range(1, 10_000))
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.tensor([next(ids) for _ in range(torch.Size(shape).numel())], dtype=torch.int64).view(shape)
+
+    query_id, positive_id, negative_id = draw(n), draw(n, p), draw(n, m)
+    return Embeddings(
+        query=torch.randn(n, 4),
+        positive=torch.randn(n, p, 4),
+        negative=torch.randn(n, m, 4),
+        negative_mask=torch.ones(n, m, dtype=torch.bool),
+        query_id=query_id,
+        positive_id=positive_id,
+        negative_id=negative_id,
+        known_id=torch.cat([query_id[:, None], positive_id], 1),
+    )
+
+
+def test_widest_row_is_that_of_the_objective() -> None:
+    for directions, n, p, m in itertools.product(DIRECTIONS, (1, 3), (1, 2), (0, 2)):
+        config = InfoNCE(directions=directions)
+        assert widest(config, n, p, m) == build(config).columns(embeddings(n, p, m))
+
+
+@pytest.mark.parametrize(("directions", "expected"), [
+    (("q-d",), [(2, 3, 6)]),
+    (("q-d", "q-q"), [(2, 6, 6)]),
+    (("d-q",), [(0, 3, 0)]),
+    (("q-d", "d-q", "q-q", "d-d"), [(2, 12, 12)]),
+])  # fmt: skip
+def test_counts_by_hand(directions: tuple[str, ...], expected: list[tuple[int, int, int]]) -> None:
+    found = seen(InfoNCE(directions=directions), 4, 1, 2)
+    assert [(s.own, s.others, s.others_explicit) for s in found] == expected
+
+
+def test_equal_candidates_count_the_negatives() -> None:
+    """With all similarities equal, InfoNCE is log(1 + negatives): an independent count for every setting."""
+    for directions, partition in itertools.product(DIRECTIONS, ("joint", "per_direction")):
+        if partition == "per_direction" and directions == ("q-d", "d-d"):
+            continue
+        for same_side, others in itertools.product(("others", "positives", "all"), (True, False)):
+            config = InfoNCE(
+                directions=directions, partition=partition, same_side=same_side, other_negatives=others,
+                positive_in_denominator="once",
+            )  # fmt: skip
+            e = embeddings(4, 1, 2)
+            for tensor in (e.query, e.positive, e.negative):
+                tensor.fill_(1.0)
+            groups = seen(config, 4, 1, 2)
+            expected = sum(torch.tensor(1.0 + g.total).log() for g in groups) / len(groups)
+            got = build(config)(e, torch.tensor([0])).value
+            torch.testing.assert_close(got, expected.view(1), rtol=1e-5, atol=1e-5)
+
+
+def test_own_negatives_only() -> None:
+    found = seen(InfoNCE(in_batch_negatives=False), 64, 1, 3)
+    assert [(s.own, s.others, s.others_explicit, s.total) for s in found] == [(3, 0, 0, 3)]
+
+
+def test_width_of_each_direction() -> None:
+    assert [columns(d, 8, 2, 3) for d in ("q-d", "q-q", "d-q", "d-d")] == [40, 8, 16, 80]
+
+
+def test_negatives_per_query() -> None:
+    assert negatives_per_query(None, needed=False, given=False) == 0
+    assert negatives_per_query(None, needed=False, given=True) == 1
+    assert negatives_per_query(None, needed=True, given=False) == 1
+    assert negatives_per_query(0, needed=False, given=True) == 0
+    assert negatives_per_query(4, needed=False, given=True) == 4
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(st.integers(8, 500), min_size=1, max_size=3),
+    batch=st.integers(1, 8),
+    accumulation=st.integers(1, 4),
+    epochs=st.sampled_from([0.5, 1.0, 1.7, 3.0]),
+)
+def test_updates_are_those_of_the_sampler(rows: list[int], batch: int, accumulation: int, epochs: float) -> None:
+    recipe = Recipe(
+        data={"sources": [{"hub": f"h{i}"} for i in range(len(rows))]},
+        train={"batch_size": batch, "accumulation": accumulation, "epochs": epochs},
+    )
+    planned = plan(recipe, rows=rows).updates
+    if planned:
+        assert planned == StepSampler(rows, [None] * len(rows), batch, accumulation, epochs, None, 0).steps
