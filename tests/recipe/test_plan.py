@@ -174,6 +174,7 @@ class TestNumbers:
         assert "no source gives negatives" in again["refusals"][0]["what"]
 
 
+NESTED = "objective={name: sum, terms: [{objective: {name: matryoshka, dims: [8], objective: infonce}}]}"
 REFUSED = [
     (SCORED.replace("sentence1", "sentence_1"), [], "r.yaml:4: data.sources.0.roles.query: scored.csv has no column"),
     (PAIR + "objective: cosent\n", [], "r.yaml:3: data.sources.0: objective cosent needs positive, query, score"),
@@ -183,29 +184,29 @@ REFUSED = [
     (source("pairs.jsonl", "text: query, positive: positive"), [], "roles.text: role text means unlabelled text"),
     (PAIR, ["data.sources.0.streaming=true"], "epochs do not say how long\n  cure: set train.steps"),
     ("data: {sources: [{rows: [{text: a}], streaming: true}]}\n", ["train.steps=2"], "only files and Hub"),
-    ("data: {sources: [{path: pairs.jsonl, weight: 1}, {path: text.txt}]}\n", [], "data.sources.1: some sources have a"),
+    ("data: {sources: [{path: pairs.jsonl, weight: 1}, {path: text.txt}]}\n", [], "data.sources.1: some sources have"),
     (
         "data: {sources: [{path: pairs.jsonl, streaming: true}, {path: text.txt}]}\n",
         ["train.steps=3"],
         "data.sources.0.streaming: the share of a stream among several sources is unknown",
     ),
     (PAIR, ["train.batch_size=101"], "pairs.jsonl has 100 rows, less than one batch of 101\n  cure: set it to 100"),
-    (PAIR, ["train.accumulation=2"], "override train.accumulation=2: train.accumulation: 1 epochs do not fill one update"),
+    (PAIR, ["train.accumulation=2"], "override train.accumulation=2: train.accumulation: 1 epochs do not fill"),
     (PAIR, ["negatives.per_query=3"], "negatives.per_query: no source gives negatives"),
     (PAIR, ["train.batch_size=1"], "objective: a query of pairs.jsonl sees no negatives: 1 example(s) in the pool"),
     (PAIR, ["objective.in_batch_negatives=false"], "sees no negatives: 64 example(s) in the pool, 0 explicit"),
     (TRIPLETS, ["negatives.per_query=0", "objective=triplet"], "objective triplet needs explicit negatives"),
-    (PAIR, ["objective.hard_negative_weight=1"], "objective.hard_negative_weight: pairs.jsonl gives no explicit negatives"),
+    (PAIR, ["objective.hard_negative_weight=1"], "hard_negative_weight: pairs.jsonl gives no explicit negatives"),
     (
         SCORED + "objective: cosent\nweighting: [{name: focal}]\n",
         [],
         "r.yaml:6: weighting: focal cannot reweight objective cosent of scored.csv",
     ),
     (PAIR + "weighting: [{name: hardness}]\n", [], "r.yaml:5: weighting.0: acts on explicit negatives, and no source"),
-    (PAIR, ["objective={name: matryoshka, dims: [512, 64], objective: infonce}"], "dim 512 is larger than the model's 384"),
+    (PAIR, ["objective={name: matryoshka, dims: [512, 64], objective: infonce}"], "512 is larger than the model's 384"),
     (
         PAIR,
-        ["objective={name: sum, terms: [{objective: {name: matryoshka, dims: [64], objective: infonce}}]}", "model.head={}"],
+        ["model.head={}", NESTED],
         "model.head.keep: matryoshka orders the output of the head, which is dropped",
     ),
     (TEXT, ["model.dropout=0"], "the views of an unlabelled text differ by dropout only, and dropout is 0"),
@@ -214,7 +215,7 @@ REFUSED = [
     (PAIR, ["model.lora={}", "model.freeze=[embeddings]"], "model.freeze: LoRA freezes the whole backbone already"),
     (PAIR, ["model.freeze=[all]"], "model.freeze: the whole backbone is frozen and nothing that is saved would train"),
     (PAIR, ["eval.every=1"], "eval.every: there is no suite to evaluate"),
-    (PAIR, ["eval.suite=sts", "eval.patience=2"], "eval.patience: counts evaluations, and none is done during training"),
+    (PAIR, ["eval.suite=sts", "eval.patience=2"], "eval.patience: counts evaluations, and none is done"),
     (PAIR, ["eval.suite=sts", "eval.during=sts"], "eval.during: no evaluation is done during training"),
     (PAIR, ["eval.suite=sts", "eval.every=1", "eval.select=spearman"], "'spearman' is not `average` or TASK/METRIC"),
 ]  # fmt: skip
