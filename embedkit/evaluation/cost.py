@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from embedkit.evaluation.files import read_rows, text_column
-from embedkit.evaluation.loading import beir_files, document_text, judgements
+from embedkit.evaluation.files import count_rows, read_rows, text_column
+from embedkit.evaluation.loading import beir_files, columns_of, document_text, judgements
 from embedkit.recipe.suite import RetrievalTask, StsTask, Suite
 
 SAMPLE = 500
@@ -57,18 +56,18 @@ def _cost(task: StsTask | RetrievalTask, longest: int | None) -> Cost:
 
 
 def _pairs(task: StsTask, file: Path, longest: int | None) -> tuple[int, float]:
-    sample = list(islice(read_rows(file), SAMPLE))
+    sample = list(islice(read_rows(file, columns_of(task)), SAMPLE))
     texts = [text_column(row, name) for row in sample for name in (task.sentence1, task.sentence2)]
-    count = 2 * _rows(file)
+    count = 2 * count_rows(file)
     return count, count * _mean_tokens(texts, longest)
 
 
 def _retrieval(task: RetrievalTask, folder: Path, longest: int | None) -> list[tuple[int, float]]:
     corpus, queries, qrels = beir_files(folder, task.split)
-    documents = [document_text(row) for row in islice(read_rows(corpus), SAMPLE)]
-    asked = [text_column(row, "text") for row in islice(read_rows(queries), SAMPLE)]
+    documents = [document_text(row) for row in islice(read_rows(corpus, ("_id", "text")), SAMPLE)]
+    asked = [text_column(row, "text") for row in islice(read_rows(queries, ("_id", "text")), SAMPLE)]
     judged = len({query for query, _, gain, _ in judgements(qrels) if gain > 0})
-    sizes = (_rows(corpus), min(judged, task.limit_queries or judged))
+    sizes = (count_rows(corpus), min(judged, task.limit_queries or judged))
     return [(n, n * _mean_tokens(texts, longest)) for n, texts in zip(sizes, (documents, asked), strict=True)]
 
 
@@ -76,13 +75,3 @@ def _mean_tokens(texts: Iterable[str], longest: int | None) -> float:
     tokens = [len(text) / CHARACTERS_PER_TOKEN + SPECIAL_TOKENS for text in texts]
     cut = [min(n, longest) for n in tokens] if longest is not None else tokens
     return sum(cut) / len(cut) if cut else 0.0
-
-
-def _rows(file: Path) -> int:
-    """Rows of a file; line-based forms are counted without being parsed."""
-    name = file.name.lower().removesuffix(".gz")
-    if not name.endswith((".tsv", ".jsonl")):
-        return sum(1 for _ in read_rows(file))
-    with gzip.open(file, "rb") if file.suffix.lower() == ".gz" else file.open("rb") as lines:
-        filled = sum(1 for line in lines if line.strip())
-    return filled - name.endswith(".tsv")

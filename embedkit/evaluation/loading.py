@@ -17,6 +17,7 @@ from embedkit.recipe.suite import RetrievalTask, StsTask
 from embedkit.types import RetrievalData
 
 CORPUS, QUERIES = ("corpus.jsonl", "corpus.jsonl.gz"), ("queries.jsonl", "queries.jsonl.gz")
+QRELS = ("query-id", "corpus-id", "score")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def load_sts(task: StsTask) -> StsData:
         DataError: a missing column, an empty sentence, a score that is no finite number, fewer than two pairs or
             equal scores throughout (no correlation exists), each with ``file:line``.
     """
-    rows = [row for file in task.files for row in read_rows(Path(file))]
+    rows = [row for file in task.files for row in read_rows(Path(file), columns_of(task))]
     if not rows:
         raise DataError("no pairs", ", ".join(task.files), "the files hold no more than a header")
     names = ["" if task.subset is None else str(column(row, task.subset)) for row in rows]
@@ -62,6 +63,11 @@ def load_sts(task: StsTask) -> StsData:
     digest = _digest("\t".join(pair) for pair in columns)
     place = {name: i for i, name in enumerate(subsets)}
     return StsData(first, second, gold, np.array([place[n] for n in names]), subsets, digest)
+
+
+def columns_of(task: StsTask) -> list[str]:
+    """The columns that a task reads."""
+    return [task.score, task.sentence1, task.sentence2, *([task.subset] if task.subset is not None else [])]
 
 
 def _score(row: Row, name: str) -> float:
@@ -150,8 +156,8 @@ def judgements(file: Path) -> Iterator[tuple[str, str, int, str]]:
     Raises:
         DataError: a missing column, or a gain that is no whole number.
     """
-    for row in read_rows(file):
-        yield text_column(row, "query-id"), text_column(row, "corpus-id"), _gain(row), row[0]
+    for row in read_rows(file, QRELS):
+        yield text_column(row, QRELS[0]), text_column(row, QRELS[1]), _gain(row), row[0]
 
 
 def retrieval_digest(queries: dict[str, str], corpus: dict[str, str], qrels: dict[str, dict[str, int]]) -> str:
@@ -172,7 +178,7 @@ def _one_of(folder: Path, names: Sequence[str]) -> Path:
 
 def _by_id(file: Path, *, documents: bool) -> dict[str, str]:
     found: dict[str, str] = {}
-    for row in read_rows(file):
+    for row in read_rows(file, ("_id", "text")):
         key = column(row, "_id")
         if not isinstance(key, str) or not key:
             raise DataError(f"_id: expected text, got {key!r}", row[0], "write the id as a JSON string")
@@ -190,7 +196,7 @@ def document_text(row: Row) -> str:
 
 
 def _gain(row: Row) -> int:
-    value = str(column(row, "score"))
+    value = str(column(row, QRELS[2]))
     try:
         return int(value)
     except ValueError as error:

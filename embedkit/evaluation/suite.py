@@ -205,8 +205,7 @@ def _find_files(suite: Suite, data_dir: Path | None, base: Path) -> Suite:
         raise DataError(
             f"suite {suite.name!r} needs files that are not there: {', '.join(missing)}",
             looked,
-            "give their folder with --data DIR (eval.data in a recipe), or choose tasks: "
-            f"{suite.name}:{suite.tasks[0].name}",
+            f"give their folder with --data DIR (eval.data in a recipe), or choose tasks: {suite.name}:TASK,TASK",
         )
     return suite.model_copy(update={"tasks": tuple(tasks)})
 
