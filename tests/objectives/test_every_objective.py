@@ -132,8 +132,15 @@ def test_half_precision_is_computed_in_float32(name: str) -> None:
         half, full = average(term.objective, term.embeddings), average(same.objective, same.embeddings)
         assert half.dtype == torch.float32
         torch.testing.assert_close(half, full, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if EXAMPLES[n].config.name != "st"])
+def test_autocast_does_not_lower_the_precision(name: str) -> None:
+    case = EXAMPLES[name]
+    objective, e = make(case.config, case.weighting).float(), leaves(case.batch, torch.float32)
+    want = total(objective, e)
     with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(total(objective, wide), total(objective, wide), rtol=0, atol=0)
+        torch.testing.assert_close(total(objective, e), want, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", CASES)

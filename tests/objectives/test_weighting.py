@@ -68,6 +68,16 @@ def test_detached_focal_scales_the_row_gradient_and_attached_does_not() -> None:
     assert float((attached - factor * plain).norm()) > 0.1 * float(plain.norm()) * factor
 
 
+def test_attached_focal_has_a_gradient_where_p_is_one() -> None:
+    """The slope of (1 - p)^0.5 is infinite there; the loss it multiplies is zero."""
+    query = torch.eye(4)
+    e = batch(n=4, d=4)
+    e = leaves(Embeddings(**{**vars(e), "query": query, "positive": query[:, None]}), torch.float32)
+    loss = loss_of(infonce(temperature=0.005), e, [Focal(gamma=0.5, detach=False)])
+    assert float(loss.detach()) == 0
+    assert all(bool(g.isfinite().all()) for g in gradients(loss, e).values())
+
+
 def test_focal_by_weight_does_not_change_with_the_scale_of_the_factors() -> None:
     """All rows equally hard: dividing by the weights gives the plain loss, dividing by the count does not."""
     same = torch.eye(4, dtype=torch.float64)
