@@ -23,7 +23,7 @@ from embedkit.evaluation.files import file_digest
 from embedkit.evaluation.loading import beir_files
 from embedkit.evaluation.store import load_scores, plain, write_scores
 from embedkit.evaluation.table import table
-from embedkit.evaluation.tasks import Encodes, load_task, run_task
+from embedkit.evaluation.tasks import Encodes, TaskData, load_task, run_task
 from embedkit.recipe.load import load_suite_file
 from embedkit.recipe.suite import RetrievalTask, StsTask, Suite
 from embedkit.types import Scores, TaskScore
@@ -34,6 +34,7 @@ __all__ = [
     "compare",
     "evaluate_suite",
     "list_suites",
+    "load_data",
     "load_scores",
     "load_suite",
     "plain",
@@ -83,6 +84,15 @@ def load_suite(ref: str | Suite, base_dir: Path | None = None, data_dir: Path | 
     return _find_files(suite, data_dir, path.resolve().parent)
 
 
+def load_data(suite: Suite) -> list[TaskData]:
+    """The data of every task of a suite from `load_suite`, in order.
+
+    Raises:
+        DataError: see `embedkit.evaluation.loading`.
+    """
+    return [load_task(task) for task in suite.tasks]
+
+
 def evaluate_suite(
     encoder: Encodes,
     suite: Suite,
@@ -95,6 +105,7 @@ def evaluate_suite(
     model_name: str = "",
     select: str = "average",
     progress: bool = False,
+    data: Sequence[TaskData] | None = None,
 ) -> Scores:
     """Measure a model on every task of a suite. All data is read and checked before the first text is encoded.
 
@@ -108,6 +119,7 @@ def evaluate_suite(
         model_name: how reports call the model.
         select: the number that chooses checkpoints, ``average`` or ``TASK/METRIC``; recorded in the scores.
         progress: show bars.
+        data: from `load_data`, to measure several times and read once.
 
     Raises:
         RecipeError: `select` is not measured by the suite.
@@ -117,11 +129,9 @@ def evaluate_suite(
     suite.check_selection(select)
     suite = load_suite(suite, base_dir, data_dir)
     start = time.perf_counter()
-    waiting = [(task, load_task(task)) for task in suite.tasks]
     tasks, draws = [], []
-    while waiting:
-        task, data = waiting.pop(0)
-        score = run_task(encoder, task, data, batch_tokens=batch_tokens, progress=progress)
+    for task, own in zip(suite.tasks, load_data(suite) if data is None else data, strict=True):
+        score = run_task(encoder, task, own, batch_tokens=batch_tokens, progress=progress)
         score = replace(score, details={**score.details, "files": _digests(task)})
         if resamples:
             drawn = stats.draws(score, resamples, seed)

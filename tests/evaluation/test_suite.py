@@ -168,6 +168,13 @@ def test_same_seed_same_numbers_other_seed_other_intervals(mini: Suite, scores: 
     assert other.tasks[0].interval != scores.tasks[0].interval
 
 
+def test_data_read_once_serves_several_models(mini: Suite, scores: Scores) -> None:
+    data = suites.load_data(mini)
+    for _ in range(2):
+        again = suites.evaluate_suite(HashingEncoder(), mini, resamples=0, data=data)
+        assert [task.metrics for task in again.tasks] == [task.metrics for task in scores.tasks]
+
+
 def test_roles_lengths_and_duplicates_reach_the_encoder(tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "pairs.tsv")
     folder = suites.shipped_suites().parent / "packs" / "mini-retrieval"
