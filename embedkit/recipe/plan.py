@@ -12,13 +12,14 @@ from embedkit.recipe.memory import EncoderSize
 from embedkit.recipe.objectives import InfoNCE, leaves
 from embedkit.recipe.planning import rules
 from embedkit.recipe.planning.context import Context
-from embedkit.recipe.planning.cost import EvaluationCost, evaluation_cost
 from embedkit.recipe.planning.estimate import Memory, estimate
+from embedkit.recipe.planning.evaluations import Evaluations, evaluations
 from embedkit.recipe.planning.facts import ROLES, SourceFacts, model_facts, source_facts
 from embedkit.recipe.pool import seen
 from embedkit.recipe.reading.problems import Problem, raise_problems
 from embedkit.recipe.reading.tree import KeyPath
 from embedkit.recipe.schema import Recipe
+from embedkit.recipe.suite import Suite
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Plan:
         updates: optimiser steps, None where the number of rows is unknown.
         sources: one entry per source.
         memory: the estimate per process.
-        evaluation: when, and how many texts.
+        evaluation: when, and how often.
         refusals: why the recipe cannot run.
         warnings: what is probably not meant.
     """
@@ -74,7 +75,7 @@ class Plan:
     updates: int | None
     sources: tuple[SourcePlan, ...]
     memory: Memory
-    evaluation: EvaluationCost
+    evaluation: Evaluations
     refusals: tuple[Problem, ...]
     warnings: tuple[Problem, ...]
 
@@ -83,7 +84,7 @@ class Plan:
         raise_problems(self.refusals)
 
     def lines(self) -> list[str]:
-        """The plan for a reader, warnings and refusals included."""
+        """The plan for a reader, warnings included; refusals are for `refuse`."""
         from embedkit.recipe.planning.words import lines
 
         return lines(self)
@@ -97,6 +98,7 @@ def plan(
     model_config: Mapping[str, Any] | EncoderSize | None = None,
     base_dir: Path | None = None,
     tokens_per_row: float | None = None,
+    suite: Suite | None = None,
     where: Callable[[KeyPath], str] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Plan:
@@ -109,14 +111,22 @@ def plan(
         model_config: the model's ``config.json`` or sizes; None reads them if `model.base` is a local folder.
         base_dir: folder that the recipe's paths are relative to; the working folder is tried next.
         tokens_per_row: mean length of the texts, if measured; else the maximum length stands for it.
+        suite: the suite measured during training, if it was read; None takes one that is written in the recipe.
         where: ``file:line`` of a key path, for problems.
         environ: environment variables; None takes the real ones.
     """
     folders = [f for f in (base_dir, Path.cwd()) if f is not None]
     sources = tuple(source_facts(recipe, folders, rows))
     model = model_config if isinstance(model_config, EncoderSize) else model_facts(recipe, _dict(model_config))
+    written = recipe.eval.during or recipe.eval.suite
     context = Context(
-        recipe, processes, sources, model, _updates(recipe, sources), os.environ if environ is None else environ
+        recipe,
+        processes,
+        sources,
+        model,
+        _updates(recipe, sources),
+        suite or (written if isinstance(written, Suite) else None),
+        os.environ if environ is None else environ,
     )
 
     def located(found: list[Problem]) -> tuple[Problem, ...]:
@@ -132,7 +142,7 @@ def plan(
         updates=context.updates,
         sources=parts,
         memory=estimate(context, tokens_per_row),
-        evaluation=evaluation_cost(recipe, context.updates, folders),
+        evaluation=evaluations(recipe, context.updates),
         refusals=located(rules.apply(rules.REFUSALS, context)),
         warnings=located(rules.apply(rules.WARNINGS, context)),
     )

@@ -12,6 +12,7 @@ from embedkit.recipe.pool import negatives_per_query
 from embedkit.recipe.reading.problems import Problem
 from embedkit.recipe.reading.tree import KeyPath
 from embedkit.recipe.schema import Recipe
+from embedkit.recipe.suite import Suite
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Context:
         sources: facts of each source.
         model: sizes of the encoder, None where unknown.
         updates: of the whole run, None where unknown.
+        suite: measured during training; None where there is none or it is not read.
         environ: environment variables.
     """
 
@@ -32,6 +34,7 @@ class Context:
     sources: tuple[SourceFacts, ...]
     model: EncoderSize | None
     updates: int | None
+    suite: Suite | None
     environ: Mapping[str, str]
 
     @property

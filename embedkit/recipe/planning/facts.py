@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import glob
 import gzip
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from embedkit.recipe.memory import EncoderSize
 from embedkit.recipe.objectives import ObjectiveConfig
@@ -17,7 +20,9 @@ from embedkit.recipe.schema import Recipe, Role, Source
 ROLES = get_args(Role)
 COUNT_LIMIT = 2 * 2**30
 """Larger files are not read to count their lines."""
-_ENDINGS = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".txt": "txt"}
+_ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".txt": "txt"}
+_PEEK = 1000
+_PLURALS = {"positives": "positive", "negatives": "negative", "scores": "score"}
 
 
 @dataclass(frozen=True)
@@ -58,9 +63,11 @@ class SourceFacts:
 
 
 @dataclass(frozen=True)
-class _Header:
-    columns: frozenset[str] = frozenset()
-    first: dict[str, Any] = field(default_factory=dict)
+class _Head:
+    """Columns of a source and its first rows, where they come with the columns."""
+
+    columns: tuple[str, ...] = ()
+    rows: tuple[dict[str, Any], ...] = ()
 
 
 def source_facts(
@@ -95,15 +102,13 @@ def source_name(source: Source) -> str:
 
 def local_files(path: str, folders: Sequence[Path]) -> list[Path]:
     """Files that a path or pattern means: in the first folder where it matches any."""
-    given = Path(path).expanduser()
-    if given.is_absolute():
-        return sorted(given.parent.glob(given.name)) if not given.is_file() else [given]
-    for folder in folders:
-        if (folder / given).is_file():
-            return [folder / given]
-        matches = sorted(p for p in folder.glob(str(given)) if p.is_file())
-        if matches:
-            return matches
+    wanted = Path(path).expanduser()
+    for folder in [Path()] if wanted.is_absolute() else folders:
+        place = folder / wanted
+        found = [place] if place.is_file() else sorted(Path(p) for p in glob.glob(str(place), recursive=True))  # noqa: PTH207
+        found = [p for p in found if p.is_file()]
+        if found:
+            return found
     return []
 
 
@@ -141,28 +146,46 @@ def _facts(source: Source, folders: Sequence[Path], count: bool) -> dict[str, An
     if source.pydocs is not None:
         return {"roles": frozenset({"query", "positive"}), "negatives": 0}
     if source.rows is not None:
-        first = dict(source.rows[0]) if source.rows else {}
-        return {**_from_header(source, _Header(frozenset(first), first)), "rows": len(source.rows)}
+        return {**_from_head(source, _of_rows(source.rows)), "rows": len(source.rows)}
     if source.path is None:
         return {}
     files = local_files(source.path, folders)
     if not files:
         return {"missing": True}
     kind = file_format(files[0], source.format)
-    facts = _from_header(source, _header(files[0], kind, source.encoding)) if kind else {}
+    facts = _from_head(source, _head(files[0], kind, source.encoding)) if kind else {}
     counts = [count_rows(f, kind) for f in files] if count and not source.streaming else [None]
     return {**facts, "rows": None if None in counts else sum(c for c in counts if c is not None)}
 
 
-def _from_header(source: Source, header: _Header) -> dict[str, Any]:
-    if not header.columns:
+def _from_head(source: Source, head: _Head) -> dict[str, Any]:
+    if not head.columns:
         return {}
-    roles = set(source.roles) | {c for c in header.columns if c in ROLES}
-    given = source.roles.get("negative", "negative")
-    names = [given] if isinstance(given, str) else list(given)
-    values = [header.first.get(name) for name in names]
-    negatives = sum(len(v) if isinstance(v, (list, tuple)) else 1 for v in values) if "negative" in roles else 0
-    return {"columns": header.columns, "roles": frozenset(roles), "negatives": negatives}
+    columns = role_columns(head.columns, source.roles)
+    names = columns.get("negative", ())
+    most = max((sum(_length(row.get(name)) for name in names) for row in head.rows), default=len(names))
+    return {"columns": frozenset(head.columns), "roles": frozenset(columns), "negatives": most}
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, (list, tuple)) else 1
+
+
+def role_columns(columns: Sequence[str], explicit: Mapping[Role, str | tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Columns by role: those named, else those that bear a role's own name. Bare text and query exclude each other.
+
+    The loading of sources decides the same and refuses what is ambiguous; here nothing is refused.
+    """
+    found = {str(role): (given,) if isinstance(given, str) else tuple(given) for role, given in explicit.items()}
+    taken = {name for names in found.values() for name in names}
+    for column in columns:
+        role = _PLURALS.get(column, column)
+        if role in ROLES and role not in found and column not in taken:
+            found[role] = (column,)
+    pairs = {"query", "positive", "negative", "score"}
+    if "text" in found and "text" not in explicit and (pairs & set(explicit) or "query" in found):
+        del found["text"]
+    return {role: names for role, names in found.items() if "text" not in found or role not in pairs}
 
 
 def file_format(path: Path, asked: str = "auto") -> str | None:
@@ -173,27 +196,35 @@ def file_format(path: Path, asked: str = "auto") -> str | None:
     return _ENDINGS.get(endings[-1]) if endings else None
 
 
-def _header(path: Path, kind: str, encoding: str) -> _Header:
-    """Columns of a file and, where they come with it, the values of its first row. A broken file has none here."""
+def _head(path: Path, kind: str, encoding: str) -> _Head:
+    """Columns and first rows of a file. A broken file has none here: loading reports it, with its line."""
     if kind == "txt":
-        return _Header(frozenset({"text"}))
+        return _Head(("text",))
     if kind == "parquet":
         import pyarrow.parquet
 
-        return _Header(frozenset(pyarrow.parquet.read_schema(path).names))
+        return _Head(tuple(pyarrow.parquet.read_schema(path).names))
     try:
-        return _text_header(path, kind, encoding)
-    except (ValueError, OSError):  # loading the source reports a broken file, with its line
-        return _Header()
+        with _open(path, "rt", encoding="utf-8-sig" if encoding.lower() == "utf-8" else encoding) as file:
+            if kind == "jsonl":
+                return _of_rows([json.loads(line) for line in islice(file, _PEEK)])
+            rows = csv.reader(file) if kind == "csv" else csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            return _Head(tuple(next(rows, [])))
+    except (ValueError, LookupError, OSError, EOFError, zlib.error):
+        return _Head()
 
 
-def _text_header(path: Path, kind: str, encoding: str) -> _Header:
-    with gzip.open(path, "rt", encoding=encoding) if path.suffix == ".gz" else path.open(encoding=encoding) as file:
-        if kind == "jsonl":
-            row = json.loads(file.readline())
-            return _Header(frozenset(row), row) if isinstance(row, dict) else _Header()
-        rows = csv.reader(file) if kind == "csv" else csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return _Header(frozenset(next(rows, [])))
+def _of_rows(rows: Sequence[Any]) -> _Head:
+    objects = tuple(row for row in rows[:_PEEK] if isinstance(row, dict))
+    return _Head(tuple(dict.fromkeys(key for row in objects for key in row)), objects)
+
+
+def _open(path: Path, mode: Literal["rt", "rb"], **options: Any) -> Any:
+    with path.open("rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+    if packed:
+        return gzip.open(path, mode, **options)
+    return path.open(mode, **options)
 
 
 def count_rows(path: Path, kind: str | None) -> int | None:
@@ -206,8 +237,11 @@ def count_rows(path: Path, kind: str | None) -> int | None:
     if kind is None or path.stat().st_size > (COUNT_LIMIT // 8 if packed else COUNT_LIMIT):
         return None
     lines, last = 0, b"\n"
-    with gzip.open(path, "rb") if packed else path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            lines += chunk.count(b"\n")
-            last = chunk[-1:]
+    try:
+        with _open(path, "rb") as file:
+            while chunk := file.read(1 << 20):
+                lines += chunk.count(b"\n")
+                last = chunk[-1:]
+    except (OSError, EOFError, zlib.error):  # a broken gzip stream
+        return None
     return max(0, lines + (last != b"\n") - (kind in ("csv", "tsv")))

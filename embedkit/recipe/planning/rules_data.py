@@ -110,7 +110,7 @@ def negatives_left_over(c: Context) -> Iterator[Problem]:
             what = f"{source.name} has {source.negatives} negatives per row, {used} drawn per step"
             yield problem(("negatives", "per_query"), what, f"set it to {source.negatives} to use all of them")
         elif source.negatives and used > source.negatives:
-            what = f"{used} negatives per query, but the first row of {source.name} has {source.negatives}"
+            what = f"{used} negatives per query, but {source.name} has {source.negatives} per row"
             yield problem(
                 ("negatives", "per_query"), what, "missing ones are masked, they cost nothing but add nothing"
             )

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 from collections.abc import Iterator
 
+from embedkit.errors import RecipeError
 from embedkit.recipe.planning.context import Context, problem
-from embedkit.recipe.reading.fields import nearest
 from embedkit.recipe.reading.problems import Problem
-from embedkit.recipe.reading.tree import KeyPath
-from embedkit.recipe.suite import RetrievalTask, StsTask, Suite
 
 _BACKENDS = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
-_RANKING_METRIC = r"(ndcg|recall|mrr|map)@[1-9]\d*|map|auc"
-_CORRELATION = r"(spearman|pearson)(_(all|mean|wmean))?"
 
 
 def batch_divides(c: Context) -> Iterator[Problem]:
@@ -76,37 +71,12 @@ def suite_for_evaluation(c: Context) -> Iterator[Problem]:
 
 
 def selection_exists(c: Context) -> Iterator[Problem]:
-    block = c.recipe.eval
-    path, select = ("eval", "select"), block.select
-    if select == "average" or block.every is None:
+    if c.suite is None or c.recipe.eval.every is None:
         return
-    task, slash, metric = select.rpartition("/")
-    if not slash:
-        yield problem(path, f"{select!r} is not `average` or TASK/METRIC", "write e.g. STS-B/spearman")
-        return
-    suite = block.during or block.suite
-    if not isinstance(suite, Suite):
-        return
-    tasks = {t.name: t for t in suite.tasks}
-    if task not in tasks:
-        near = nearest(task, list(tasks))
-        hint = f"did you mean {near!r}? " if near else ""
-        yield problem(path, f"the suite has no task {task!r}", f"{hint}tasks: {', '.join(tasks)}")
-    else:
-        yield from _metric_exists(path, metric, tasks[task])
-
-
-def _metric_exists(path: KeyPath, metric: str, task: StsTask | RetrievalTask) -> Iterator[Problem]:
-    if isinstance(task, StsTask):
-        known, cure = re.fullmatch(_CORRELATION, metric), "e.g. spearman or pearson"
-    else:
-        known, cure = re.fullmatch(_RANKING_METRIC, metric), f"e.g. {task.metric}"
-        cut = metric.partition("@")[2]
-        if known and cut and metric != task.metric and int(cut) not in task.ks:
-            what = f"task {task.name!r} has no cut-off {cut}"
-            yield problem(path, what, f"cut-offs: {', '.join(map(str, task.ks))}")
-    if not known:
-        yield problem(path, f"task {task.name!r} has no metric {metric!r}", cure)
+    try:
+        c.suite.check_selection(c.recipe.eval.select)
+    except RecipeError as error:
+        yield problem(("eval", "select"), error.what, error.cure)
 
 
 def evaluation_happens(c: Context) -> Iterator[Problem]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def lines(plan: Plan) -> list[str]:
-    """One fact per line, a word in front."""
+    """One fact per line, a word in front; warnings last. Refusals are for `Plan.refuse` to raise."""
     found = [
         *_data(plan),
         *_step(plan),
@@ -22,8 +22,7 @@ def lines(plan: Plan) -> list[str]:
         *_evaluation(plan),
     ]
     text = [f"{name:<13}{fact}" for name, fact in found]
-    text += [_indented("warning", str(w)) for w in plan.warnings]
-    return text + [_indented("refused", str(r)) for r in plan.refusals]
+    return text + [_indented("warning", str(w)) for w in plan.warnings]
 
 
 def _indented(name: str, text: str) -> str:
@@ -114,12 +113,10 @@ def _evaluation(plan: Plan) -> Iterator[tuple[str, str]]:
         return
     when = " and ".join(w for w, yes in (("before", e.before), ("after", e.after)) if yes)
     if when:
-        texts = "" if e.texts is None else f", up to {e.texts:,} texts each"
-        yield "evaluation", f"{e.suite} {when} training{texts}"
+        yield "evaluation", f"{e.suite} {when} training"
     if e.every is not None and e.during is not None:
         times = "" if e.times is None else f", {e.times} times"
-        texts = "" if e.texts_during is None else f", up to {e.texts_during:,} texts each"
-        yield "" if when else "evaluation", f"{e.during} every {e.every} updates{times}{texts}"
+        yield "" if when else "evaluation", f"{e.during} every {e.every} updates{times}"
 
 
 def _of(plan: Plan, source: SourcePlan) -> str:
