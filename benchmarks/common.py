@@ -1,0 +1,95 @@
+"""What the benchmarks share: text of natural length, alternating runs, the machine's GEMM peak, the last line."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+console = Console(highlight=False)
+
+
+def setup(threads: int | None) -> None:
+    """Offline, quiet, and a fixed number of threads for both sides."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def sentences(file: str | None, count: int) -> list[str]:
+    """`count` different sentences: lines of `file`, or sentences of the docstrings of installed packages."""
+    if file:
+        opener = gzip.open if file.endswith(".gz") else open
+        with opener(file, "rt", encoding="utf-8") as lines:
+            found = [line.strip() for line in lines if line.strip()]
+    else:
+        from embedkit.data.pydocs import load_pydocs
+        from embedkit.recipe.pydocs import PydocsSource
+
+        examples = load_pydocs(PydocsSource()).train
+        texts = [text for e in examples for text in (e.query, *e.positives)]
+        found = [s for text in texts for s in re.split(r"(?<=[.!?])\s+", text) if 4 <= len(s.split()) <= 60]
+    found = list(dict.fromkeys(found))
+    step = max(1, len(found) // count)  # spread over the whole file
+    chosen = found[::step][:count]
+    if len(chosen) < count:
+        raise SystemExit(f"{len(chosen)} different sentences found, {count} needed: give --file")
+    return chosen
+
+
+def alternate(sides: dict[str, Callable[[], Sequence[float]]], rounds: int) -> dict[str, list[float]]:
+    """Run A B A B ...; each side returns the seconds of its steps, all of which are kept."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for round_ in range(rounds):
+        for name, side in sides.items():
+            times = list(side())
+            seconds[name] += times
+            console.print(f"  round {round_ + 1}/{rounds}  {name:24s} median {statistics.median(times) * 1e3:9.1f} ms")
+    return seconds
+
+
+def ratio(rival: float, ours: float) -> None:
+    """The last line of every benchmark: rival time / our time."""
+    print(f"ratio {rival / ours:.2f}")
+
+
+def gemm_peak(size: int = 2048, repeats: int = 5) -> float:
+    """Best float32 matrix product of this machine, in GFLOP/s: what no encoder on it can exceed."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    best = float("inf")
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best / 1e9
+
+
+def matmul_flop(model: torch.nn.Module, tokens: int, *, passes: int = 3) -> float:
+    """Floating-point operations of the linear layers for `tokens` tokens: 2 per weight and pass.
+
+    Args:
+        model: its `nn.Linear` weights are counted, poolers that are not used excepted.
+        tokens: tokens encoded.
+        passes: 1 forward, 3 forward and backward, 4 with one more forward.
+    """
+    weights = sum(
+        m.weight.numel() for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and "pooler" not in n
+    )
+    return 2.0 * passes * weights * tokens
+
+
+def folder(path: str | Path) -> Path:
+    result = Path(path)
+    result.mkdir(parents=True, exist_ok=True)
+    return result

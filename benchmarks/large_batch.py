@@ -1,0 +1,113 @@
+"""Batch 1024 without memory for it: embedkit's re-forward against CachedMultipleNegativesRankingLoss.
+
+all-MiniLM-L6-v2, at most 64 tokens, on the CPU. Each side runs in a process of its own, in turn, so that its peak
+memory is its own; the rival's mini-batch is the best of those given. Loss and gradient are compared first, dropout off.
+
+    python benchmarks/large_batch.py [--file sentences.txt] [--mini-batches 32 64 128]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from common import console, gemm_peak, matmul_flop, ratio, sentences, setup
+
+
+def side(name: str, args: argparse.Namespace, mini_batch: int) -> dict[str, float | list[float]]:
+    """Run one side in a new process; seconds per update and peak resident memory in MiB."""
+    command = [sys.executable, __file__, "--side", name, "--mini-batch", str(mini_batch), "--batch", str(args.batch)]
+    command += ["--steps", str(args.steps), "--max-length", str(args.max_length)]
+    command += (["--file", args.file] if args.file else []) + (["--threads", str(args.threads)] if args.threads else [])
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def worker(args: argparse.Namespace) -> None:
+    setup(args.threads)
+    import sides
+
+    texts = sentences(args.file, args.batch * (args.steps + 1))
+    made = sides.recipe(texts, batch=args.batch, steps=args.steps + 1, max_length=args.max_length, graph="reforward")
+    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with tempfile.TemporaryDirectory() as tmp:
+        if args.side == "check":
+            print(json.dumps(sides.gradients(made, Path(tmp), mini_batch=args.mini_batch)))
+            return
+        run = sides.ours if args.side == "embedkit" else sides.rival
+        extra = {} if args.side == "embedkit" else {"mini_batch": args.mini_batch}
+        seconds = run(made, Path(tmp), **extra)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"seconds": seconds, "peak": peak / 1024, "start": start / 1024}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--file", help="sentences, one per line; default: sentences of installed packages' docstrings")
+    parser.add_argument("--batch", type=int, default=1024)
+    parser.add_argument("--max-length", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=2, help="timed updates per round and side")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--mini-batches", type=int, nargs="+", default=[32, 64, 128], help="tried for the rival")
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    parser.add_argument("--mini-batch", type=int, default=32, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.side:
+        worker(args)
+        return
+    setup(args.threads)
+    mine, theirs, distance, cosine = side("check", args, args.mini_batches[0])
+    console.print(
+        f"dropout off: loss {mine:.7f} against {theirs:.7f}; gradient: relative distance {distance:.1e}, "
+        f"cosine {cosine:.9f}"
+    )
+    assert distance < 1e-3, "the two sides differ"
+    names = ["embedkit", *(f"cached MNRL, mini-batch {m}" for m in args.mini_batches)]
+    runs: dict[str, list[dict]] = {name: [] for name in names}
+    for round_ in range(args.rounds):
+        for name in names:
+            mini = int(name.rsplit(" ", 1)[1]) if name != "embedkit" else 0
+            runs[name].append(side("embedkit" if name == "embedkit" else "rival", args, mini))
+            last = runs[name][-1]
+            console.print(
+                f"  round {round_ + 1}/{args.rounds}  {name:28s} {statistics.median(last['seconds']):7.2f} s per step, "
+                f"peak {last['peak']:,.0f} MiB"
+            )
+    seconds = {name: statistics.median([s for r in found for s in r["seconds"]]) for name, found in runs.items()}
+    peaks = {name: max(r["peak"] for r in found) for name, found in runs.items()}
+    best = min((n for n in names if n != "embedkit"), key=seconds.__getitem__)
+    report_limit(args, seconds["embedkit"])
+    console.print(
+        f"embedkit {seconds['embedkit']:.2f} s, {peaks['embedkit']:,.0f} MiB; best rival ({best}) "
+        f"{seconds[best]:.2f} s, {peaks[best]:,.0f} MiB"
+    )
+    console.print(f"memory ratio {peaks[best] / peaks['embedkit']:.2f} (rival / ours)")
+    ratio(seconds[best], seconds["embedkit"])
+
+
+def report_limit(args: argparse.Namespace, ours: float) -> None:
+    import sides
+
+    from embedkit.model.encoder import Encoder
+
+    texts = sentences(args.file, args.batch)
+    made = sides.recipe(texts, batch=args.batch, steps=1, max_length=args.max_length)
+    encoder = Encoder.load(made.model, device="cpu")
+    tokens = 2 * sum(min(args.max_length, len(ids)) for ids in encoder.st.tokenizer(texts)["input_ids"])
+    peak = gemm_peak()
+    limit = matmul_flop(encoder.st, tokens, passes=4) / peak / 1e9
+    console.print(
+        f"limit: matrix products of {tokens} tokens, encoded twice, at {peak:.0f} GFLOP/s take {limit:.2f} s; "
+        f"embedkit's step is {ours / limit:.2f} times that"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""The two trainers that are compared: embedkit's, and sentence-transformers' own, on the same model and text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from embedkit.assembly import build_trainer
+from embedkit.data.sources import load_source
+from embedkit.model.encoder import Encoder
+from embedkit.recipe.schema import DEFAULT_MODEL, Recipe
+from embedkit.train.distributed import Comm
+
+
+class StepTimes(TrainerCallback):
+    """Seconds from the end of one update to the end of the next; the first update is a warm-up."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._last: float | None = None
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        now = time.perf_counter()
+        if self._last is not None:
+            self.seconds.append(now - self._last)
+        self._last = now
+
+
+def recipe(texts: Sequence[str], *, batch: int, steps: int, max_length: int, **train: Any) -> Recipe:
+    """Unsupervised SimCSE on all-MiniLM-L6-v2."""
+    return Recipe.model_validate(
+        {
+            "model": {"base": DEFAULT_MODEL, "max_length": max_length, **train.pop("model", {})},
+            "data": {"sources": [{"name": "text", "rows": [{"text": t} for t in texts]}]},
+            "objective": {"name": "infonce", "temperature": 0.05},
+            "train": {"batch_size": batch, "steps": steps, "device": "cpu", "save_every": 10**9, **train},
+        }
+    )
+
+
+def ours(made: Recipe, out: Path) -> list[float]:
+    """Run embedkit's trainer; seconds per update."""
+    times = StepTimes()
+    encoder = Encoder.load(made.model, device="cpu")
+    source = load_source(made.data.sources[0], Path.cwd())
+    trainer = build_trainer(made, [source], encoder, out, Comm(), callbacks=[times])
+    trainer._save_checkpoint = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    trainer.train()
+    return times.seconds
+
+
+def rival(made: Recipe, out: Path, *, mini_batch: int | None = None) -> list[float]:
+    """Run sentence-transformers' trainer with its own loss for the same recipe; seconds per update.
+
+    Args:
+        made: the recipe; batch, steps, length, learning rate and temperature are taken from it.
+        out: a folder.
+        mini_batch: None for MultipleNegativesRankingLoss, else the mini-batch of the cached one.
+    """
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments, losses
+
+    times = StepTimes()
+    model = Encoder.load(made.model, device="cpu").st
+    texts = [row["text"] for row in made.data.sources[0].rows or ()]
+    scale = 1 / made.objective.temperature  # type: ignore[attr-defined]
+    loss = (
+        losses.MultipleNegativesRankingLoss(model, scale=scale)
+        if mini_batch is None
+        else losses.CachedMultipleNegativesRankingLoss(model, scale=scale, mini_batch_size=mini_batch)
+    )
+    args = SentenceTransformerTrainingArguments(
+        output_dir=str(out),
+        per_device_train_batch_size=made.train.batch_size,
+        max_steps=made.train.steps or 1,
+        learning_rate=made.train.learning_rate,
+        use_cpu=True,
+        report_to="none",
+        save_strategy="no",
+        logging_strategy="no",
+        disable_tqdm=True,
+        seed=made.train.seed,
+    )
+    data = Dataset.from_dict({"anchor": texts, "positive": texts})
+    trainer = SentenceTransformerTrainer(model=model, args=args, train_dataset=data, loss=loss, callbacks=[times])
+    trainer.train()
+    return times.seconds
+
+
+def gradients(made: Recipe, out: Path, *, mini_batch: int | None = None) -> tuple[float, float, float, float]:
+    """Loss of both sides on one batch with dropout off, and the relative distance of their gradients.
+
+    Returns:
+        Our loss, the rival's loss, ``|g - h| / |h|`` over all parameters, and the cosine of g and h.
+    """
+    from sentence_transformers import losses
+
+    encoder = Encoder.load(made.model.model_copy(update={"dropout": 0.0}), device="cpu")
+    source = load_source(made.data.sources[0], Path.cwd())
+    trainer = build_trainer(made, [source], encoder, out, Comm())
+    encoder.module.train()
+    batch = trainer.pipeline.batch(0, 0)
+    mine = trainer.engine(batch).loss
+    named = {n: p for n, p in encoder.st.named_parameters() if p.requires_grad}
+    g = {n: p.grad.clone() for n, p in named.items() if p.grad is not None}
+    encoder.st.zero_grad(set_to_none=True)
+
+    texts = [text for text, position in zip(batch.texts, batch.position, strict=True) if position % batch.slots == 0]
+    scale = 1 / made.objective.temperature  # type: ignore[attr-defined]
+    loss = (
+        losses.MultipleNegativesRankingLoss(encoder.st, scale=scale)
+        if mini_batch is None
+        else losses.CachedMultipleNegativesRankingLoss(encoder.st, scale=scale, mini_batch_size=mini_batch)
+    )
+    features = [encoder.st.preprocess(texts), encoder.st.preprocess(texts)]
+    value = loss(features, torch.zeros(0))
+    value.backward()
+    h = {n: p.grad for n, p in named.items() if p.grad is not None}
+    ours_flat = torch.cat([g[n].flatten() for n in h])
+    theirs = torch.cat([h[n].flatten() for n in h])
+    distance = float((ours_flat - theirs).norm() / theirs.norm())
+    cosine = float(torch.nn.functional.cosine_similarity(ours_flat.double(), theirs.double(), dim=0))
+    return mine, float(value.detach()), distance, cosine

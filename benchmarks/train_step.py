@@ -1,0 +1,67 @@
+"""Training step of unsupervised SimCSE: embedkit against sentence-transformers' trainer, side by side.
+
+all-MiniLM-L6-v2, batch 64, at most 64 tokens, sentences of natural length, on the CPU. Both sides run their whole
+trainer (data, forward, backward, clipping, optimiser) in turn; a step is the time between two updates. Dropout is on
+as in real training; with dropout off, loss and gradient of both sides are compared first.
+
+    python benchmarks/train_step.py [--file sentences.txt] [--rounds 3] [--steps 8]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from pathlib import Path
+
+from common import alternate, console, gemm_peak, matmul_flop, ratio, sentences, setup
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--file", help="sentences, one per line; default: sentences of installed packages' docstrings")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--max-length", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=8, help="timed updates per round and side")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=None)
+    args = parser.parse_args()
+    setup(args.threads)
+    import sides
+
+    from embedkit.model.encoder import Encoder
+
+    texts = sentences(args.file, args.batch * (args.steps + 1))
+    made = sides.recipe(texts, batch=args.batch, steps=args.steps + 1, max_length=args.max_length)
+    encoder = Encoder.load(made.model, device="cpu")
+    lengths = [min(args.max_length, len(ids)) for ids in encoder.st.tokenizer(texts)["input_ids"]]
+    console.print(f"{len(texts)} sentences, {statistics.mean(lengths):.1f} tokens on average, {max(lengths)} at most")
+
+    with tempfile.TemporaryDirectory() as tmp:
+        out = Path(tmp)
+        mine, theirs, distance, cosine = sides.gradients(made, out)
+        console.print(
+            f"dropout off: loss {mine:.7f} against {theirs:.7f}; gradient: relative distance {distance:.1e}, "
+            f"cosine {cosine:.9f}"
+        )
+        assert abs(mine - theirs) < 1e-4 * max(1.0, abs(theirs)) and distance < 1e-3, "the two sides differ"
+        seconds = alternate(
+            {"sentence-transformers": lambda: sides.rival(made, out), "embedkit": lambda: sides.ours(made, out)},
+            args.rounds,
+        )
+    slow, fast = (statistics.median(seconds[name]) for name in ("sentence-transformers", "embedkit"))
+    peak = gemm_peak()
+    real = 2 * args.batch * statistics.mean(lengths)
+    limit = matmul_flop(encoder.st, int(real)) / peak / 1e9
+    console.print(
+        f"sentence-transformers {slow * 1e3:.0f} ms, embedkit {fast * 1e3:.0f} ms per step (medians of {len(seconds['embedkit'])})"
+    )
+    console.print(
+        f"limit: matrix products of the {real:.0f} real tokens at this machine's {peak:.0f} GFLOP/s take "
+        f"{limit * 1e3:.0f} ms; embedkit's step is {fast / limit:.2f} times that"
+    )
+    ratio(slow, fast)
+
+
+if __name__ == "__main__":
+    main()
