@@ -82,6 +82,25 @@ def resolve(base: str, revision: str | None = None, *, offline_folder: Path | No
     )
 
 
+def local_copy(base: str, revision: str | None = None) -> Path | None:
+    """The folder of a model that is on this machine already; asks no network and imports nothing heavy.
+
+    Nothing is verified here: `check` reads sizes from it, `resolve` decides what is trained.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    folder = Path(base).expanduser()
+    if folder.is_dir():
+        return folder
+    if _is_path(base):
+        return None
+    for repo in dict.fromkeys((base, base if "/" in base else f"sentence-transformers/{base}")):
+        found = try_to_load_from_cache(repo, "config.json", cache_dir=cache_folder(), revision=revision)
+        if isinstance(found, str):
+            return Path(found).parent
+    return _offline_package() if base == OFFLINE_MODEL else None
+
+
 def full_name(base: str) -> str:
     """Hub id of a name: sentence-transformers' short names get their owner, old transformers names stay."""
     from sentence_transformers.util import ORIGINAL_TRANSFORMER_MODELS

@@ -29,6 +29,7 @@ class SourcePlan:
     Attributes:
         name: of the source.
         roles: roles it gives; None where unknown.
+        declared: roles that the recipe names.
         rows: None where unknown.
         batches: full batches in one pass; None where unknown.
         objective: name, wrappers as ``matryoshka(infonce)``.
@@ -40,6 +41,7 @@ class SourcePlan:
 
     name: str
     roles: tuple[str, ...] | None
+    declared: tuple[str, ...]
     rows: int | None
     batches: int | None
     objective: str
@@ -159,6 +161,7 @@ def _source(context: Context, source: SourceFacts) -> SourcePlan:
     return SourcePlan(
         name=source.name,
         roles=None if source.roles is None else tuple(r for r in ROLES if r in source.roles),
+        declared=tuple(r for r in ROLES if r in source.config.roles),
         rows=source.rows,
         batches=None if source.rows is None else source.rows // batch,
         objective=_objective_name(source),

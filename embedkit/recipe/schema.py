@@ -43,7 +43,7 @@ class Lora(Block):
 
     r: int = Field(16, gt=0, description="Rank.")
     alpha: int = Field(32, gt=0, description="Scale; the update is multiplied by alpha / r.")
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(0.0, ge=0, lt=1, description="On the input of the adapters.")
     target_modules: tuple[str, ...] | Literal["all-linear"] = Field(
         "all-linear", description="Names of the modules to adapt."
     )
@@ -174,13 +174,15 @@ class Train(Block):
     )
     epochs: float = Field(1.0, gt=0, description="Passes over the data; ignored when steps is given.")
     steps: int | None = Field(None, gt=0, description="Number of updates.")
-    learning_rate: float = Field(2e-5, gt=0, lt=10)
+    learning_rate: float = Field(2e-5, gt=0, lt=10, description="Peak, reached after the warm-up.")
     objective_learning_rate: float | None = Field(
         None,
         gt=0,
         description="For the objective's own parameters (a learned temperature); None takes learning_rate.",
     )
-    weight_decay: float = Field(0.0, ge=0, lt=1)
+    weight_decay: float = Field(
+        0.0, ge=0, lt=1, description="AdamW's, of the encoder's matrices; biases and norms have none."
+    )
     warmup: float = Field(0.0, ge=0, le=1, description="Share of the updates spent warming up.")
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="After the warm-up.")
     max_grad_norm: float = Field(1.0, ge=0, description="Joint clip of encoder and objective; 0 turns it off.")
@@ -201,7 +203,7 @@ class Train(Block):
         gt=0,
         description="Rows of logits held at once; None bounds logits memory at 64 MiB.",
     )
-    seed: int = Field(42, ge=0)
+    seed: int = Field(42, ge=0, description="Of the order of the data, dropout and new weights.")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     log_every: int = Field(10, gt=0, description="Updates between log lines.")
     save_every: int | None = Field(

@@ -70,6 +70,21 @@ def test_a_broken_file_is_left_to_the_loader(tmp_path: Path) -> None:
     assert (facts.columns, facts.rows) == (None, None)
 
 
+def test_a_bad_row_hides_no_column(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(
+        'broken\n{"query": "q", "positive": "p"}\n{"query": "q", "negative": ["n", "m"]}\n'
+    )
+    (facts,) = source_facts(Recipe(data={"sources": [{"path": "a.jsonl"}]}), [tmp_path])
+    assert facts.roles == {"query", "positive", "negative"}
+    assert (facts.rows, facts.negatives) == (3, 2)
+
+
+def test_declared_text_is_unlabelled_wherever_it_is() -> None:
+    (facts,) = source_facts(Recipe(data={"sources": [{"hub": "owner/name", "roles": {"text": "sentence"}}]}), [])
+    assert facts.unlabelled
+    assert facts.gives("score") is False
+
+
 def test_the_first_folder_that_has_the_file_wins(tmp_path: Path) -> None:
     for folder in ("recipe", "work"):
         (tmp_path / folder).mkdir()

@@ -119,6 +119,10 @@ class TestNumbers:
         assert "unknown until the model is loaded" in text
         assert "unknown until the data is loaded" in text
 
+    def test_declared_roles_are_shown(self, make: Make) -> None:
+        text = "\n".join(make("data: {sources: [{hub: x, roles: {positive: b, query: a}}]}").lines())
+        assert "x: rows unknown until loaded; roles query, positive; infonce" in text
+
     def test_rows_written_in_the_recipe(self, make: Make) -> None:
         made = make("data: {sources: [{rows: [{query: a, positive: b, negative: [c, d]}]}]}", "train.batch_size=1")
         assert (made.sources[0].rows, made.sources[0].negatives) == (1, 1)

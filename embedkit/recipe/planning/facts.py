@@ -89,6 +89,8 @@ def source_facts(
             facts["rows"] = min(facts["rows"], source.limit)
         if source.streaming:
             facts["rows"] = None
+        if facts.get("roles") is None and "text" in source.roles:
+            facts["roles"] = frozenset({"text"})  # which excludes all others but label
         objective = source.objective or recipe.objective
         found.append(SourceFacts(index, source_name(source), source, objective, **facts))
     return found
@@ -207,11 +209,18 @@ def _head(path: Path, kind: str, encoding: str) -> _Head:
     try:
         with _open(path, "rt", encoding="utf-8-sig" if encoding.lower() == "utf-8" else encoding) as file:
             if kind == "jsonl":
-                return _of_rows([json.loads(line) for line in islice(file, _PEEK)])
+                return _of_rows([_parsed(line) for line in islice(file, _PEEK)])
             rows = csv.reader(file) if kind == "csv" else csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
             return _Head(tuple(next(rows, [])))
     except (ValueError, LookupError, OSError, EOFError, zlib.error):
         return _Head()
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:  # a bad row: loading names its line, or skips it
+        return None
 
 
 def _of_rows(rows: Sequence[Any]) -> _Head:

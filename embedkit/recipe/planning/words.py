@@ -13,16 +13,18 @@ if TYPE_CHECKING:
 
 def lines(plan: Plan) -> list[str]:
     """One fact per line, a word in front; warnings last. Refusals are for `Plan.refuse` to raise."""
-    found = [
-        *_data(plan),
-        *_step(plan),
-        *_negatives(plan),
-        *_memory(plan),
-        *_updates(plan),
-        *_evaluation(plan),
-    ]
-    text = [f"{name:<13}{fact}" for name, fact in found]
-    return text + [_indented("warning", str(w)) for w in plan.warnings]
+    return facts(plan) + warnings(plan)
+
+
+def facts(plan: Plan) -> list[str]:
+    """What the run will do."""
+    found = (*_data(plan), *_step(plan), *_negatives(plan), *_memory(plan), *_updates(plan), *_evaluation(plan))
+    return [f"{name:<13}{fact}" for name, fact in found]
+
+
+def warnings(plan: Plan) -> list[str]:
+    """What is probably not meant."""
+    return [_indented("warning", str(w)) for w in plan.warnings]
 
 
 def _indented(name: str, text: str) -> str:
@@ -33,7 +35,9 @@ def _data(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "model", plan.model
     for source in plan.sources:
         rows = f"{source.rows:,} rows" if source.rows is not None else "rows unknown until loaded"
-        roles = "roles unknown until loaded" if source.roles is None else "roles " + ", ".join(source.roles)
+        roles = "roles unknown until loaded"
+        if source.roles is not None or source.declared:
+            roles = "roles " + ", ".join(source.roles or source.declared)
         yield "data", f"{source.name}: {rows}; {roles}; {source.objective}"
 
 

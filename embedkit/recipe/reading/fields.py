@@ -129,10 +129,18 @@ class Place:
         """Type, bounds, default and description of the nearest field, for a cure."""
         if self.field is None:
             return ""
-        default = self.field.get_default(call_default_factory=True, validated_data={})
-        shown = "" if default is PydanticUndefined or isinstance(default, BaseModel) else f"; default {show(default)}"
+        default = self.default()
         text = f": {self.field.description}" if self.field.description else ""
-        return f"{_words(self.field.annotation)}{_bounds(self.field)}{shown}{text}"
+        return f"{_words(self.field.annotation)}{_bounds(self.field)}{f'; default {default}' if default else ''}{text}"
+
+    def default(self) -> str:
+        """The default of the nearest field as YAML would write it; empty where there is none or it is a block."""
+        value = (
+            PydanticUndefined
+            if self.field is None
+            else self.field.get_default(call_default_factory=True, validated_data={})
+        )
+        return "" if value is PydanticUndefined or isinstance(value, BaseModel) else show(value)
 
 
 def choices(annotation: Any) -> list[Any]:

@@ -1,0 +1,5 @@
+"""``python -m embedkit``: what torchrun starts."""
+
+from embedkit.cli import main
+
+main()

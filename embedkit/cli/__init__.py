@@ -1,0 +1,64 @@
+"""The command line. Verbs import what they need when they run, so that ``embedkit --help`` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from embedkit import __version__
+from embedkit.cli import check, env, evaluate, recipes, train
+from embedkit.cli.console import report
+from embedkit.errors import EmbedkitError
+
+app = typer.Typer(
+    name="embedkit",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 good, 1 failed, 2 recipe wrong, 3 data wrong. Where to start: embedkit recipes ls",
+)
+app.command("check", no_args_is_help=True)(check.check)
+app.command("train", no_args_is_help=True)(train.train)
+app.command("eval", no_args_is_help=True)(evaluate.evaluate)
+app.add_typer(recipes.app, name="recipes")
+app.command("env")(env.env)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"embedkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def embedkit(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; works in any place.")] = False,
+) -> None:
+    """Train, measure and publish text embedding models from recipes.
+
+    \b
+      embedkit recipes ls                           what ships
+      embedkit check unsup/simcse                   what would happen, before anything is downloaded
+      embedkit train unsup/simcse --out runs/a      train, measured before and after
+      embedkit eval runs/a/model --suite sts        measure any model
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code: 0 good, 1 failed, 2 recipe or usage wrong, 3 data wrong."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    try:
+        app([a for a in arguments if a != "--debug"])
+    except EmbedkitError as error:
+        if debug:
+            raise
+        report(error)
+        sys.exit(error.exit_code)

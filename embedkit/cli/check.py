@@ -1,0 +1,104 @@
+"""``embedkit check``: the plan of a recipe, before anything is downloaded or trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embedkit.cli.console import console, go_offline, say_plan
+from embedkit.cli.options import Offline, Overrides, Processes, Recipe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from embedkit.recipe.load import Loaded
+    from embedkit.recipe.suite import Suite
+
+
+def check(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    sample: Annotated[
+        int, typer.Option("--sample", min=0, metavar="N", help="Also read the first N rows of every source.")
+    ] = 0,
+    nproc: Processes = 1,
+    offline: Offline = False,
+) -> None:
+    """Print what a recipe would do: texts per step, negatives, memory, updates. Refuse what cannot work.
+
+    Without --sample nothing is downloaded and no model is loaded.
+
+    With it, lengths in tokens, truncation, duplicates and bad rows are shown.
+
+    \b
+      embedkit check unsup/simcse
+      embedkit check my.yaml train.batch_size=256 objective.temperature=0.02
+      embedkit check my.yaml --sample 1000 --nproc 4
+    """
+    go_offline(offline)
+    from embedkit.recipe.load import load, recipe_hash
+    from embedkit.recipe.plan import plan
+    from embedkit.recipe.planning.facts import folder_facts
+    from embedkit.recipe.planning.words import facts, warnings
+
+    loaded = load(recipe, overrides or ())
+    measured = _sampled(loaded, sample) if sample else None
+    found = _model_folder(loaded)
+    suite = _suite(loaded)
+    made = plan(
+        loaded.recipe,
+        processes=nproc,
+        model_config=folder_facts(found) if found is not None else None,
+        base_dir=loaded.base_dir,
+        tokens_per_row=measured,
+        suite=suite,
+        where=loaded.where,
+    )
+    head = f"{'recipe':<13}{loaded.path}, hash {recipe_hash(loaded.recipe)}"
+    say_plan([head, *facts(made), *(_cost(loaded, suite) if suite is not None else ()), *warnings(made)])
+    made.refuse()
+    console().print("[green]nothing speaks against it[/green]")
+
+
+def _model_folder(loaded: Loaded) -> Path | None:
+    from embedkit.model.resolve import local_copy
+
+    return local_copy(loaded.recipe.model.base, loaded.recipe.model.revision)
+
+
+def _sampled(loaded: Loaded, count: int) -> float | None:
+    from embedkit.cli.sample import Sampler
+
+    return Sampler(loaded, count).run()
+
+
+def _suite(loaded: Loaded) -> Suite | None:
+    """The suite that is measured most often, with its files; None where there is none or its files are missing."""
+    block = loaded.recipe.eval
+    reference = (block.during or block.suite) if block.every is not None else block.suite
+    if reference is None:
+        return None
+    from embedkit.errors import DataError
+    from embedkit.evaluation.suite import load_suite
+
+    folder = None if block.data is None else (loaded.base_dir / block.data).resolve()
+    try:
+        return load_suite(reference, loaded.base_dir, folder)
+    except DataError as error:
+        lines = str(error).replace("\n", "\n" + " " * 13)
+        say_plan([f"{'warning':<13}{loaded.where(('eval', 'suite'))}: {lines}"])
+        return None
+
+
+def _cost(loaded: Loaded, suite: Suite) -> list[str]:
+    """Texts and tokens of one evaluation, task by task."""
+    from embedkit.evaluation.cost import estimate
+
+    lines = []
+    for cost in estimate(suite, loaded.recipe.model.max_length):
+        if cost.texts is None:
+            lines.append(f"{'':<13}{cost.task}: size unknown until it is built")
+        else:
+            lines.append(f"{'':<13}{cost.task}: {cost.texts:,} texts, about {cost.tokens or 0:,} tokens")
+    return lines

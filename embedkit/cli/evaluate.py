@@ -1,0 +1,49 @@
+"""``embedkit eval``: measure a model on a suite, alone or against another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from embedkit.cli.console import go_offline, say
+from embedkit.cli.options import Offline
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder, or a Hub id.")],
+    suite: Annotated[str, typer.Option("--suite", help="A shipped suite (sts, sts:STS-B,SICK-R) or a YAML file.")],
+    data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Where the suite's files are.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write scores.json here.")] = None,
+    compare: Annotated[
+        str | None, typer.Option("--compare", metavar="BASE", help="Measure BASE too; paired on the same resamples.")
+    ] = None,
+    resamples: Annotated[
+        int, typer.Option("--resamples", min=0, help="Bootstrap resamples; 0 leaves intervals out.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap.")] = 0,
+    batch_tokens: Annotated[int, typer.Option("--batch-tokens", min=16, help="Padded tokens per batch.")] = 8192,
+    offline: Offline = False,
+) -> None:
+    """Measure a model: correlations on STS, ranking on retrieval, each with a bootstrap interval.
+
+    \b
+      embedkit eval runs/a/model --suite sts --data path/to/data
+      embedkit eval runs/a/model --suite my-suite.yaml --out scores
+      embedkit eval runs/a/model --suite sts:STS-B --compare sentence-transformers/all-MiniLM-L6-v2
+    """
+    go_offline(offline)
+    from embedkit import run
+
+    run.evaluate(
+        model,
+        suite,
+        data=data,
+        out=out,
+        compare=compare,
+        resamples=resamples,
+        seed=seed,
+        batch_tokens=batch_tokens,
+        say=say,
+    )

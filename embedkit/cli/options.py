@@ -1,0 +1,15 @@
+"""Arguments that several verbs share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or a shipped name such as unsup/simcse.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VAL", help="Overrides, e.g. train.batch_size=128 model.base=path/to/model."),
+]
+Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes; batch_size is over all of them.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never ask the Hub: cache, local files and the extra only.")]

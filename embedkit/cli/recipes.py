@@ -1,0 +1,105 @@
+"""``embedkit recipes``: what ships, what it says, a copy to change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from embedkit.cli.console import console, say
+from embedkit.cli.options import Overrides, Recipe
+
+app = typer.Typer(no_args_is_help=True, help="List, show and copy the recipes that ship with embedkit.")
+
+
+@app.command("ls")
+def ls() -> None:
+    """List the shipped recipes with the first line of each one's head."""
+    from rich.table import Table
+
+    from embedkit.errors import EmbedkitError
+    from embedkit.recipe.load import list_recipes
+    from embedkit.recipe.reading.find import headline, recipe_name, shipped_folder
+
+    found = list_recipes()
+    if not found:
+        raise EmbedkitError("no recipes found", str(shipped_folder()), "reinstall embedkit-train")
+    table = Table("recipe", "what it is", box=None, pad_edge=False)
+    for path in found:
+        table.add_row(f"[cyan]{recipe_name(path)}[/cyan]", headline(path))
+    console().print(table)
+
+
+@app.command("show", no_args_is_help=True)
+def show(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Resolve extends and overrides, and write every default out.")
+    ] = False,
+) -> None:
+    """Print a recipe.
+
+    \b
+      embedkit recipes show unsup/simcse
+      embedkit recipes show unsup/simcse train.seed=7 --full
+    """
+    from embedkit.recipe.load import dump, find_recipe, load_recipe
+
+    if full or overrides:
+        typer.echo(dump(load_recipe(recipe, overrides or ())), nl=False)
+    else:
+        typer.echo(find_recipe(recipe).read_text(encoding="utf-8"), nl=False)
+
+
+@app.command("cp", no_args_is_help=True)
+def cp(
+    recipe: Recipe,
+    target: Annotated[Path | None, typer.Argument(help="File or folder; default: here, under its own name.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the target.")] = False,
+) -> None:
+    """Copy a recipe to change it.
+
+    \b
+      embedkit recipes cp unsup/simcse
+      embedkit recipes cp unsup/simcse mine.yaml
+    """
+    from embedkit.errors import EmbedkitError
+    from embedkit.recipe.load import find_recipe
+
+    source = find_recipe(recipe)
+    place = target or Path()
+    if place.is_dir():
+        place = place / source.name
+    if place.exists() and not force:
+        raise EmbedkitError("exists already", str(place), "name another file, or add --force")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(source.read_bytes())
+    say(f"{source} -> {place}")
+
+
+@app.command("keys")
+def keys(
+    block: Annotated[str, typer.Argument(help="A block such as train, or an objective or weighting by name.")] = "",
+) -> None:
+    """Explain the keys of a recipe: type, bounds, default, meaning.
+
+    \b
+      embedkit recipes keys                         the blocks
+      embedkit recipes keys train
+      embedkit recipes keys data.sources
+      embedkit recipes keys infonce
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    from embedkit.recipe.reading.describe import describe
+
+    title, rows = describe(block)
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("key", "type", "default", "meaning"):
+        table.add_column(name, no_wrap=name == "key")
+    for row in rows:
+        table.add_row(*(Text(cell, style="cyan" if i == 0 else "") for i, cell in enumerate(row)))
+    console().print(table, soft_wrap=False)

@@ -1,0 +1,169 @@
+"""``embedkit check --sample``: lengths, truncation, duplicates and bad rows of the first rows of every source."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from embedkit.cli.console import console, say
+from embedkit.data.sources import LoadedSource, load_source
+from embedkit.data.text import text_id
+
+if TYPE_CHECKING:
+    from embedkit.recipe.load import Loaded
+    from embedkit.types import Example
+
+QUANTILES = (0.5, 0.9, 0.99, 1.0)
+_HEADS = ("role", "texts", *("median" if q == 0.5 else "longest" if q == 1 else f"{q:.0%}" for q in QUANTILES))
+
+
+class Sampler:
+    """Reads the first rows of every source of a recipe and tells what is in them.
+
+    Args:
+        loaded: the recipe.
+        count: rows per source.
+    """
+
+    def __init__(self, loaded: Loaded, count: int) -> None:
+        from transformers import AutoTokenizer
+
+        from embedkit.model.resolve import resolve
+
+        self.loaded, self.count, model = loaded, count, loaded.recipe.model
+        origin = resolve(model.base, model.revision)
+        folder = Path(origin.target) if origin.kind != "hub" else None
+        target = origin.target if folder is None else str(_transformer_folder(folder))
+        self.tokenizer = AutoTokenizer.from_pretrained(
+            target, revision=origin.revision if folder is None else None, trust_remote_code=model.trust_remote_code
+        )
+        self.max_length = model.max_length or _own_limit(folder, self.tokenizer)
+        self.prompts = {role: _prompt(model.prompts.model_dump(), folder, role) for role in ("query", "document")}
+
+    def run(self) -> float | None:
+        """Print one table per source.
+
+        Returns:
+            Mean tokens per text after truncation, over the texts of a step; None without any text.
+
+        Raises:
+            DataError: bad rows in a source that does not skip them.
+        """
+        kept: list[int] = []
+        for source in self.loaded.recipe.data.sources:
+            limit = min(self.count, source.limit or self.count)
+            part = source.model_copy(update={"limit": limit, "streaming": source.hub is not None})
+            found = load_source(part.model_copy(update={"on_bad_row": "skip"}), self.loaded.base_dir)
+            kept += self._show(found, _examples(found, limit))
+            if found.skipped and source.on_bad_row == "error":
+                load_source(part, self.loaded.base_dir)
+        return sum(kept) / len(kept) if kept else None
+
+    def _show(self, found: LoadedSource, examples: Sequence[Example]) -> list[int]:
+        table = Table(*_HEADS, "truncated", "duplicates", title=f"{found.name}: first {len(examples):,} rows, tokens")
+        table.title_justify = "left"
+        for column in table.columns[1:]:
+            column.justify = "right"
+        kept: list[int] = []
+        for role, texts in _by_role(examples, found.roles):
+            lengths = self._lengths(texts, "query" if role in ("query", "text") else "document")
+            cut = [min(n, self.max_length or n) for n in lengths]
+            kept += cut
+            table.add_row(
+                role,
+                f"{len(texts):,}",
+                *(str(_quantile(lengths, q)) for q in QUANTILES),
+                _share(sum(n > m for n, m in zip(lengths, cut, strict=True)), len(lengths)),
+                _share(len(texts) - len({text_id(t) for t in texts}), len(texts)),
+            )
+        console().print(table)
+        for line in _remarks(found, examples, self.max_length):
+            say("  " + line)
+        return kept
+
+    def _lengths(self, texts: Sequence[str], role: str) -> list[int]:
+        prompt = self.prompts[role]
+        ids = self.tokenizer([prompt + text for text in texts], truncation=False, verbose=False)["input_ids"]
+        return [len(row) for row in ids]
+
+
+def _examples(found: LoadedSource, limit: int) -> list[Example]:
+    """All rows, or those of a stream until it starts anew."""
+    if found.rows is not None:
+        return found.get(range(found.rows))
+    seen: dict[str, Example] = {}
+    for position in range(limit):
+        (example,) = found.get([position])
+        if seen.setdefault(example.origin, example) is not example:
+            break
+    return list(seen.values())
+
+
+def _by_role(examples: Sequence[Example], roles: frozenset[str]) -> Iterator[tuple[str, list[str]]]:
+    yield "text" if "text" in roles else "query", [e.query for e in examples]
+    for role, texts in (
+        ("positive", [t for e in examples for t in e.positives]),
+        ("negative", [t for e in examples for t in e.negatives]),
+    ):
+        if texts:
+            yield role, texts
+
+
+def _remarks(found: LoadedSource, examples: Sequence[Example], limit: int | None) -> Iterator[str]:
+    yield f"max_length {limit} tokens" if limit else "the model sets no maximum length"
+    for reason, count in found.skipped.items():
+        yield f"{count} bad rows left out: {reason}"
+    same = sum(text_id(e.query) in {text_id(t) for t in e.positives} for e in examples)
+    if same:
+        yield f"{same} rows whose positive is the query itself"
+    clash = sum(bool({text_id(t) for t in e.negatives} & {*map(text_id, e.positives), *e.known}) for e in examples)
+    if clash:
+        yield f"{clash} rows with a negative that is known to be a positive of the query"
+    several = sum(len({*map(text_id, e.positives), *e.known}) > 1 for e in examples if e.positives)
+    if several:
+        yield f"{several} rows whose query has several positives; they are never each other's negatives"
+    values = [s for e in examples for s in e.scores]
+    if values:
+        yield f"scores from {min(values):g} to {max(values):g}, mean {sum(values) / len(values):.3g}"
+    if found.unused:
+        yield f"columns without a role: {', '.join(found.unused)}"
+
+
+def _transformer_folder(folder: Path) -> Path:
+    modules = _json(folder / "modules.json")
+    return folder / modules[0]["path"] if modules else folder
+
+
+def _own_limit(folder: Path | None, tokenizer: Any) -> int | None:
+    from embedkit.recipe.planning.facts import folder_facts
+
+    size = folder_facts(folder) if folder is not None else None
+    known = [n for n in (size.max_length if size else None, tokenizer.model_max_length) if n and n < 10**6]
+    return min(known) if known else None
+
+
+def _prompt(given: dict[str, str | None], folder: Path | None, role: str) -> str:
+    """The recipe's prompt of a role, else the one that the model was saved with."""
+    if given[role] is not None:
+        return given[role] or ""
+    saved = (_json(folder / "config_sentence_transformers.json") or {}).get("prompts") or {} if folder else {}
+    names = ("query",) if role == "query" else ("document", "passage", "corpus")
+    return next((saved[name] for name in names if saved.get(name)), "")
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _quantile(values: Sequence[int], q: float) -> int:
+    """The smallest value that at least a share `q` of the values does not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-int(q * 1000) * len(ordered) // 1000) - 1)]
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "-"

@@ -1,0 +1,92 @@
+"""``embedkit train``: one run, in one process or several, or the same run with several seeds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embedkit.cli.console import console, go_offline, say
+from embedkit.cli.options import Offline, Overrides, Processes, Recipe
+from embedkit.errors import EmbedkitError
+
+if TYPE_CHECKING:
+    from embedkit.recipe.load import Loaded
+
+
+def train(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The run's folder: model, report, record.")] = ...,  # type: ignore[assignment]
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in DIR.")] = False,
+    nproc: Processes = 1,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, metavar="N", help="N runs with seeds train.seed, +1, ..., in DIR/seed-K.")
+    ] = 1,
+    offline: Offline = False,
+) -> None:
+    """Train a recipe; measure the model before and after; write the model, a report and a record.
+
+    DIR/model loads with plain SentenceTransformer; DIR/report says what changed.
+
+    A run that was cut off goes on with --resume, as if nothing had happened.
+
+    \b
+      embedkit train quickstart --out runs/first
+      embedkit train sup/simcse data.sources.0.path=nli.tsv --out runs/nli --nproc 4
+      embedkit train my.yaml train.learning_rate=3e-5 --out runs/three --seeds 3
+      embedkit train my.yaml --out runs/first --resume
+    """
+    go_offline(offline)
+    from embedkit.recipe.load import load
+
+    given = overrides or []
+    loaded = load(recipe, given)
+    arguments = [recipe, *given, *(["--offline"] if offline else []), *(["--nproc", str(nproc)] if nproc > 1 else [])]
+    if seeds > 1:
+        from embedkit.cli.seeds import train_seeds
+
+        train_seeds(loaded, arguments, out, seeds, resume=resume)
+        return
+    if _first_process():
+        _check_folder(out, resume)
+    try:
+        if nproc > 1 and "RANK" not in os.environ:
+            from embedkit.cli.launch import launch
+
+            _refuse_early(loaded, nproc)
+            launch([recipe, *given, "--out", str(out), *(["--resume"] if resume else [])], nproc)
+        else:
+            from embedkit import run
+
+            run.train(loaded.recipe, out, resume=resume, recipe_path=loaded.path, say=say)
+    except KeyboardInterrupt as error:
+        if _first_process():
+            again = ["embedkit train", *arguments, "--out", str(out), "--resume"]
+            console(stderr=True).print(f"\ninterrupted; to go on: {' '.join(again)}", markup=False)
+        raise typer.Exit(130) from error
+
+
+def _first_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _check_folder(out: Path, resume: bool) -> None:
+    """A run never overwrites anything: its folder is new, empty, or that of the run to resume."""
+    if out.is_file():
+        raise EmbedkitError("is a file, not a folder", str(out), "choose another --out")
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    if not (out / "recipe.yaml").is_file():
+        raise EmbedkitError("is not empty and holds no run of embedkit", str(out), "choose another --out")
+    if not resume:
+        raise EmbedkitError("holds a run already", str(out), "add --resume to go on with it, or choose another --out")
+
+
+def _refuse_early(loaded: Loaded, nproc: int) -> None:
+    """Refuse before processes are started; they plan again once the data is loaded."""
+    from embedkit.recipe.plan import plan
+
+    plan(loaded.recipe, processes=nproc, base_dir=loaded.base_dir, where=loaded.where).refuse()
