@@ -13,6 +13,7 @@ import numpy as np
 
 from embedkit.errors import DataError
 from embedkit.evaluation.files import Row, column, read_rows, text_column
+from embedkit.recipe.pydocs import PydocsSource
 from embedkit.recipe.suite import RetrievalTask, StsTask
 from embedkit.types import RetrievalData
 
@@ -88,13 +89,7 @@ def load_retrieval(task: RetrievalTask) -> RetrievalData:
         DataError: see `load_beir`; also a judgement that `ignore_identical_ids` would hide, or a query for which
             every document is relevant (nothing can be ranked).
     """
-    if task.pydocs is not None:
-        from embedkit.data.pydocs import load_pydocs
-
-        pydocs = load_pydocs(task.pydocs)
-        data = pydocs.test if task.pydocs_split == "test" else pydocs.dev
-    else:
-        data = load_beir(Path(task.folder or ""), task.split)
+    data = _pydocs(task, task.pydocs) if task.pydocs is not None else load_beir(Path(task.folder or ""), task.split)
     if task.limit_queries is not None and task.limit_queries < len(data.queries):
         kept = dict(list(data.queries.items())[: task.limit_queries])
         data = replace(data, queries=kept, qrels={query: data.qrels[query] for query in kept})
@@ -109,6 +104,21 @@ def load_retrieval(task: RetrievalTask) -> RetrievalData:
         if len(relevant) + (task.ignore_identical_ids and query in data.corpus) >= len(data.corpus):
             what = f"query {query!r}: every document is relevant, nothing can be ranked"
             raise DataError(what, f"task {task.name}", "add other documents to the corpus")
+    return data
+
+
+def _pydocs(task: RetrievalTask, block: PydocsSource) -> RetrievalData:
+    from embedkit.data.pydocs import load_pydocs
+
+    pydocs = load_pydocs(block)
+    data = pydocs.test if task.pydocs_split == "test" else pydocs.dev
+    if not data.queries:
+        names = block.holdout if task.pydocs_split == "test" else block.dev
+        raise DataError(
+            f"pydocs has no queries for {task.pydocs_split!r}: none of {', '.join(names)} is installed with docstrings",
+            f"task {task.name}",
+            "pip install 'embedkit-train[pydocs]', or hold out other packages",
+        )
     return data
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from embedkit.errors import DataError
 from embedkit.evaluation.loading import load_beir, load_retrieval, load_sts
+from embedkit.recipe.pydocs import PydocsSource
 from embedkit.recipe.suite import RetrievalTask, StsTask
 
 ROWS = [
@@ -196,6 +197,16 @@ def test_limit_and_identical_ids(tmp_path: Path) -> None:
     qrels.write_text(qrels.read_text(encoding="utf-8") + "q1\tq1\t1\n", encoding="utf-8")
     with pytest.raises(DataError, match="own id is judged relevant"):
         load_retrieval(RetrievalTask(name="t", folder=folder, ignore_identical_ids=True))
+
+
+def test_pydocs_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    block = PydocsSource(packages=("click",), holdout=("rich",), dev=("not_installed",))
+    data = load_retrieval(RetrievalTask(name="t", pydocs=block, limit_queries=20))
+    assert len(data.queries) == 20
+    assert all(document in data.corpus for judged in data.qrels.values() for document in judged)
+    with pytest.raises(DataError, match=r"no queries for 'dev'.*not_installed"):
+        load_retrieval(RetrievalTask(name="t", pydocs=block, pydocs_split="dev"))
 
 
 def test_nothing_to_rank_is_refused(tmp_path: Path) -> None:
