@@ -1,78 +1,191 @@
-"""The architecture, read off the imports: a part knows the layers below it, and no neighbour."""
+"""The shape of the code, read from its source: layers, what stays light, sizes, one home for each option."""
 
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
+import inspect
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic_core import PydanticUndefined
 
-import embedkit
+from embedkit.recipe import registry
 
-ROOT = Path(embedkit.__file__).parent
-LAYERS = (
+PACKAGE = Path(__file__).resolve().parent.parent / "embedkit"
+LAYERS = [
     {"types", "errors"},
-    {"recipe", "workspace"},
+    {"recipe"},
     {"data", "model", "objectives"},
     {"train", "mining", "evaluation"},
-    {"publish", "assembly"},
+    {"workspace"},
+    {"publish"},
+    {"assembly"},
     {"run"},
-    {"cli", "__main__"},
-)
-RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
-MODULES = sorted(ROOT.rglob("*.py"))
-LONGEST = 400
-HEAVY = ("torch", "transformers", "sentence_transformers", "datasets", "faiss", "scipy", "matplotlib", "numpy")
+    {"cli"},
+    {"__main__"},
+]
+"""Lowest first. A part may import parts of lower layers, and none of its own layer but itself."""
+RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
+HEAVY = {"torch", "transformers", "sentence_transformers", "datasets", "accelerate", "faiss", "peft", "numpy", "scipy"}
+LIGHT = {"recipe", "types", "errors"}
+LINES, FUNCTION_LINES = 400, 60
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+@dataclass(frozen=True)
+class Import:
+    """An imported module, where, and whether only a type checker sees it."""
+
+    target: str
+    line: int
+    typing_only: bool
+
+
+def imports(path: Path) -> list[Import]:
+    """All imports of a module, those inside functions included."""
+    found: list[Import] = []
+    package = path.relative_to(PACKAGE.parent).with_suffix("").parts[:-1]
+
+    def visit(node: ast.AST, typing_only: bool) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            for child in node.body:
+                visit(child, True)
+            for child in node.orelse:
+                visit(child, typing_only)
+            return
+        if isinstance(node, ast.Import):
+            found.extend(Import(alias.name, node.lineno, typing_only) for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) + 1 - node.level]) if node.level else ""
+            module = ".".join(part for part in (base, node.module) if part)
+            found.extend(Import(f"{module}.{alias.name}", node.lineno, typing_only) for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            visit(child, typing_only)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")), False)
+    return found
 
 
 def part_of(path: Path) -> str:
-    return path.relative_to(ROOT).with_suffix("").parts[0]
+    """The part of embedkit that a module belongs to; empty for the package's own ``__init__``."""
+    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return "" if first == "__init__" else first
 
 
-def imported_parts(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """Parts of embedkit that a module imports, anywhere in it, type checking included."""
-    for node in ast.walk(tree):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "relative imports hide the layer"
-            names = [node.module or ""]
-            if node.module == "embedkit":
-                names = [f"embedkit.{alias.name}" for alias in node.names]
-        for name in names:
-            head, _, rest = name.partition(".")
-            if head == "embedkit" and rest:
-                yield rest.partition(".")[0], node.lineno
+def part_of_import(target: str) -> str | None:
+    """The part that an import reaches; None for other packages and for names of embedkit's ``__init__``."""
+    names = target.split(".")
+    return names[1] if names[0] == "embedkit" and len(names) > 1 and names[1] in RANK else None
+
+
+def show(path: Path, line: int) -> str:
+    return f"{path.relative_to(PACKAGE.parent)}:{line}"
 
 
 def test_every_part_has_a_layer() -> None:
-    parts = {part_of(path) for path in MODULES} - {"__init__"}
-    assert len(parts) > 8
-    assert parts <= set(RANK)
+    parts = {part_of(path) for path in MODULES} - {""}
+    assert parts <= set(RANK), f"give {parts - set(RANK)} a place in LAYERS"
+    assert len(MODULES) > 40, "the walk does not find the modules"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_go_down(path: Path) -> None:
-    part = part_of(path)
-    if part == "__init__":
-        return  # public names, loaded on first use
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for other, line in imported_parts(tree):
-        if other not in (part, "__version__"):
-            assert RANK[other] < RANK[part], f"{path}:{line}: {part} imports {other}"
+def test_imports_only_go_down() -> None:
+    wrong = []
+    for path in MODULES:
+        own = part_of(path)
+        for found in imports(path):
+            other = part_of_import(found.target)
+            if other is None or other == own:
+                continue
+            if own == "" or RANK[other] >= RANK[own]:
+                wrong.append(f"{show(path, found.line)}: {own or 'embedkit'} imports {found.target}")
+    assert not wrong, "\n".join(wrong)
 
 
-def test_modules_stay_short() -> None:
-    lengths = {str(p.relative_to(ROOT)): len(p.read_text(encoding="utf-8").splitlines()) for p in MODULES}
-    assert {name: n for name, n in lengths.items() if n > LONGEST} == {}
+def test_the_walk_sees_every_way_to_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test above would pass if the walk were blind."""
+    module = tmp_path / "embedkit" / "recipe" / "x.py"
+    module.parent.mkdir(parents=True)
+    module.write_text(
+        "import embedkit.run\n"
+        "from embedkit import train\n"
+        "from ..model import encoder\n"
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    import torch\n"
+        "def f():\n    from embedkit.data.views import expand\n"
+    )
+    monkeypatch.setitem(globals(), "PACKAGE", tmp_path / "embedkit")
+    found = imports(module)
+    assert {part_of_import(i.target) for i in found} == {"run", "train", "model", "data", None}
+    assert [i.typing_only for i in found if i.target == "torch"] == [True]
 
 
-@pytest.mark.parametrize("module", ["embedkit", "embedkit.types", "embedkit.recipe.load", "embedkit.recipe.plan"])
-def test_reading_a_recipe_loads_nothing_heavy(module: str) -> None:
-    code = f"import sys, {module}; print(*sorted(set(sys.modules) & set({HEAVY})))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
+def test_reading_a_recipe_needs_nothing_heavy() -> None:
+    wrong = [
+        f"{show(path, found.line)}: {found.target}"
+        for path in MODULES
+        if part_of(path) in LIGHT
+        for found in imports(path)
+        if found.target.split(".")[0] in HEAVY and not found.typing_only
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node
+
+
+def test_modules_are_short() -> None:
+    sizes = {show(path, 1): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert not {name: size for name, size in sizes.items() if size > LINES}
+
+
+def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function without its docstring, which may be as long as it needs."""
+    first = function.body[0]
+    documented = ast.get_docstring(function, clean=False) is not None
+    return (
+        (function.end_lineno or 0) - function.lineno + 1 - (((first.end_lineno or 0) - first.lineno + 1) * documented)
+    )
+
+
+def test_functions_fit_on_a_screen() -> None:
+    sizes = {f"{show(path, f.lineno)} {f.name}": code_lines(f) for path in MODULES for f in functions(path)}
+    assert not {name: size for name, size in sizes.items() if size > FUNCTION_LINES}
+
+
+def registered() -> list[tuple[registry.Kind, str]]:
+    kinds: tuple[registry.Kind, ...] = ("objective", "weighting")
+    return [(kind, name) for kind in kinds for name in registry.names(kind)]
+
+
+def test_all_names_are_registered() -> None:
+    assert len(registered()) >= 12
+
+
+@pytest.mark.parametrize(("kind", "name"), registered())
+def test_options_are_the_parameters_of_the_class(kind: registry.Kind, name: str) -> None:
+    """A default stands in the schema and in the class; they cannot differ."""
+    entry = registry.lookup(kind, name)
+    config, target = registry.resolve(entry.config), registry.resolve(entry.target)
+    given = inspect.signature(target.__init__).parameters.values()
+    parameters = {p.name: p for p in given if p.name != "self" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    extra = {"weighting"} if kind == "objective" and config.reweightable else set()
+    assert set(parameters) == set(config.model_fields) - {"name"} | extra
+    for key, parameter in parameters.items():
+        if key in extra:
+            continue
+        default = config.model_fields[key].get_default(call_default_factory=True, validated_data={})
+        assert same_default(parameter.default, default), f"{name}.{key}: {parameter.default!r} is not {default!r}"
+
+
+def same_default(of_class: Any, of_schema: Any) -> bool:
+    if of_schema is PydanticUndefined:
+        return of_class is inspect.Parameter.empty
+    if of_schema == {}:  # a class must not share a mutable default
+        return of_class is None
+    return of_class == of_schema and type(of_class) is type(of_schema)
