@@ -12,8 +12,8 @@ class PydocsSource(Block):
 
     packages: tuple[str, ...] | None = Field(None, description="Import names; None takes the default list.")
     holdout: tuple[str, ...] = Field(
-        ("sklearn", "networkx"), description="Packages kept out of training, whole; they make the test set."
+        ("sklearn",), description="Packages kept out of training, whole; they make the test set."
     )
-    dev: tuple[str, ...] = Field(("statsmodels",), description="Packages kept out of training for choosing.")
+    dev: tuple[str, ...] = Field(("networkx",), description="Packages kept out of training for choosing checkpoints.")
     min_words: int = Field(4, ge=1, description="Shortest query and positive, in words.")
     max_words: int = Field(256, ge=8, description="The positive is cut here.")
