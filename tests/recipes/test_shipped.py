@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from embedkit.recipe.load import list_recipes
 
-from embedkit.recipe.load import dump, load_recipe, recipe_hash
+from embedkit.recipe.load import dump, list_recipes, load_recipe, recipe_hash
 from embedkit.recipe.plan import plan
 from embedkit.recipe.schema import Recipe, Source
 from tests.tiny import sentences, tiny_bert
