@@ -15,7 +15,8 @@ from embedkit.model.encoder import Encoder
 from embedkit.objectives.base import build
 from embedkit.recipe.load import dump
 from embedkit.recipe.memory import activation_bytes
-from embedkit.recipe.objectives import needs
+from embedkit.recipe.objectives import ObjectiveConfig, needs
+from embedkit.recipe.pool import negatives_per_query
 from embedkit.recipe.schema import Recipe
 from embedkit.train.arguments import training_arguments
 from embedkit.train.distributed import Comm
@@ -65,7 +66,7 @@ def build_trainer(
         encoder,
         comm,
         views=recipe.views.count,
-        per_query=[_per_query(recipe, s, "negative" in needs(c)) for s, c in zip(sources, configs, strict=True)],
+        per_query=[_per_query(recipe, s, c) for s, c in zip(sources, configs, strict=True)],
         one_positive=recipe.data.one_positive,
         tokens_per_micro_batch=train.tokens_per_micro_batch,
         seed=train.seed,
@@ -95,9 +96,9 @@ def build_trainer(
     )
 
 
-def _per_query(recipe: Recipe, source: LoadedSource, needed: bool) -> int:
+def _per_query(recipe: Recipe, source: LoadedSource, config: ObjectiveConfig) -> int:
     asked = recipe.negatives.per_query
-    return asked if asked is not None else int(needed or source.max_negatives > 0)
+    return negatives_per_query(asked, needed="negative" in needs(config), given=source.max_negatives > 0)
 
 
 def keep_graph(recipe: Recipe, encoder: Encoder) -> Callable[[RowBatch], bool]:

@@ -40,6 +40,7 @@ class _Run:
     say: Say
     progress: bool
     sources: list[LoadedSource] = field(default_factory=list)
+    suites: dict[str, tuple[Suite, Any]] = field(default_factory=dict)
 
     @property
     def first(self) -> bool:
@@ -219,7 +220,8 @@ def _sources(run: _Run) -> list[LoadedSource]:
 
 
 def _plan(run: _Run) -> Plan:
-    made = plan(run.recipe, processes=run.comm.world, rows=[s.rows for s in run.sources])
+    rows = [s.rows for s in run.sources]
+    made = plan(run.recipe, processes=run.comm.world, rows=rows, base_dir=run.base)
     for line in made.lines():
         run.say(line)
     made.refuse()
@@ -233,9 +235,13 @@ def _encoder(run: _Run) -> Encoder:
 
     from embedkit.model.encoder import Encoder
 
-    set_seed(run.recipe.train.seed)
+    train_, model = run.recipe.train, run.recipe.model
+    beside = run.base / model.base
+    if beside.is_dir():  # as with data: paths start at the recipe's folder, else at the working folder
+        model = model.model_copy(update={"base": str(beside)})
+    set_seed(train_.seed)
     with _process_zero_first(run.comm):
-        return Encoder.load(run.recipe.model, device=run.recipe.train.device, seed=run.recipe.train.seed)
+        return Encoder.load(model, device=train_.device, seed=train_.seed)
 
 
 def _trainer(run: _Run, encoder: Encoder) -> Trainer:
@@ -253,27 +259,34 @@ def _trainer(run: _Run, encoder: Encoder) -> Trainer:
     )
 
 
-def _during(run: _Run) -> Callable[[Encoder, int], dict[str, float]]:
+def _score(run: _Run, encoder: Encoder, reference: str | Suite, name: str, resamples: int, progress: bool) -> Scores:
+    """Scores on a suite whose files are read once per run."""
     from embedkit.evaluation import suite as suites
 
-    config = run.recipe.eval
-    reference = config.during or config.suite
+    config, key = run.recipe.eval, str(reference)
+    if key not in run.suites:
+        suite = suites.load_suite(reference, run.base, _data_folder(run))
+        run.suites[key] = suite, suites.load_data(suite)
+    suite, data = run.suites[key]
+    return suites.evaluate_suite(
+        encoder,
+        suite,
+        resamples=resamples,
+        seed=run.recipe.train.seed,
+        batch_tokens=config.batch_tokens,
+        model_name=name,
+        select=config.select if config.during is None or reference is config.during else "average",
+        progress=progress,
+        data=data,
+    )
+
+
+def _during(run: _Run) -> Callable[[Encoder, int], dict[str, float]]:
+    reference = run.recipe.eval.during or run.recipe.eval.suite
     assert reference is not None, "the plan refuses eval.every without a suite"
-    folder = _data_folder(run)
-    suite = suites.load_suite(reference, run.base, folder)
 
     def measure(encoder: Encoder, step: int) -> dict[str, float]:
-        scores = suites.evaluate_suite(
-            encoder,
-            suite,
-            data_dir=folder,
-            base_dir=run.base,
-            resamples=0,
-            seed=run.recipe.train.seed,
-            batch_tokens=config.batch_tokens,
-            model_name=f"step {step}",
-            progress=False,
-        )
+        scores = _score(run, encoder, reference, f"step {step}", resamples=0, progress=False)
         metrics = {f"{t.task}/{name}": value for t in scores.tasks for name, value in t.metrics.items()}
         return {"average": scores.average, **metrics}
 
@@ -287,21 +300,12 @@ def _measure(run: _Run, encoder: Encoder, when: str) -> Scores | None:
     config = run.recipe.eval
     scores = None
     if config.suite is not None and run.first:
-        folder, target = _data_folder(run), run.folder.scores(when)
+        target = run.folder.scores(when)
         if when == "before" and (target / "scores.json").is_file():
             scores = suites.load_scores(target)
         else:
-            scores = suites.evaluate_suite(
-                encoder,
-                suites.load_suite(config.suite, run.base, folder),
-                data_dir=folder,
-                base_dir=run.base,
-                resamples=config.resamples,
-                seed=run.recipe.train.seed,
-                batch_tokens=config.batch_tokens,
-                model_name=f"{run.recipe.model.base} {when} training",
-                progress=run.progress,
-            )
+            name = f"{run.recipe.model.base} {when} training"
+            scores = _score(run, encoder, config.suite, name, config.resamples, run.progress)
             suites.write_scores(scores, target)
     run.comm.barrier()
     return scores
@@ -369,7 +373,11 @@ def _finish(run: _Run, before: Scores | None, after: Scores | None) -> None:
 
 
 def _data_folder(run: _Run) -> Path | None:
-    return None if run.recipe.eval.data is None else (run.base / Path(run.recipe.eval.data).expanduser()).resolve()
+    """`eval.data`, which starts at the recipe's folder, else at the working folder."""
+    if run.recipe.eval.data is None:
+        return None
+    wanted = Path(run.recipe.eval.data).expanduser()
+    return (run.base / wanted if (run.base / wanted).is_dir() else wanted).resolve()
 
 
 @contextmanager

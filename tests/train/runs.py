@@ -25,7 +25,9 @@ def recipe(base: Path, **train: Any) -> Recipe:
     """Two sources with their own objectives, dropout on, a learned temperature, accumulation."""
     texts = sentences(64, seed=1)
     pairs = [{"query": a, "positive": b} for a, b in zip(texts[:40:2], texts[1:40:2], strict=True)]
-    scored = [{"query": a, "positive": b, "score": i / 10} for i, (a, b) in enumerate(zip(texts, texts[20:34]))]
+    scored = [
+        {"query": a, "positive": b, "score": i / 10} for i, (a, b) in enumerate(zip(texts, texts[20:34], strict=False))
+    ]
     return Recipe.model_validate(
         {
             "model": {"base": str(base), "max_length": 24, "head": {"keep": False}},

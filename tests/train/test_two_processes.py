@@ -1,0 +1,74 @@
+"""The command line with two processes trains the same model as with one: batch size, order and gradient are global.
+
+Plain SGD, because Adam turns the rounding noise of a zero gradient (a key bias) into a full step."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.tiny import sentences, tiny_bert
+
+pytestmark = pytest.mark.dist
+
+
+def run(folder: Path, out: str, *extra: str) -> None:
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    command = [sys.executable, "-m", "embedkit", "train", str(folder / "recipe.yaml"), "--out", str(folder / out)]
+    done = subprocess.run([*command, *extra], env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("two")
+    tiny_bert(folder / "base", dropout=0.0)
+    texts = sentences(80, seed=4)
+    rows = [{"query": a, "positive": b} for a, b in zip(texts[::2], texts[1::2], strict=True)]
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    (folder / "recipe.yaml").write_text(
+        """
+model: {base: base, max_length: 24}
+data: {sources: [{path: pairs.jsonl}]}
+objective: {name: infonce, learn_temperature: true}
+train:
+  {batch_size: 8, accumulation: 2, steps: 4, learning_rate: 0.1, optimizer: sgd, device: cpu,
+   tokens_per_micro_batch: 40, save_every: 2}
+""",
+        encoding="utf-8",
+    )
+    return folder
+
+
+def test_two_processes_give_the_model_of_one(folder: Path) -> None:
+    run(folder, "one")
+    run(folder, "two", "--nproc", "2")
+    one = load_file(folder / "one" / "model" / "model.safetensors")
+    two = load_file(folder / "two" / "model" / "model.safetensors")
+    start = load_file(folder / "base" / "model.safetensors")
+    moved = max(float((one[n] - start[n]).abs().max()) for n in one if n in start)
+    apart = max(float((one[n] - two[n]).abs().max()) for n in one)
+    assert moved > 1e-2 and apart < 1e-6 * moved / 1e-2, (moved, apart)
+    losses = [
+        [h["loss"] for h in json.loads((folder / name / "run.json").read_text())["curve"]] for name in ("one", "two")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_two_processes_resume(folder: Path) -> None:
+    import shutil
+
+    shutil.copytree(folder / "two", folder / "again")
+    shutil.rmtree(folder / "again" / "model")
+    shutil.rmtree(folder / "again" / "checkpoints" / "checkpoint-4")
+    run(folder, "again", "--nproc", "2", "--resume")
+    whole = load_file(folder / "two" / "model" / "model.safetensors")
+    again = load_file(folder / "again" / "model" / "model.safetensors")
+    assert max(float((whole[n] - again[n]).abs().max()) for n in whole) == 0.0
+    assert json.loads((folder / "again" / "run.json").read_text())["resumed_from"] == [2]
