@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
+from tqdm import tqdm
+
 from embedkit.data.bad_rows import BadRows
 from embedkit.data.origins import Origin, open_origin
 from embedkit.data.readers import PEEK
@@ -20,6 +22,9 @@ from embedkit.recipe.schema import Source
 from embedkit.types import Example
 
 __all__ = ["LoadedSource", "load_source", "text_id"]
+
+SLOW_SECONDS = 5.0
+"""A progress bar shows when reading takes longer."""
 
 
 @dataclass
@@ -56,25 +61,26 @@ class LoadedSource:
         return self.store.get(positions)
 
 
-def load_source(source: Source, base_dir: Path, *, seed: int = 0) -> LoadedSource:
+def load_source(source: Source, base_dir: Path, *, seed: int = 0, progress: bool = False) -> LoadedSource:
     """Read a source, or open it as a stream.
 
     Args:
         source: the recipe's entry.
         base_dir: folder that relative paths start from (the recipe's), before the working folder.
         seed: of a stream's shuffle.
+        progress: show a bar when reading takes longer than `SLOW_SECONDS`.
 
     Raises:
         DataError: it is missing or empty, has no column for a role, or has bad rows and does not skip them.
         RecipeError: ``roles:`` contradicts itself.
     """
     if source.pydocs is not None:
-        return _pydocs(source)
+        return _pydocs(source, progress)
     origin = open_origin(source, base_dir)
     if not origin.columns:
         _refuse_shapeless(origin)
     roles = resolve_roles(origin.columns, source.roles, origin.where)
-    loaded = _stream(source, origin, roles, seed) if source.streaming else _table(source, origin, roles)
+    loaded = _stream(source, origin, roles, seed) if source.streaming else _table(source, origin, roles, progress)
     loaded.name = source.name or loaded.name
     loaded.unused = tuple(c for c in origin.columns if c not in roles.used)
     return loaded
@@ -89,11 +95,12 @@ def _refuse_shapeless(origin: Origin) -> None:
     raise DataError("there are no rows", origin.where, "give data")
 
 
-def _table(source: Source, origin: Origin, roles: Roles) -> LoadedSource:
+def _table(source: Source, origin: Origin, roles: Roles, progress: bool) -> LoadedSource:
     builder, bad, classes = TableBuilder(), BadRows(), Classes()
     parse = RowParser(roles, classes.code, textual=origin.textual)
     sha = hashlib.sha256()
-    for place, values, reason in origin.rows(roles.used):
+    rows = origin.rows(roles.used)
+    for place, values, reason in tqdm(rows, origin.where, unit=" rows", delay=SLOW_SECONDS, disable=not progress):
         try:
             if values is None:
                 raise BadRow(reason)
@@ -170,11 +177,11 @@ def _hashed_label(label: int | str) -> int:
     return int(label) if isinstance(label, int) or is_whole(label) else text_id(label)
 
 
-def _pydocs(source: Source) -> LoadedSource:
+def _pydocs(source: Source, progress: bool) -> LoadedSource:
     from embedkit.data.pydocs import load_pydocs
 
     assert source.pydocs is not None
-    corpus = load_pydocs(source.pydocs)
+    corpus = load_pydocs(source.pydocs, progress=progress)
     builder = TableBuilder()
     for example in islice(corpus.train, source.limit):
         builder.add(example, Place(example.origin))
