@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 """The switches of the Hugging Face libraries; they are read at import."""
+LAUNCHED = "EMBEDKIT_LAUNCHED"
+"""Set in the processes that ``--nproc`` starts: what happens once is done by the launching process."""
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -23,7 +25,10 @@ def console(*, stderr: bool = False) -> Console:
 
 def say(line: Any) -> None:
     """Print a line of text as it is, or a rich table."""
-    console().print(line, markup=False)
+    if isinstance(line, str):
+        console().print(line, markup=False)
+    else:
+        console().print(line, soft_wrap=False)
 
 
 def say_plan(lines: list[str], width: int = 13) -> None:

@@ -2,36 +2,69 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import tempfile
 import uuid
+from pathlib import Path
 
 import typer
+from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException, Std
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from embedkit.cli.console import LAUNCHED, say
+
+_TAIL = 40
 
 
 def launch(arguments: list[str], nproc: int) -> None:
     """Run ``python -m embedkit train ARGUMENTS`` in `nproc` processes of this machine and wait for them.
 
-    The same as ``torchrun --standalone --nproc-per-node N -m embedkit train ...``, but the exit code is that of
-    the first process that failed.
+    The same as ``torchrun --standalone --nproc-per-node N -m embedkit train ...``, but only process 0 writes to
+    the terminal, and the exit code is that of the process that failed for a reason of its own.
 
     Raises:
         typer.Exit: with the code of a failed process.
+        KeyboardInterrupt: interrupted; the processes have ended.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=nproc,
-        run_id=str(uuid.uuid4()),
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=0,
-    )
-    try:
-        elastic_launch(config, sys.executable)("-m", "embedkit", "train", *arguments)
-    except ChildFailedError as error:
-        codes = [failure.exitcode for failure in error.failures.values() if failure.exitcode > 0]
-        raise typer.Exit(min(codes, key=lambda code: (code == 1, code), default=1)) from error
+    os.environ[LAUNCHED] = "1"
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    with tempfile.TemporaryDirectory(prefix="embedkit-") as logs:
+        others = dict.fromkeys(range(1, nproc), Std.ALL)
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=nproc,
+            run_id=str(uuid.uuid4()),
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(log_dir=logs, redirects=others),
+        )
+        try:
+            elastic_launch(config, sys.executable)("-m", "embedkit", "train", *arguments)
+        except SignalException as error:
+            raise KeyboardInterrupt from error
+        except ChildFailedError as error:
+            codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+            rank = _culprit(codes)
+            if rank != 0:
+                _show_log(Path(logs), rank)
+            raise typer.Exit(max(1, codes[rank])) from error
+
+
+def _culprit(codes: dict[int, int]) -> int:
+    """The process that failed for a reason of its own; the others fail when it is gone.
+
+    A code above 1 names a reason (recipe, data), 1 an exception, a negative one a signal (usually the launcher's).
+    """
+    return min(codes, key=lambda rank: (codes[rank] < 0, codes[rank] == 1, rank))
+
+
+def _show_log(folder: Path, rank: int) -> None:
+    for path in folder.rglob(f"{rank}/stderr.log"):
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        say("\n".join([f"process {rank} failed:", *lines[-_TAIL:]]))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedkit.cli.console import console, go_offline, say
+from embedkit.cli.console import LAUNCHED, console, go_offline, say
 from embedkit.cli.options import Offline, Overrides, Processes, Recipe
 from embedkit.errors import EmbedkitError
 
@@ -50,7 +51,8 @@ def train(
 
         train_seeds(loaded, arguments, out, seeds, resume=resume)
         return
-    if _first_process():
+    first = os.environ.get("RANK", "0") == "0" and LAUNCHED not in os.environ
+    if first:
         _check_folder(out, resume)
     try:
         if nproc > 1 and "RANK" not in os.environ:
@@ -63,14 +65,10 @@ def train(
 
             run.train(loaded.recipe, out, resume=resume, recipe_path=loaded.path, say=say)
     except KeyboardInterrupt as error:
-        if _first_process():
-            again = ["embedkit train", *arguments, "--out", str(out), "--resume"]
-            console(stderr=True).print(f"\ninterrupted; to go on: {' '.join(again)}", markup=False)
+        if first:
+            again = shlex.join(["embedkit", "train", *arguments, "--out", str(out), "--resume"])
+            console(stderr=True).print(f"\ninterrupted; to go on: {again}", markup=False)
         raise typer.Exit(130) from error
-
-
-def _first_process() -> bool:
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _check_folder(out: Path, resume: bool) -> None:

@@ -227,6 +227,32 @@ class TestPlugins:
         with pytest.raises(RecipeError, match="ValueError: broken inside"):
             load_recipe(write(f"plugins: [broken_plugin_x]\n{DATA}"))
 
+    def test_installed_plugins_are_found_by_their_entry_point(
+        self, write: Write, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write("[embedkit.plugins]\nx = installed_test_losses\n", "site/x-1.0.dist-info/entry_points.txt")
+        write("Metadata-Version: 2.1\nName: x\nVersion: 1.0\n", "site/x-1.0.dist-info/METADATA")
+        write(
+            """
+            from embedkit.recipe.objectives import ObjectiveConfig
+            from embedkit.recipe.registry import register
+
+            class Config(ObjectiveConfig):
+                name: str = "installed_test_loss"
+
+            @register("objective", "installed_test_loss", config=Config)
+            class Loss: ...
+            """,
+            "site/installed_test_losses.py",
+        )
+        monkeypatch.syspath_prepend(str(Path("site").resolve()))
+        registry._import_installed_plugins.cache_clear()
+        try:
+            recipe = load_recipe(write(f"{DATA}objective: installed_test_loss\n"))
+            assert recipe.objective.name == "installed_test_loss"
+        finally:
+            registry._PLUGINS.pop(("objective", "installed_test_loss"), None)
+
 
 class TestFind:
     def test_names_paths_and_nearest(self, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:

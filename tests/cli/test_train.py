@@ -1,0 +1,170 @@
+"""``embedkit train`` and ``embedkit eval``: real runs of a tiny model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from embedkit.cli.launch import _culprit
+from embedkit.cli.seeds import spread
+from tests.cli.conftest import Done, spawn
+
+Run = Callable[..., Done]
+
+
+def test_a_run_in_one_process_and_its_folder(embedkit: Run, work: Path) -> None:
+    done = embedkit("train", "r.yaml", "train.steps=2", "--out", "run", "--offline")
+    assert done.code == 0, done.err
+    assert "8 examples x 2 texts = 16 texts per batch" in done.out
+    record = json.loads(Path("run/run.json").read_text())
+    assert record["recipe"]["train"]["steps"] == 2
+    assert record["finished"]
+    assert Path("run/model/modules.json").is_file()
+
+    again = embedkit("train", "r.yaml", "train.steps=2", "--out", "run")
+    assert again.code == 1
+    assert again.err.startswith("run: holds a run already\n  cure: add --resume")
+
+    scores = embedkit(
+        "eval", "run/model", "--suite", "suite.yaml", "--out", "scores", "--resamples", "100", "--compare", "tiny"
+    )
+    assert scores.code == 0, scores.err
+    written = json.loads(Path("scores/scores.json").read_text())
+    assert written["tasks"][0]["metrics"]["spearman"] == pytest.approx(
+        record["scores_after"]["tasks"][0]["metrics"]["spearman"], abs=1e-6
+    )
+    assert Path("scores/compare/scores.json").is_file()
+
+
+def test_foreign_folders_are_never_written_to(embedkit: Run, work: Path) -> None:
+    Path("mine").mkdir()
+    Path("mine/notes.txt").write_text("x")
+    for extra in ([], ["--resume"]):
+        done = embedkit("train", "r.yaml", "--out", "mine", *extra)
+        assert done.code == 1
+        assert "holds no run of embedkit" in done.err
+    assert embedkit("train", "r.yaml", "--out", "r.yaml").code == 1
+    assert embedkit("train", "r.yaml", "--out", "mine", "--seeds", "2").code == 1
+    assert [p.name for p in Path("mine").iterdir()] == ["notes.txt"]
+
+
+def test_refusals_come_before_any_process_is_started(embedkit: Run, work: Path) -> None:
+    done = embedkit("train", "r.yaml", "train.batch_size=9", "--out", "run", "--nproc", "2")
+    assert done.code == 2
+    assert "9 is over all processes and does not divide by 2" in done.err
+    assert not Path("run").exists()
+
+
+def test_wrong_data_exits_3(embedkit: Run, work: Path) -> None:
+    Path("bad.txt").write_text("a b\n\nc d\n" * 20)
+    done = embedkit("train", "r.yaml", "data.sources.0.path=bad.txt", "--out", "run")
+    assert done.code == 3
+    assert "bad.txt:2: empty line" in done.err
+    assert embedkit("eval", "tiny", "--suite", "suite.yaml", "--data", "nowhere").code == 0, (
+        "falls back to the suite's folder"
+    )
+    Path("lost.yaml").write_text("tasks: [{type: sts, name: A, files: [lost.tsv]}]\n")
+    assert embedkit("eval", "tiny", "--suite", "lost.yaml").code == 3
+    assert embedkit("eval", "tiny", "--suite", "nonsense").code == 2
+
+
+def test_the_process_with_a_reason_of_its_own_is_blamed() -> None:
+    assert _culprit({0: 3, 1: 1}) == 0
+    assert _culprit({0: 1, 1: 3}) == 1
+    assert _culprit({0: -15, 1: 1}) == 1
+    assert _culprit({0: 1, 1: -15}) == 0
+
+
+def test_spread_over_seeds() -> None:
+    def record(before: float, after: float) -> dict[str, object]:
+        def scores(value: float) -> dict[str, object]:
+            return {"tasks": [{"task": "A", "main": "m", "metrics": {"m": value}}], "average": value}
+
+        return {"scores_before": scores(before), "scores_after": scores(after)}
+
+    table = spread([record(10, 11), record(10, 13)])
+    assert [list(column.cells) for column in table.columns] == [
+        ["A"],
+        ["m"],
+        ["10.00 ± 0.00"],
+        ["12.00 ± 1.41"],
+        ["+2.00 ± 1.41"],
+    ]
+    alone = spread([{**record(1, 2), "scores_before": None}])
+    assert [list(column.cells) for column in alone.columns[2:]] == [["-"], ["2.00"], ["-"]]
+
+
+@pytest.mark.dist
+def test_the_exit_code_of_a_child_comes_through(work: Path) -> None:
+    Path("bad.txt").write_text("a b\n\nc d\n" * 20)
+    child = spawn("train", "r.yaml", "data.sources.0.path=bad.txt", "--out", "run", "--nproc", "2")
+    _, err = child.communicate(timeout=120)
+    assert child.returncode == 3, err
+    assert "bad.txt:2: empty line" in err
+    assert "Traceback" not in err, "the other process's loss of its peer must not bury the reason"
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_two_processes_train_what_one_does(work: Path) -> None:
+    lines = Path("text.txt").read_text().splitlines()
+    rows = [{"query": q, "positive": p} for q, p in zip(lines, reversed(lines), strict=True)]
+    Path("pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    records = []
+    for processes in ("1", "2"):
+        overrides = ("model.dropout=0.0", "objective.temperature=1", "data.sources.0.path=pairs.jsonl")
+        child = spawn("train", "r.yaml", *overrides, "--out", f"n{processes}", "--nproc", processes)
+        _, err = child.communicate(timeout=180)
+        assert child.returncode == 0, err
+        records.append(json.loads(Path(f"n{processes}/run.json").read_text()))
+    one, two = ([step["loss"] for step in record["curve"]] for record in records)
+    assert len(one) == 4
+    assert two == pytest.approx(one, abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_seeds_are_separate_runs_and_finished_ones_stay(work: Path) -> None:
+    command = ("train", "r.yaml", "train.steps=2", "--out", "all", "--seeds", "2")
+    child = spawn(*command)
+    out, err = child.communicate(timeout=180)
+    assert child.returncode == 0, err
+    assert "2 seeds: mean ± standard deviation" in out
+    seeds = [json.loads(Path(f"all/seed-{s}/run.json").read_text())["seed"] for s in (42, 43)]
+    assert seeds == [42, 43]
+    before = {p: p.stat().st_mtime_ns for p in Path("all").rglob("*") if p.is_file()}
+    again = spawn(*command, "--resume")
+    out, err = again.communicate(timeout=60)
+    assert again.returncode == 0, err
+    assert "2 seeds: mean ± standard deviation" in out
+    assert {p: p.stat().st_mtime_ns for p in Path("all").rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_an_interrupt_exits_130_and_says_how_to_go_on(work: Path, processes: str) -> None:
+    child = spawn("train", "r.yaml", "train.steps=100000", "train.save_every=20", "--out", "run", "--nproc", processes)
+    deadline = time.monotonic() + 120
+    while not list(Path("run/checkpoints").glob("checkpoint-*")):
+        assert child.poll() is None, child.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    os.killpg(child.pid, signal.SIGINT)
+    try:
+        _, err = child.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        raise
+    assert child.returncode == 130, err
+    again = "embedkit train r.yaml train.steps=100000 train.save_every=20"
+    assert f"interrupted; to go on: {again}" in err
+    assert "--out run --resume" in err
+    assert "Traceback" not in err
