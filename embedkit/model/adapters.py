@@ -146,12 +146,13 @@ def add_lora(st: SentenceTransformer, config: Lora, seed: int) -> None:
             cure='pip install "embedkit-train[lora]"',
         ) from error
     every = config.target_modules == "all-linear"
+    pooler = isinstance(getattr(st[0].auto_model, "pooler", None), nn.Module)
     settings = LoraConfig(
         r=config.r,
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
         target_modules="all-linear" if every else list(config.target_modules),
-        exclude_modules=r".*\bpooler\b.*" if every else None,
+        exclude_modules=r".*\bpooler\b.*" if every and pooler else None,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

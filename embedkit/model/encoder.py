@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from embedkit.errors import RecipeError
-from embedkit.model import adapters, inference, modules, tokens
+from embedkit.model import adapters, inference, modules, packing, tokens
 from embedkit.model.fingerprint import fingerprint
 from embedkit.model.heads import new_head
 from embedkit.model.resolve import Origin, cache_folder, resolve
@@ -33,11 +33,15 @@ class EncoderModule(nn.Module):
     Args:
         st: the model that is saved.
         head: applied in training only, before a closing Normalize of `st`; None for none.
+
+    Attributes:
+        packs: whether `layout` packs rows (see `embedkit.model.packing`) or pads them.
     """
 
     def __init__(self, st: SentenceTransformer, head: nn.Module | None = None) -> None:
         super().__init__()
         self.st, self.head = st, head
+        self.packs = False
         self._head_position = modules.head_position(st)
 
     def forward(self, features: dict[str, Any]) -> Tensor:
@@ -56,6 +60,12 @@ class EncoderModule(nn.Module):
         if self._head_position == len(self.st):
             self._apply_head(features)
         return features["sentence_embedding"]
+
+    def layout(self, input_ids: Sequence[Sequence[int]], extra: dict[str, list[Any]]) -> dict[str, Any]:
+        """Tensors of some rows for `forward`: packed where the model can, else padded to the longest."""
+        if self.packs:
+            return packing.pack(self.st, input_ids, extra)
+        return tokens.pad(self.st, input_ids, extra, self.st.device)
 
     def _apply_head(self, features: dict[str, Any]) -> None:
         if self.head is not None and self.training:
@@ -92,6 +102,7 @@ class Encoder:
     def __init__(self, st: SentenceTransformer, head: nn.Module | None = None, origin: Origin | None = None) -> None:
         self.st, self.origin = st, origin
         self.module = EncoderModule(st, head)
+        self.module.packs = packing.enable(st)
 
     @classmethod
     def load(cls, config: Model, *, device: str = "auto", seed: int = 0) -> Encoder:
@@ -168,13 +179,13 @@ class Encoder:
         """The text put before inputs of a role (``query`` or ``document``)."""
         return modules.prompt_of(self.st, role)
 
-    def features(self, batch: RowBatch, rows: np.ndarray) -> dict[str, Tensor]:
-        """A padded micro-batch on the device: rows `rows` of `batch`, [r, t]."""
+    def features(self, batch: RowBatch, rows: np.ndarray) -> dict[str, Any]:
+        """A micro-batch on the device: rows `rows` of `batch`, ``input_ids`` [r, t] padded or [1, t] packed."""
         chosen = rows.tolist()
         extra = {name: [values[i] for i in chosen] for name, values in batch.features.items()}
-        return tokens.pad(self.st, [batch.input_ids[i] for i in chosen], extra, self.device)
+        return self.module.layout([batch.input_ids[i] for i in chosen], extra)
 
-    def embed(self, features: dict[str, Tensor]) -> Tensor:
+    def embed(self, features: dict[str, Any]) -> Tensor:
         """Embeddings [r, d] with graph, the train-only head included while `module.training`."""
         return self.module(features)
 

@@ -45,8 +45,7 @@ def encode(
             done: list[tuple[np.ndarray, Tensor]] = []
             for rows in batches([len(row) for row in ids], batch_tokens):
                 part = {name: [values[i] for i in rows] for name, values in extra.items()}
-                features = tokens.pad(st, [ids[i] for i in rows], part, st.device)
-                vectors = module(features)[:, :dim]
+                vectors = module(module.layout([ids[i] for i in rows], part))[:, :dim]
                 done.append((chosen[rows], nn.functional.normalize(vectors, dim=-1) if normalize else vectors))
                 bar.advance(task, len(rows))
             for where, vectors in done:  # copied once per chunk: an accelerator is not made to wait for each batch

@@ -167,9 +167,20 @@ def _replace(st: SentenceTransformer, modules: Sequence[nn.Module]) -> None:
 
 def position_limit(st: SentenceTransformer) -> int | None:
     """Longest input that a learned position table allows; None where positions are computed (rotary, relative)."""
+    table = _position_table(st)
+    return None if table is None else table.num_embeddings - first_position(st)
+
+
+def first_position(st: SentenceTransformer) -> int:
+    """Position id of the first token: 0, or after the padding id in RoBERTa's family."""
+    table = _position_table(st)
+    return 0 if table is None or table.padding_idx is None else table.padding_idx + 1
+
+
+def _position_table(st: SentenceTransformer) -> nn.Embedding | None:
     for name, module in st[0].auto_model.named_modules():
         if name.rpartition(".")[2] in ("position_embeddings", "wpe") and isinstance(module, nn.Embedding):
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+            return module
     return None
 
 

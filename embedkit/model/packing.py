@@ -1,0 +1,169 @@
+"""Rows of different length laid end to end: no padding in any layer, on the CPU.
+
+Padding costs a CPU in proportion, because there is no idle hardware to hide it. Here the rows of a micro-batch
+form one sequence [1, t]; the token-wise layers see exactly the real tokens, and only attention looks at rows:
+each run of equally long rows is one ordinary batched attention. Rows that come sorted by length make few runs.
+On a GPU padded batches and flash attention's own unpadding are faster; packing is off there.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from embedkit.model import modules, tokens
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+logger = logging.getLogger(__name__)
+
+ATTENTION = "embedkit_packed"
+TOLERANCE = 1e-4
+"""Largest relative difference between packed and padded states at which a model counts as packable."""
+
+
+def enable(st: SentenceTransformer) -> bool:
+    """Make the model able to take packed rows, if it can; padded input works as before.
+
+    Returns:
+        Whether `pack` may be used: the model runs on the CPU with `sdpa` attention, takes explicit positions,
+        attends over the whole row in both directions, its pooling keeps prompts, and a trial gives the states
+        that padded input gives.
+    """
+    backbone = st[0].auto_model
+    if st.device.type != "cpu" or tokens.excludes_prompt(st) or not _suited(backbone):
+        return False
+    _register()
+    before = backbone.config._attn_implementation
+    backbone.set_attn_implementation(ATTENTION)
+    difference = _trial(st)
+    if difference < TOLERANCE:
+        return True
+    logger.info("%s is padded: packed states differ by %.1e", type(backbone).__name__, difference)
+    backbone.set_attn_implementation(before)
+    return False
+
+
+def _suited(backbone: nn.Module) -> bool:
+    config: Any = getattr(backbone, "config", None)
+    parameters = inspect.signature(backbone.forward).parameters
+    return (
+        getattr(config, "_attn_implementation", None) == "sdpa"
+        and bool(getattr(backbone, "_supports_attention_backend", False))
+        and "position_ids" in parameters
+        and any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+        and not any(getattr(config, name, None) for name in ("sliding_window", "local_attention"))
+        and not any(getattr(m, "is_causal", False) for m in backbone.modules())
+        and all(getattr(m, "num_key_value_groups", 1) == 1 for m in backbone.modules())
+    )
+
+
+def _register() -> None:
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(ATTENTION, packed_attention)
+    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+
+
+def _trial(st: SentenceTransformer) -> float:
+    """Relative difference of the embeddings of three unequal rows, packed against padded."""
+    ids, extra = tokens.tokenize(st, ["a", "a b a b a", "b a"], "")
+    training = st.training
+    st.eval()
+    with torch.no_grad():
+        packed = st(pack(st, ids, extra))["sentence_embedding"]
+        padded = st(tokens.pad(st, ids, extra, st.device))["sentence_embedding"]
+    st.train(training)
+    return float((packed - padded).abs().max() / padded.abs().max().clamp(min=1e-12))
+
+
+def pack(st: SentenceTransformer, input_ids: Sequence[Sequence[int]], extra: dict[str, list[Any]]) -> dict[str, Any]:
+    """Rows end to end, as `sentence_transformers` lays out unpadded input for flash attention.
+
+    Args:
+        st: a model for which `enable` returned True.
+        input_ids: r rows; rows of equal length should be neighbours.
+        extra: other per-token values, as `embedkit.model.tokens.tokenize` returns them.
+
+    Returns:
+        ``input_ids``, ``position_ids`` and the others [1, t], ``cu_seq_lens_q`` [r + 1] where rows begin and end,
+        ``packed_runs``: (rows, length) of each run of equally long rows.
+    """
+    lengths = np.fromiter((len(ids) for ids in input_ids), np.int64, len(input_ids))
+    ends = np.cumsum(lengths)
+    starts = ends - lengths
+    position = np.arange(ends[-1]) - np.repeat(starts, lengths) + modules.first_position(st)
+    cuts = [0, *(np.flatnonzero(np.diff(lengths)) + 1).tolist(), len(lengths)]
+
+    def flat(rows: Sequence[Sequence[int]]) -> Tensor:
+        return torch.from_numpy(np.concatenate([np.asarray(row, np.int64) for row in rows]))[None]
+
+    return {
+        "input_ids": flat(input_ids),
+        "position_ids": torch.from_numpy(position)[None],
+        **{name: flat(rows) for name, rows in extra.items()},
+        "cu_seq_lens_q": torch.from_numpy(np.concatenate([[0], ends])),
+        "packed_runs": [(b - a, int(lengths[a])) for a, b in pairwise(cuts)],
+    }
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    packed_runs: Sequence[tuple[int, int]] | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention function for transformers: row by row over packed input, `sdpa` over padded input.
+
+    Args:
+        module: the attention layer.
+        query, key, value: [1, heads, t, d] packed, or [b, heads, t, d] padded.
+        attention_mask: of padded input.
+        scaling: factor of the logits; None is 1 / sqrt(d).
+        dropout: rate on the attention probabilities.
+        packed_runs: see `pack`; None for padded input.
+
+    Returns:
+        States [1, t, heads, d] (or [b, t, heads, d]) and None for the probabilities.
+    """
+    if packed_runs is None:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+    sizes = [rows * length for rows, length in packed_runs]
+    flat = (states[0].transpose(0, 1).split(sizes) for states in (query, key, value))
+    out = [_attend(q, k, v, run, scaling, dropout) for run, q, k, v in zip(packed_runs, *flat, strict=True)]
+    return torch.cat(out)[None], None
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, run: tuple[int, int], scaling: float | None, rate: float
+) -> Tensor:
+    """softmax(q k^T * scaling) v within each row of a run of equal length, [rows * length, heads, d].
+
+    Torch's fused CPU kernel has no dropout, and its own way out is slower than the plain formula.
+    """
+    query, key, value = (states.unflatten(0, run).transpose(1, 2) for states in (query, key, value))
+    if rate:
+        logits = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+        states = F.dropout(logits.softmax(-1), rate) @ value
+    else:
+        states = F.scaled_dot_product_attention(query, key, value, scale=scaling)
+    return states.transpose(1, 2).flatten(0, 1)
