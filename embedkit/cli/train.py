@@ -45,20 +45,21 @@ def train(
 
     given = overrides or []
     loaded = load(recipe, given)
+    first = os.environ.get("RANK", "0") == "0" and LAUNCHED not in os.environ
+    if first:
+        _refuse_early(loaded, max(nproc, int(os.environ.get("WORLD_SIZE", "1"))))
     arguments = [recipe, *given, *(["--offline"] if offline else []), *(["--nproc", str(nproc)] if nproc > 1 else [])]
     if seeds > 1:
         from embedkit.cli.seeds import train_seeds
 
         train_seeds(loaded, arguments, out, seeds, resume=resume)
         return
-    first = os.environ.get("RANK", "0") == "0" and LAUNCHED not in os.environ
     if first:
         _check_folder(out, resume)
     try:
         if nproc > 1 and "RANK" not in os.environ:
             from embedkit.cli.launch import launch
 
-            _refuse_early(loaded, nproc)
             launch([recipe, *given, "--out", str(out), *(["--resume"] if resume else [])], nproc)
         else:
             from embedkit import run
@@ -84,7 +85,7 @@ def _check_folder(out: Path, resume: bool) -> None:
 
 
 def _refuse_early(loaded: Loaded, nproc: int) -> None:
-    """Refuse before processes are started; they plan again once the data is loaded."""
+    """Refuse with file and line before anything is loaded or started; the run plans again with the real data."""
     from embedkit.recipe.plan import plan
 
     plan(loaded.recipe, processes=nproc, base_dir=loaded.base_dir, where=loaded.where).refuse()

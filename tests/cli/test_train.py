@@ -59,6 +59,9 @@ def test_refusals_come_before_any_process_is_started(embedkit: Run, work: Path) 
     done = embedkit("train", "r.yaml", "train.batch_size=9", "--out", "run", "--nproc", "2")
     assert done.code == 2
     assert "9 is over all processes and does not divide by 2" in done.err
+    done = embedkit("train", "r.yaml", "objective=cosent", "--out", "run", "--seeds", "2")
+    assert done.code == 2
+    assert done.err.startswith("r.yaml:3: data.sources.0: objective cosent needs")
     assert not Path("run").exists()
 
 
