@@ -31,11 +31,11 @@ train: $(READY) ## Train, evaluate and report recipes/quickstart.yaml on a CPU, 
 
 .PHONY: test
 test: lint types ## Lint, types and the fast tests
-	$(PYTEST) -n 2
+	$(PYTEST) -n 2 --dist loadfile
 
 .PHONY: test-slow
 test-slow: $(READY) ## The tests that take minutes
-	$(PYTEST) -n 2 -m slow
+	$(PYTEST) -n 2 --dist loadfile -m slow
 
 .PHONY: lint
 lint: $(READY) ## ruff: errors and format
