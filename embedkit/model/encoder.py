@@ -207,7 +207,7 @@ class Encoder:
             texts: any number of texts.
             role: ``query`` or ``document``; picks the prompt.
             max_length: tokens kept; None keeps the model's setting.
-            batch_tokens: padded tokens per batch.
+            batch_tokens: tokens per batch at most, padding included.
             progress: show a bar.
             normalize: L2-normalise, for models that do not.
 

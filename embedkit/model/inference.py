@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 CHUNK = 16_384
 """Texts tokenised at once; what keeps a million texts from being token lists all at the same time."""
 
+PACKED_TOKENS = 2048
+"""Tokens per packed batch: a CPU is busy with these, and more of them leave its cache. Measured with MiniLM-L6:
+1,024 to 4,096 are equal, 8,192 is 8 to 13 % slower."""
+
 
 def encode(
     module: EncoderModule,
@@ -34,6 +38,7 @@ def encode(
 
     st = module.st
     dim = st.get_embedding_dimension()  # after st.truncate_dim
+    budget = min(batch_tokens, PACKED_TOKENS) if module.packs else batch_tokens
     out = np.empty((len(texts), int(dim or 0)), np.float32)
     longest_first = np.argsort([-len(text) for text in texts], kind="stable")
     columns = (TextColumn("Encoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -43,7 +48,7 @@ def encode(
             chosen = longest_first[start : start + CHUNK]
             ids, extra = tokens.tokenize(st, [texts[i] for i in chosen], prompt, max_length)
             done: list[tuple[np.ndarray, Tensor]] = []
-            for rows in batches([len(row) for row in ids], batch_tokens):
+            for rows in batches([len(row) for row in ids], budget):
                 part = {name: [values[i] for i in rows] for name, values in extra.items()}
                 vectors = module(module.layout([ids[i] for i in rows], part))[:, :dim]
                 done.append((chosen[rows], nn.functional.normalize(vectors, dim=-1) if normalize else vectors))

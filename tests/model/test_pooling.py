@@ -9,6 +9,7 @@ import torch
 
 from embedkit.errors import RecipeError
 from embedkit.model.encoder import Encoder
+from embedkit.types import Row
 from tests.tiny import tiny_bert
 
 Load = Callable[..., Encoder]
@@ -74,15 +75,9 @@ def test_normalize_can_be_added_removed_and_kept(load: Load, tmp_path: Path, tex
 
 def test_max_length_cuts(load: Load) -> None:
     encoder = load(max_length=5)
-    ids, _ = encoder.tokenize([row("bade defi goku lame nipo")])
+    ids, _ = encoder.tokenize([Row("bade defi goku lame nipo", 0, 0, "query")])
     assert len(ids[0]) == 5
     np.testing.assert_array_equal(encoder.encode(["bade defi goku lame"]), encoder.encode(["bade defi goku nipo"]))
-
-
-def row(text: str, role: str = "query"):  # noqa: ANN201
-    from embedkit.types import Row
-
-    return Row(text, 0, 0, role)
 
 
 def test_max_length_beyond_the_position_table(load: Load) -> None:
