@@ -173,7 +173,7 @@ def cost(record: RunRecord) -> Plot | None:
     padding = _series(record.curve, "padding")
     timed = [{**c, "rate": c["tokens"] / c["seconds"]} for c in record.curve if c.get("seconds") and "tokens" in c]
     curves = [("padding, share of the encoder's tokens", padding), ("real tokens per second", _series(timed, "rate"))]
-    curves = [(title, series) for title, series in curves if len(series[0]) > 1]
+    curves = [(title, series) for title, series in curves if len(series[0]) > 1 and max(series[1]) > 0]
     heights = (0.35 + 0.22 * len(stages), *(1.0 for _ in curves))
     figure, (bars, *rest) = _figure(sum(heights) + 1.0 + 0.3 * len(curves), 1 + len(curves), height_ratios=heights)
     names, seconds = zip(*stages[::-1], strict=True)

@@ -216,11 +216,19 @@ def test_throughput_is_drawn_where_it_was_logged(tmp_path: Path) -> None:
     made = records.record()
     for line in made.curve:
         line["seconds"] = 4.0
-    without = records.write(tmp_path / "a", records.record())
-    with_rate = records.write(tmp_path / "b", made)
-    write_report(without), write_report(with_rate)
-    sizes = [ET.parse(r / "report" / "cost.svg").getroot().attrib["viewBox"].split()[3] for r in (without, with_rate)]
-    assert float(sizes[1]) > float(sizes[0]) + 40
+    assert _height(tmp_path / "rate", made) > _height(tmp_path / "padding", records.record()) + 40
+
+
+def test_a_run_that_padded_nothing_has_no_curve_of_it(tmp_path: Path) -> None:
+    made = records.record()
+    for line in made.curve:
+        line["padding"] = 0.0
+    assert _height(tmp_path / "packed", made) < _height(tmp_path / "padding", records.record()) - 40
+
+
+def _height(folder: Path, made: RunRecord) -> float:
+    write_report(records.write(folder, made))
+    return float(ET.parse(folder / "report" / "cost.svg").getroot().attrib["viewBox"].split()[3])
 
 
 def test_a_folder_without_a_record_is_refused(tmp_path: Path) -> None:
