@@ -14,7 +14,7 @@ from embedkit.data.sources import LoadedSource
 from embedkit.model.encoder import Encoder
 from embedkit.objectives.base import build
 from embedkit.recipe.load import dump
-from embedkit.recipe.memory import activation_bytes
+from embedkit.recipe.memory import KEEP_SHARE, activation_bytes
 from embedkit.recipe.objectives import ObjectiveConfig, needs
 from embedkit.recipe.pool import negatives_per_query
 from embedkit.recipe.schema import Recipe
@@ -76,7 +76,7 @@ def build_trainer(
         encoder,
         objectives,
         comm,
-        keep_graph=keep_graph(recipe, encoder),
+        keep_graph=keep_graph(recipe, encoder, comm.world),
         rows_per_block=train.rows_per_block,
         across_processes=recipe.negatives.across_processes,
         autocast=autocast(train.precision, args.device),
@@ -101,12 +101,12 @@ def _per_query(recipe: Recipe, source: LoadedSource, config: ObjectiveConfig) ->
     return negatives_per_query(asked, needed="negative" in needs(config), given=source.max_negatives > 0)
 
 
-def keep_graph(recipe: Recipe, encoder: Encoder) -> Callable[[RowBatch], bool]:
+def keep_graph(recipe: Recipe, encoder: Encoder, processes: int = 1) -> Callable[[RowBatch], bool]:
     """`train.graph`, with ``auto`` decided per batch by the estimated bytes of activations."""
     choice = recipe.train.graph
     if choice != "auto":
         return lambda batch: choice == "keep"
-    config, budget = encoder.st.config, _activation_budget(encoder.device)
+    config, budget = encoder.st.config, _activation_budget(encoder.device, processes)
 
     def fits(batch: RowBatch) -> bool:
         need = activation_bytes(
@@ -122,8 +122,8 @@ def keep_graph(recipe: Recipe, encoder: Encoder) -> Callable[[RowBatch], bool]:
     return fits
 
 
-def _activation_budget(device: torch.device) -> float:
-    """Half of the memory that is free now: optimiser state and the batch side need the rest."""
+def _activation_budget(device: torch.device, processes: int) -> float:
+    """What kept activations may take of the memory that is free now; processes on one CPU share it."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] / 2
-    return psutil.virtual_memory().available / 2
+        return torch.cuda.mem_get_info(device)[0] * KEEP_SHARE
+    return psutil.virtual_memory().available * KEEP_SHARE / processes

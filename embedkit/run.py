@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedkit.errors import EmbedkitError, TrainingError
+from embedkit.measuring import Measuring
 from embedkit.recipe.load import dump, recipe_hash
 from embedkit.recipe.plan import Plan, plan
-from embedkit.recipe.schema import Recipe
+from embedkit.recipe.schema import Model, Recipe
 from embedkit.types import RunRecord, Scores
 from embedkit.workspace import RunFolder, now, versions
 
@@ -39,8 +40,8 @@ class _Run:
     record: RunRecord
     say: Say
     progress: bool
+    measuring: Measuring
     sources: list[LoadedSource] = field(default_factory=list)
-    suites: dict[str, tuple[Suite, Any]] = field(default_factory=dict)
 
     @property
     def first(self) -> bool:
@@ -90,6 +91,7 @@ def train(
     run = _start(recipe, Path(out), resume, recipe_path, say, progress)
     with run.timed("data"):
         run.sources = _sources(run)
+    _record_data(run)
     _plan(run)
     with run.timed("model"):
         encoder = _encoder(run)
@@ -99,6 +101,7 @@ def train(
     trainer = _trainer(run, encoder)
     with run.timed("training"):
         _fit(run, trainer, resume)
+    _record_data(run)
     run.record.curve = [h for h in trainer.state.log_history if "loss" in h]
     run.record.evaluations = [h for h in trainer.state.log_history if any(k.startswith("eval_") for k in h)]
     if trainer.guards.collapsed_at is not None:
@@ -143,7 +146,6 @@ def evaluate(
     """
     from embedkit.evaluation import suite as suites
     from embedkit.model.encoder import Encoder
-    from embedkit.recipe.schema import Model
 
     folder = Path(data) if data is not None else None
     loaded = suites.load_suite(suite, Path.cwd(), folder)
@@ -180,6 +182,7 @@ def _start(recipe: Recipe, out: Path, resume: bool, recipe_path: Path | None, sa
 
     from embedkit.train.distributed import Comm
 
+    _quiet_libraries()
     PartialState(cpu=recipe.train.device == "cpu")  # joins the process group when started by torchrun or accelerate
     comm = Comm.current()
     folder = RunFolder(out.resolve())
@@ -201,33 +204,58 @@ def _start(recipe: Recipe, out: Path, resume: bool, recipe_path: Path | None, sa
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
         folder.recipe.write_text(yaml, encoding="utf-8")
     base = recipe_path.parent if recipe_path is not None else Path.cwd()
-    return _Run(recipe, base, folder, comm, record, say if comm.rank == 0 else _silent, progress and comm.rank == 0)
+    first = comm.rank == 0
+    measuring = Measuring(recipe, base)
+    return _Run(recipe, base, folder, comm, record, say if first else _silent, progress and first, measuring)
 
 
 def _sources(run: _Run) -> list[LoadedSource]:
     from embedkit.data.sources import load_source
 
+    recipe = run.recipe
     with _process_zero_first(run.comm):
-        sources = [load_source(source, run.base) for source in run.recipe.data.sources]
+        return [
+            load_source(source, run.base, seed=recipe.train.seed, progress=run.progress)
+            for source in recipe.data.sources
+        ]
+
+
+def _record_data(run: _Run) -> None:
+    """Ids, rows and skipped rows of the sources; called after training too, because a stream skips as it reads."""
     run.record.data = [
         {"name": s.name, "rows": s.rows, "digest": s.digest, "skipped": dict(s.skipped), "roles": sorted(s.roles)}
-        for s in sources
+        for s in run.sources
     ]
-    for s in sources:
-        for reason, count in s.skipped.items():
-            run.record.warnings.append(f"{s.name}: {count} rows skipped: {reason}")
-    return sources
+    run.record.warnings = [w for w in run.record.warnings if " rows skipped: " not in w]
+    for s in run.sources:
+        run.record.warnings += [f"{s.name}: {count} rows skipped: {why}" for why, count in s.skipped.items()]
 
 
 def _plan(run: _Run) -> Plan:
-    rows = [s.rows for s in run.sources]
-    made = plan(run.recipe, processes=run.comm.world, rows=rows, base_dir=run.base)
+    from embedkit.model.resolve import local_copy
+    from embedkit.recipe.planning.facts import folder_facts
+
+    found = local_copy(_model(run).base, run.recipe.model.revision)
+    made = plan(
+        run.recipe,
+        processes=run.comm.world,
+        rows=[s.rows for s in run.sources],
+        model_config=folder_facts(found) if found is not None else None,
+        base_dir=run.base,
+    )
     for line in made.lines():
         run.say(line)
     made.refuse()
-    run.record.plan = asdict(made) | {"lines": made.lines()}
-    run.record.warnings.extend(str(w) for w in made.warnings)
+    run.record.plan = {**asdict(made), "lines": made.lines()}
+    run.record.warnings.extend(f"{w.what} ({w.cure})" for w in made.warnings)
     return made
+
+
+def _model(run: _Run) -> Model:
+    """The `model` block; as with data, a path starts at the recipe's folder, else at the working folder."""
+    model = run.recipe.model
+    beside = run.base / model.base
+    return model.model_copy(update={"base": str(beside)}) if beside.is_dir() else model
 
 
 def _encoder(run: _Run) -> Encoder:
@@ -235,13 +263,10 @@ def _encoder(run: _Run) -> Encoder:
 
     from embedkit.model.encoder import Encoder
 
-    train_, model = run.recipe.train, run.recipe.model
-    beside = run.base / model.base
-    if beside.is_dir():  # as with data: paths start at the recipe's folder, else at the working folder
-        model = model.model_copy(update={"base": str(beside)})
+    train_ = run.recipe.train
     set_seed(train_.seed)
     with _process_zero_first(run.comm):
-        return Encoder.load(model, device=train_.device, seed=train_.seed)
+        return Encoder.load(_model(run), device=train_.device, seed=train_.seed)
 
 
 def _trainer(run: _Run, encoder: Encoder) -> Trainer:
@@ -254,43 +279,9 @@ def _trainer(run: _Run, encoder: Encoder) -> Trainer:
         encoder,
         run.folder.checkpoints,
         run.comm,
-        evaluate=_during(run) if run.recipe.eval.every is not None else None,
+        evaluate=run.measuring.during if run.recipe.eval.every is not None else None,
         callbacks=[ProgressBar()] if run.progress else [],
     )
-
-
-def _score(run: _Run, encoder: Encoder, reference: str | Suite, name: str, resamples: int, progress: bool) -> Scores:
-    """Scores on a suite whose files are read once per run."""
-    from embedkit.evaluation import suite as suites
-
-    config, key = run.recipe.eval, str(reference)
-    if key not in run.suites:
-        suite = suites.load_suite(reference, run.base, _data_folder(run))
-        run.suites[key] = suite, suites.load_data(suite)
-    suite, data = run.suites[key]
-    return suites.evaluate_suite(
-        encoder,
-        suite,
-        resamples=resamples,
-        seed=run.recipe.train.seed,
-        batch_tokens=config.batch_tokens,
-        model_name=name,
-        select=config.select if config.during is None or reference is config.during else "average",
-        progress=progress,
-        data=data,
-    )
-
-
-def _during(run: _Run) -> Callable[[Encoder, int], dict[str, float]]:
-    reference = run.recipe.eval.during or run.recipe.eval.suite
-    assert reference is not None, "the plan refuses eval.every without a suite"
-
-    def measure(encoder: Encoder, step: int) -> dict[str, float]:
-        scores = _score(run, encoder, reference, f"step {step}", resamples=0, progress=False)
-        metrics = {f"{t.task}/{name}": value for t in scores.tasks for name, value in t.metrics.items()}
-        return {"average": scores.average, **metrics}
-
-    return measure
 
 
 def _measure(run: _Run, encoder: Encoder, when: str) -> Scores | None:
@@ -305,7 +296,7 @@ def _measure(run: _Run, encoder: Encoder, when: str) -> Scores | None:
             scores = suites.load_scores(target)
         else:
             name = f"{run.recipe.model.base} {when} training"
-            scores = _score(run, encoder, config.suite, name, config.resamples, run.progress)
+            scores = run.measuring.score(encoder, config.suite, name, config.resamples, run.progress)
             suites.write_scores(scores, target)
     run.comm.barrier()
     return scores
@@ -372,14 +363,6 @@ def _finish(run: _Run, before: Scores | None, after: Scores | None) -> None:
 # Small things -------------------------------------------------------------------------------------------------
 
 
-def _data_folder(run: _Run) -> Path | None:
-    """`eval.data`, which starts at the recipe's folder, else at the working folder."""
-    if run.recipe.eval.data is None:
-        return None
-    wanted = Path(run.recipe.eval.data).expanduser()
-    return (run.base / wanted if (run.base / wanted).is_dir() else wanted).resolve()
-
-
 @contextmanager
 def _process_zero_first(comm: Comm) -> Iterator[None]:
     """Process 0 downloads and fills caches, the others read them afterwards."""
@@ -388,6 +371,14 @@ def _process_zero_first(comm: Comm) -> Iterator[None]:
     yield
     if comm.rank == 0:
         comm.barrier()
+
+
+def _quiet_libraries() -> None:
+    """One progress bar at a time, ours; what transformers says about loading and saving weights is its log's."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
 
 
 def _silent(line: Any) -> None:

@@ -22,7 +22,7 @@ LAYERS = [
     {"train", "mining", "evaluation"},
     {"workspace"},
     {"publish"},
-    {"assembly"},
+    {"assembly", "measuring"},
     {"run"},
     {"cli"},
     {"__main__"},

@@ -11,14 +11,12 @@ import torch
 from torch import Tensor
 
 from embedkit.objectives.base import Objective, Term
+from embedkit.recipe import memory
 from embedkit.train.distributed import Comm
 from embedkit.types import PAD_ID, Embeddings, RowBatch
 
 QUERY_COSINE = "query_cosine"
 """Metric of every step: mean cosine between different queries of the pool; 1 is full collapse."""
-
-LOGITS_BYTES = 64 * 2**20
-"""Bound on one row block of logits when `rows_per_block` is not set."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,7 @@ def differentiate(
         pool: processes whose leaves are in the pool.
         everyone: all processes; the average runs over them.
         coefficient: factor of the gradient (1 / accumulation).
-        rows_per_block: rows evaluated at once; None bounds logits memory by `LOGITS_BYTES`.
+        rows_per_block: rows evaluated at once; None bounds logits memory (`embedkit.recipe.memory`).
         backward: False gives the loss only.
     """
     parameters = [p for p in objective.parameters() if p.requires_grad]
@@ -146,7 +144,10 @@ def differentiate(
     metrics: dict[str, list[tuple[float, float]]] = {QUERY_COSINE: [(_mean_cosine(leaves.template.query), 1.0)]}
     for index, term in enumerate(terms):
         whole = term.objective.scope == "batch"
-        size = len(leaves.own) if whole else rows_per_block or _block_rows(term)
+        columns = term.objective.columns(term.embeddings)
+        size = (
+            len(leaves.own) if whole else rows_per_block or memory.rows_per_block(columns, leaves.values.element_size())
+        )
         gradient = [torch.zeros_like(t) for t in inputs] if backward else []
         totals = leaves.values.new_zeros(2)  # numerator, weight
         for rows in leaves.own.split(size):
@@ -185,8 +186,7 @@ def differentiate(
 
 def _block_rows(term: Term) -> int:
     e = term.embeddings
-    row_bytes = term.objective.columns(e) * e.query.element_size() * 4  # similarities, logits, masks, softmax
-    return max(1, LOGITS_BYTES // max(1, row_bytes))
+    return memory.rows_per_block(term.objective.columns(e), e.query.element_size())
 
 
 def _mean_cosine(x: Tensor) -> float:

@@ -82,6 +82,8 @@ class Trainer(SentenceTransformerTrainer):
         self.run_evaluation, self.recipe_yaml = evaluate, recipe_yaml
         self.objective_learning_rate = objective_learning_rate
         self.comm: Comm = step.comm
+        self.optimizer: torch.optim.Optimizer | None
+        self.control: Any
         self._since_log: list[StepResult] = []
         self.guards = Guards(Path(args.output_dir), collapse_guard, self.comm)
         super().__init__(
@@ -103,7 +105,8 @@ class Trainer(SentenceTransformerTrainer):
     def get_train_dataloader(self) -> DataLoader[int]:
         """Batch numbers of one epoch; `get_batch_samples` turns the current update into rows."""
         generator = torch.Generator()  # its own, so that iterating never touches the global random state
-        return DataLoader(range(self.pipeline.sampler.batches_per_epoch), batch_size=None, generator=generator)  # type: ignore[arg-type]
+        numbers: Any = range(self.pipeline.sampler.batches_per_epoch)
+        return DataLoader(numbers, batch_size=None, generator=generator)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[int], num_batches: int, device: torch.device
@@ -140,7 +143,7 @@ class Trainer(SentenceTransformerTrainer):
 
     # The step -------------------------------------------------------------------------------------------------
 
-    def training_step(self, model: nn.Module, inputs: RowBatch, num_items_in_batch: Any = None) -> Tensor:  # type: ignore[override]
+    def training_step(self, model: nn.Module, inputs: RowBatch, num_items_in_batch: Any = None) -> Tensor:
         """Forward and backward of one batch; returns its share of the update's loss."""
         model.train()
         accumulation = self.current_gradient_accumulation_steps
