@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
 
 from embedkit.assembly import build_trainer
 from embedkit.data.sources import load_source
 from embedkit.model.encoder import Encoder
+from embedkit.model.resolve import resolve
 from embedkit.recipe.schema import DEFAULT_MODEL, Recipe
 from embedkit.train.distributed import Comm
 
@@ -54,6 +56,13 @@ def ours(made: Recipe, out: Path) -> list[float]:
     return times.seconds
 
 
+def stock(made: Recipe) -> SentenceTransformer:
+    """The model as sentence-transformers loads it, with none of embedkit's changes (packed rows, CPU dropout)."""
+    model = SentenceTransformer(resolve(made.model.base).target, device="cpu")
+    model.max_seq_length = made.model.max_length
+    return model
+
+
 def rival(made: Recipe, out: Path, *, mini_batch: int | None = None) -> list[float]:
     """Run sentence-transformers' trainer with its own loss for the same recipe; seconds per update.
 
@@ -66,7 +75,7 @@ def rival(made: Recipe, out: Path, *, mini_batch: int | None = None) -> list[flo
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments, losses
 
     times = StepTimes()
-    model = Encoder.load(made.model, device="cpu").st
+    model = stock(made)
     texts = [row["text"] for row in made.data.sources[0].rows or ()]
     scale = 1 / made.objective.temperature  # type: ignore[attr-defined]
     loss = (

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from embedkit.errors import RecipeError
 from embedkit.model import adapters, inference, modules, packing, tokens
+from embedkit.model.dropout import use_cpu_dropout
 from embedkit.model.fingerprint import fingerprint
 from embedkit.model.heads import new_head
 from embedkit.model.resolve import Origin, cache_folder, resolve
@@ -101,6 +102,8 @@ class Encoder:
 
     def __init__(self, st: SentenceTransformer, head: nn.Module | None = None, origin: Origin | None = None) -> None:
         self.st, self.origin = st, origin
+        if st.device.type == "cpu":
+            use_cpu_dropout(st)
         self.module = EncoderModule(st, head)
         self.module.packs = packing.enable(st)
 

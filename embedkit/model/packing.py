@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from embedkit.model import modules, tokens
+from embedkit.model.dropout import dropout as cpu_dropout
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -163,7 +164,7 @@ def _attend(
     query, key, value = (states.unflatten(0, run).transpose(1, 2) for states in (query, key, value))
     if rate:
         logits = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-        states = F.dropout(logits.softmax(-1), rate) @ value
+        states = cpu_dropout(logits.softmax(-1), rate) @ value
     else:
         states = F.scaled_dot_product_attention(query, key, value, scale=scaling)
     return states.transpose(1, 2).flatten(0, 1)

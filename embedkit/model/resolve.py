@@ -71,6 +71,7 @@ def resolve(base: str, revision: str | None = None, *, offline_folder: Path | No
         model = offline_folder if offline_folder is not None else _offline_package()
         if model is not None:
             _verify(model)
+            logger.info("%s is taken from the extra `offline`. %s", repo, "; ".join(tried))
             return Origin("offline", str(model))
         tried.append("extra `offline`: not installed")
     else:
@@ -140,7 +141,6 @@ def _on_hub(repo: str, revision: str | None, tried: list[str]) -> Origin | None:
         tried.append(f"Hub: {repo!r} has no revision {revision!r}")
     except Exception as error:  # the HTTP library's own errors; which library depends on huggingface_hub's version
         tried.append(f"Hub: not reached ({type(error).__name__}: {error})")
-        logger.warning("The Hub was not reached (%s: %s)", type(error).__name__, error)
     else:
         return Origin("hub", repo, sha)
     return None
@@ -159,6 +159,7 @@ def _in_cache(repo: str, revision: str | None, tried: list[str]) -> Origin | Non
     if not (snapshot / "config.json").is_file():
         tried.append(f"Hub's cache {cache}: incomplete, no config.json")
         return None
+    logger.warning("%s is taken from the cache. %s", repo, tried[-1])
     return Origin("cache", str(snapshot), snapshot.name)
 
 

@@ -1,0 +1,90 @@
+"""Encoding a corpus: embedkit's `Encoder.encode` against `SentenceTransformer.encode` at its best batch size.
+
+all-MiniLM-L6-v2 on the CPU, texts of natural length. Every batch size of the rival and embedkit take turns; the
+embeddings of both are compared first.
+
+    python benchmarks/encode.py [--file texts.txt] [--texts 1000] [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import alternate, console, gemm_peak, matmul_flop, ratio, setup
+
+BATCH_SIZES = (16, 32, 64, 128, 256)
+
+
+def corpus(file: str | None, count: int) -> list[str]:
+    """`count` different texts: lines of a file, or documents of the pydocs corpus; spread over the whole."""
+    if file:
+        opener: Callable[..., Any] = gzip.open if file.endswith(".gz") else open
+        with opener(Path(file), "rt", encoding="utf-8") as lines:
+            found = [line.strip() for line in lines if line.strip()]
+    else:
+        from embedkit.data.pydocs import load_pydocs
+        from embedkit.recipe.pydocs import PydocsSource
+
+        found = [text for example in load_pydocs(PydocsSource()).train for text in example.positives]
+    found = list(dict.fromkeys(found))
+    if len(found) < count:
+        raise SystemExit(f"{len(found)} different texts found, {count} needed: give --file or a smaller --texts")
+    return found[:: len(found) // count][:count]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--file", help="texts, one per line; default: documents of the pydocs corpus")
+    parser.add_argument("--texts", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=None)
+    args = parser.parse_args()
+    setup(args.threads)
+    from sentence_transformers import SentenceTransformer
+
+    from embedkit.model.encoder import Encoder
+    from embedkit.model.resolve import resolve
+    from embedkit.recipe.schema import DEFAULT_MODEL, Model
+
+    texts = corpus(args.file, args.texts)
+    encoder = Encoder.load(Model(), device="cpu")
+    stock = SentenceTransformer(resolve(DEFAULT_MODEL).target, device="cpu")
+    ids = stock.tokenizer(texts, truncation=True, max_length=stock.max_seq_length, padding=False)["input_ids"]
+    tokens = sum(len(row) for row in ids)
+    difference = np.abs(encoder.encode(texts[:200]) - stock.encode(texts[:200])).max()
+    console.print(
+        f"{len(texts)} texts, {tokens / len(texts):.0f} tokens on average; largest difference of an embedding's "
+        f"number to sentence-transformers: {difference:.1e}"
+    )
+    assert difference < 1e-6, "the two sides differ"
+
+    def timed(run: Callable[[], Any]) -> Callable[[], list[float]]:
+        def side() -> list[float]:
+            start = time.perf_counter()
+            run()
+            return [time.perf_counter() - start]
+
+        return side
+
+    sides = {f"sentence-transformers {b}": timed(lambda b=b: stock.encode(texts, batch_size=b)) for b in BATCH_SIZES}
+    seconds = alternate({**sides, "embedkit": timed(lambda: encoder.encode(texts))}, args.rounds)
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    for name, value in median.items():
+        console.print(f"{name:28s} {len(texts) / value:8.0f} texts/s")
+    limit = matmul_flop(stock, tokens, passes=1) / gemm_peak() / 1e9
+    console.print(
+        f"limit: the matrix products of {tokens} tokens take {limit:.2f} s at this machine's GEMM peak; "
+        f"embedkit needs {median['embedkit'] / limit:.2f} times that"
+    )
+    ratio(min(value for name, value in median.items() if name != "embedkit"), median["embedkit"])
+
+
+if __name__ == "__main__":
+    main()
