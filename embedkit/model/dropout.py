@@ -18,12 +18,8 @@ _LEVELS = 1 << 16
 
 class _Dropout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, cut: int) -> Tensor:
-        words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-        uniform = words.view(torch.int16)[: x.numel()].view(x.shape)
-        factor = torch.empty(x.shape, dtype=x.dtype)
-        torch.ge(uniform, cut - _LEVELS // 2, out=factor)  # 0 or 1, written as floats at once
-        factor.mul_(_LEVELS / (_LEVELS - cut))
+    def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
+        factor = draw_factor(x, p)
         ctx.save_for_backward(factor)
         return x * factor
 
@@ -31,6 +27,16 @@ class _Dropout(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (factor,) = ctx.saved_tensors
         return gradients[0] * factor, None
+
+
+def draw_factor(like: Tensor, p: float) -> Tensor:
+    """What dropout multiplies by: 0 with probability `p`, else 1 / (1 - p); shape and type of `like`, on the CPU."""
+    cut = round(p * _LEVELS)
+    words = torch.empty((like.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    uniform = words.view(torch.int16)[: like.numel()].view(like.shape)
+    factor = torch.empty(like.shape, dtype=like.dtype)
+    torch.ge(uniform, cut - _LEVELS // 2, out=factor)  # 0 or 1, written as floats at once
+    return factor.mul_(_LEVELS / (_LEVELS - cut))
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
@@ -43,7 +49,7 @@ def dropout(x: Tensor, p: float) -> Tensor:
     cut = round(p * _LEVELS)
     if x.device.type != "cpu" or cut == _LEVELS:
         return nn.functional.dropout(x, p)
-    return _Dropout.apply(x, cut) if cut else x
+    return _Dropout.apply(x, p) if cut else x
 
 
 class CPUDropout(nn.Dropout):

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from embedkit.model import modules, tokens
-from embedkit.model.dropout import dropout as cpu_dropout
+from embedkit.model.attention import attention_with_dropout
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -148,23 +148,18 @@ def packed_attention(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
+    q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
+    if dropout:
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        return attention_with_dropout(q, k, v, packed_runs, scale, dropout)[None], None
     sizes = [rows * length for rows, length in packed_runs]
-    flat = (states[0].transpose(0, 1).split(sizes) for states in (query, key, value))
-    out = [_attend(q, k, v, run, scaling, dropout) for run, q, k, v in zip(packed_runs, *flat, strict=True)]
+    flat = (states.split(sizes) for states in (q, k, v))
+    out = [_attend(q, k, v, run, scaling) for run, q, k, v in zip(packed_runs, *flat, strict=True)]
     return torch.cat(out)[None], None
 
 
-def _attend(
-    query: Tensor, key: Tensor, value: Tensor, run: tuple[int, int], scaling: float | None, rate: float
-) -> Tensor:
-    """softmax(q k^T * scaling) v within each row of a run of equal length, [rows * length, heads, d].
-
-    Torch's fused CPU kernel has no dropout, and its own way out is slower than the plain formula.
-    """
+def _attend(query: Tensor, key: Tensor, value: Tensor, run: tuple[int, int], scaling: float | None) -> Tensor:
+    """Torch's fused attention within each row of a run of equal length, [rows * length, heads, d]."""
     query, key, value = (states.unflatten(0, run).transpose(1, 2) for states in (query, key, value))
-    if rate:
-        logits = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-        states = cpu_dropout(logits.softmax(-1), rate) @ value
-    else:
-        states = F.scaled_dot_product_attention(query, key, value, scale=scaling)
+    states = F.scaled_dot_product_attention(query, key, value, scale=scaling)
     return states.transpose(1, 2).flatten(0, 1)
