@@ -115,6 +115,7 @@ def gradients(made: Recipe, out: Path, *, mini_batch: int | None = None) -> tupl
     encoder.module.train()
     batch = trainer.pipeline.batch(0, 0)
     mine = trainer.engine(batch).loss
+    trainer.engine.finish(list(encoder.module.parameters()))
     named = {n: p for n, p in encoder.st.named_parameters() if p.requires_grad}
     g = {n: p.grad.clone() for n, p in named.items() if p.grad is not None}
     encoder.st.zero_grad(set_to_none=True)
@@ -129,6 +130,7 @@ def gradients(made: Recipe, out: Path, *, mini_batch: int | None = None) -> tupl
     features = [encoder.st.preprocess(texts), encoder.st.preprocess(texts)]
     value = loss(features, torch.zeros(0))
     value.backward()
+    trainer.engine.finish(list(encoder.module.parameters()))  # a sparse gradient of the token table becomes dense
     h = {n: p.grad for n, p in named.items() if p.grad is not None}
     ours_flat = torch.cat([g[n].flatten() for n in h])
     theirs = torch.cat([h[n].flatten() for n in h])

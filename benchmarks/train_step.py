@@ -54,7 +54,8 @@ def main() -> None:
     real = 2 * args.batch * statistics.mean(lengths)
     limit = matmul_flop(encoder.st, int(real)) / peak / 1e9
     console.print(
-        f"sentence-transformers {slow * 1e3:.0f} ms, embedkit {fast * 1e3:.0f} ms per step (medians of {len(seconds['embedkit'])})"
+        f"sentence-transformers {slow * 1e3:.0f} ms, embedkit {fast * 1e3:.0f} ms per step, "
+        f"medians of {len(seconds['embedkit'])}"
     )
     console.print(
         f"limit: matrix products of the {real:.0f} real tokens at this machine's {peak:.0f} GFLOP/s take "

@@ -59,7 +59,7 @@ def versions() -> dict[str, str]:
 
     found = {"python": platform.python_version(), "embedkit": __version__}
     found |= {name: importlib.metadata.version(name) for name in LIBRARIES}
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, threads: {torch.get_num_threads()}"
     return found | {"machine": f"{platform.system()} {platform.machine()}, {device}"}
 
 

@@ -12,6 +12,7 @@ from embedkit.evaluation.compare import AVERAGE, Comparison
 from embedkit.types import Interval, Scores, TaskScore
 
 _STYLES = {"win": "green", "loss": "red", "tie": "dim"}
+_VERDICTS = {"win": "better", "loss": "worse", "tie": "unclear"}
 
 
 def table(scores: Scores, before: Scores | None = None, comparison: Sequence[Comparison] | None = None) -> Group:
@@ -40,22 +41,20 @@ def table(scores: Scores, before: Scores | None = None, comparison: Sequence[Com
 
 def _sts(tasks: Sequence[TaskScore]) -> Table:
     shown = _table("STS: 100 x correlation of the cosine with the gold score", "task", "pairs")
-    for name in ("main", "95 % interval", "all", "mean", "wmean", "Pearson", "texts/s"):
+    for name in ("main", "95 % interval", "all", "mean", "wmean", "Pearson"):
         shown.add_column(name, justify="right")
     for task in tasks:
         m, d = task.metrics, task.details
         several = len(d["subsets"]) > 1
         parts = [f"{m[f'spearman_{a}']:.2f}" if several or a == "all" else "-" for a in ("all", "mean", "wmean")]
-        main = f"[bold]{m[task.main]:.2f}[/bold]" + (f" {d['aggregate']}" if several else "")
-        shown.add_row(
-            escape(task.task), str(d["pairs"]), main, _range(task.interval), *parts, f"{m['pearson']:.2f}", _speed(task)
-        )
+        main = f"[bold]{m[task.main]:.2f}[/bold]" + (f"\n{d['aggregate']}" if several else "")
+        shown.add_row(escape(task.task), str(d["pairs"]), main, _range(task.interval), *parts, f"{m['pearson']:.2f}")
     return shown
 
 
 def _retrieval(tasks: Sequence[TaskScore]) -> Table:
-    shown = _table("Retrieval: 100 x metric", "task", "queries", "documents")
-    for name in ("main", "", "95 % interval", "recall", "", "MRR", "", "MAP", "AUC", "texts/s"):
+    shown = _table("Retrieval: 100 x metric", "task", "queries\n/ docs")
+    for name in ("main", "95 % interval", "recall", "MRR", "MAP", "AUC"):
         shown.add_column(name, justify="right")
     for task in tasks:
         m, d = task.metrics, task.details
@@ -63,30 +62,26 @@ def _retrieval(tasks: Sequence[TaskScore]) -> Table:
         first = 10 if 10 in cutoffs else cutoffs[-1]
         shown.add_row(
             escape(task.task),
-            str(d["queries"]),
-            str(d["documents"]),
-            f"[bold]{m[task.main]:.2f}[/bold]",
-            task.main,
+            f"{d['queries']}\n/ {d['documents']}",
+            f"[bold]{m[task.main]:.2f}[/bold]\n{task.main}",
             _range(task.interval),
-            f"{m[f'recall@{cutoffs[-1]}']:.2f}",
-            f"@{cutoffs[-1]}",
-            f"{m[f'mrr@{first}']:.2f}",
-            f"@{first}",
+            f"{m[f'recall@{cutoffs[-1]}']:.2f}\n@{cutoffs[-1]}",
+            f"{m[f'mrr@{first}']:.2f}\n@{first}",
             f"{m['map']:.2f}",
             f"{m['auc']:.2f}",
-            _speed(task),
         )
     return shown
 
 
 def _compared(comparison: Sequence[Comparison], before: str, after: str) -> Table:
     shown = _table(escape(f"{after} against {before}, same resamples"), "task", "metric")
-    for name in ("before", "after", "change", "95 % interval", "p", ""):
+    for name in ("before", "after", "change\n95 % interval", "p", ""):
         shown.add_column(name, justify="right")
     for c in comparison:
         style = _STYLES[c.verdict]
-        change, spread = f"{c.difference.value:+.2f}", f"{c.difference.low:+.2f} .. {c.difference.high:+.2f}"
-        row = (escape(c.task), c.metric, f"{c.before:.2f}", f"{c.after:.2f}", change, spread, _p(c), c.verdict)
+        d = c.difference
+        change = f"{d.value:+.2f}\n{d.low:+.2f} .. {d.high:+.2f}"
+        row = (escape(c.task), c.metric, f"{c.before:.2f}", f"{c.after:.2f}", change, _p(c), _VERDICTS[c.verdict])
         shown.add_row(*row, style=style, end_section=False)
         if c.task == AVERAGE:
             shown.rows[-1].style = f"bold {style}"
@@ -105,7 +100,7 @@ def _footnote(scores: Scores) -> str:
         if several
         else ""
     )
-    return f"[dim]{ways}Chooses checkpoints: {scores.selection}. {scores.seconds:.0f} s.[/dim]"
+    return f"[dim]{ways}Chooses checkpoints: {scores.selection}. {_speed(scores)}[/dim]"
 
 
 def _table(title: str, *left: str) -> Table:
@@ -119,5 +114,6 @@ def _range(interval: Interval | None) -> str:
     return "" if interval is None else f"{interval.low:.2f} .. {interval.high:.2f}"
 
 
-def _speed(task: TaskScore) -> str:
-    return f"{task.details['texts_per_second']:.0f}"
+def _speed(scores: Scores) -> str:
+    rates = [t.details["texts_per_second"] for t in scores.tasks if "texts_per_second" in t.details]
+    return f"{scores.seconds:.0f} s" + (f", {min(rates):.0f} to {max(rates):.0f} texts/s." if rates else ".")

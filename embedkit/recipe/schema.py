@@ -186,7 +186,9 @@ class Train(Block):
     warmup: float = Field(0.0, ge=0, le=1, description="Share of the updates spent warming up.")
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="After the warm-up.")
     max_grad_norm: float = Field(1.0, ge=0, description="Joint clip of encoder and objective; 0 turns it off.")
-    optimizer: str = Field("adamw_torch", description="Name of a transformers optimiser, e.g. adamw_torch, adafactor.")
+    optimizer: str = Field(
+        "adamw_torch_fused", description="Name of a transformers optimiser, e.g. adamw_torch, adafactor, sgd."
+    )
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="Autocast of the encoder; the objective stays in fp32."
     )

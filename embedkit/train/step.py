@@ -108,7 +108,13 @@ class Step:
         )
 
     def finish(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """Sum the processes' shares of the gradient: one sync per update, however many batches it had."""
+        """Sum the processes' shares of the gradient: one sync per update, however many batches it had.
+
+        Sparse gradients (of a token table on the CPU, see `embedkit.model.packing`) become dense here, once.
+        """
+        for p in parameters:
+            if p.grad is not None and p.grad.is_sparse:
+                p.grad = p.grad.to_dense()
         self.comm.sum_gradients(parameters)
 
     @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,7 @@ class Trainer(SentenceTransformerTrainer):
         self.optimizer: torch.optim.Optimizer | None
         self.control: Any
         self._since_log: list[StepResult] = []
+        self._seconds = 0.0
         self.guards = Guards(Path(args.output_dir), collapse_guard, self.comm)
         super().__init__(
             model=encoder.st,
@@ -145,6 +147,7 @@ class Trainer(SentenceTransformerTrainer):
 
     def training_step(self, model: nn.Module, inputs: RowBatch, num_items_in_batch: Any = None) -> Tensor:
         """Forward and backward of one batch; returns its share of the update's loss."""
+        start = time.perf_counter()
         model.train()
         accumulation = self.current_gradient_accumulation_steps
         result = self.engine(inputs, 1 / accumulation)
@@ -153,6 +156,7 @@ class Trainer(SentenceTransformerTrainer):
         if self.accelerator.sync_gradients:
             self._last_batch = inputs
             self.engine.finish([p for p in self.trainee.parameters() if p.requires_grad])
+        self._seconds += time.perf_counter() - start
         return torch.tensor(result.loss / accumulation, device=self.args.device)
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
@@ -175,7 +179,12 @@ class Trainer(SentenceTransformerTrainer):
             values = [r.metrics[n] for r in results if n in r.metrics]
             means[n] = round(sum(values) / len(values), 5)
         tokens, padded = sum(r.tokens for r in results), sum(r.padded_tokens for r in results)
-        return means | {"tokens": float(tokens), "padding": round(1 - tokens / max(1, padded), 4)}
+        seconds, self._seconds = self._seconds, 0.0
+        return means | {
+            "tokens": float(tokens),
+            "seconds": round(seconds, 3),
+            "padding": round(1 - tokens / max(1, padded), 4),
+        }
 
     # Evaluation -----------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -46,14 +47,20 @@ train:
     return folder
 
 
-def test_two_processes_give_the_model_of_one(folder: Path) -> None:
-    run(folder, "one")
+@pytest.fixture(scope="module")
+def two(folder: Path) -> Path:
+    """A finished run of two processes."""
     run(folder, "two", "--nproc", "2")
+    return folder / "two"
+
+
+def test_two_processes_give_the_model_of_one(folder: Path, two: Path) -> None:
+    run(folder, "one")
     one = load_file(folder / "one" / "model" / "model.safetensors")
-    two = load_file(folder / "two" / "model" / "model.safetensors")
+    other = load_file(two / "model" / "model.safetensors")
     start = load_file(folder / "base" / "model.safetensors")
     moved = max(float((one[n] - start[n]).abs().max()) for n in one if n in start)
-    apart = max(float((one[n] - two[n]).abs().max()) for n in one)
+    apart = max(float((one[n] - other[n]).abs().max()) for n in one)
     assert moved > 1e-2 and apart < 1e-6 * moved / 1e-2, (moved, apart)
     losses = [
         [h["loss"] for h in json.loads((folder / name / "run.json").read_text())["curve"]] for name in ("one", "two")
@@ -61,14 +68,12 @@ def test_two_processes_give_the_model_of_one(folder: Path) -> None:
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-def test_two_processes_resume(folder: Path) -> None:
-    import shutil
-
-    shutil.copytree(folder / "two", folder / "again")
+def test_two_processes_resume(folder: Path, two: Path) -> None:
+    shutil.copytree(two, folder / "again")
     shutil.rmtree(folder / "again" / "model")
     shutil.rmtree(folder / "again" / "checkpoints" / "checkpoint-4")
     run(folder, "again", "--nproc", "2", "--resume")
-    whole = load_file(folder / "two" / "model" / "model.safetensors")
+    whole = load_file(two / "model" / "model.safetensors")
     again = load_file(folder / "again" / "model" / "model.safetensors")
     assert max(float((whole[n] - again[n]).abs().max()) for n in whole) == 0.0
     assert json.loads((folder / "again" / "run.json").read_text())["resumed_from"] == [2]
