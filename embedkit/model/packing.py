@@ -58,7 +58,7 @@ def enable(st: SentenceTransformer) -> bool:
 def _sparse_tokens(backbone: Any) -> None:
     """Let the token table have a sparse gradient: a dense one is the whole vocabulary, zeroed and added again for
     every micro-batch. `embedkit.train.step.Step.finish` makes it dense once per update."""
-    table: Any = backbone.get_input_embeddings()  # type: ignore[operator]
+    table: Any = backbone.get_input_embeddings()
     if isinstance(table, nn.Embedding) and table.max_norm is None:
         table.sparse = True
 
