@@ -71,6 +71,7 @@ def build_trainer(
         tokens_per_micro_batch=train.tokens_per_micro_batch,
         seed=train.seed,
     )
+    encoder.use_sparse_token_gradients()
     args = training_arguments(recipe, folder, sampler.steps, comm)
     step = Step(
         encoder,

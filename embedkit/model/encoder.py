@@ -227,6 +227,11 @@ class Encoder:
             normalize=normalize,
         )
 
+    def use_sparse_token_gradients(self) -> None:
+        """On the CPU, give the token table a sparse gradient; only the step engine should ask for this."""
+        if self.module.packs:
+            packing.use_sparse_token_gradients(self.st)
+
     def save(self, path: str | Path, *, merge: bool = True) -> None:
         """Write a plain sentence-transformers folder; the train-only head is not in it.
 

@@ -48,17 +48,16 @@ def enable(st: SentenceTransformer) -> bool:
     backbone.set_attn_implementation(ATTENTION)
     difference = _trial(st)
     if difference < TOLERANCE:
-        _sparse_tokens(backbone)
         return True
     logger.info("%s is padded: packed states differ by %.1e", type(backbone).__name__, difference)
     backbone.set_attn_implementation(before)
     return False
 
 
-def _sparse_tokens(backbone: Any) -> None:
+def use_sparse_token_gradients(st: SentenceTransformer) -> None:
     """Let the token table have a sparse gradient: a dense one is the whole vocabulary, zeroed and added again for
-    every micro-batch. `embedkit.train.step.Step.finish` makes it dense once per update."""
-    table: Any = backbone.get_input_embeddings()
+    every micro-batch. For the step engine only, whose `Step.finish` makes it dense once per update."""
+    table: Any = st[0].auto_model.get_input_embeddings()
     if isinstance(table, nn.Embedding) and table.max_norm is None:
         table.sparse = True
 

@@ -110,7 +110,7 @@ class Step:
     def finish(self, parameters: Sequence[torch.nn.Parameter]) -> None:
         """Sum the processes' shares of the gradient: one sync per update, however many batches it had.
 
-        Sparse gradients (of a token table on the CPU, see `embedkit.model.packing`) become dense here, once.
+        Sparse gradients (the token table's, see `Encoder.use_sparse_token_gradients`) become dense here, once.
         """
         for p in parameters:
             if p.grad is not None and p.grad.is_sparse:
@@ -205,6 +205,9 @@ def reference(encoder: RowEncoder, objective: Objective, batch: RowBatch) -> Ten
     total = values.new_zeros(())
     for term in objective.terms(leaves.embeddings(values.view(batch.n, batch.slots, -1))):
         answer = term.objective(term.embeddings, leaves.own)
-        loss = answer.value if answer.weight is None else (answer.value * answer.weight).sum() / answer.weight.sum()
+        loss = answer.value
+        if answer.weight is not None:
+            tiny = torch.finfo(loss.dtype).tiny  # no row counts where none has a negative
+            loss = (loss * answer.weight).sum() / answer.weight.sum().clamp_min(tiny)
         total = total + term.coefficient * loss
     return total

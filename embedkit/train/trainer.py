@@ -18,6 +18,7 @@ from transformers import Trainer as HFTrainer
 from transformers.trainer_callback import ExportableState, PrinterCallback, ProgressCallback
 
 from embedkit.errors import TrainingError
+from embedkit.model import adapters
 from embedkit.model.encoder import Encoder
 from embedkit.objectives.base import Objective
 from embedkit.train import checkpoint
@@ -210,7 +211,9 @@ class Trainer(SentenceTransformerTrainer):
         if self.comm.rank == 0:
             shutil.rmtree(staging, ignore_errors=True)
             (staging / "embedkit").mkdir(parents=True)
-            self.encoder.save(staging, merge=False)
+            self.encoder.save(staging)
+            if adapters.has_adapters(self.encoder.st):  # the folder holds merged weights, training goes on from both
+                checkpoint.save_module(self.encoder.st, staging / "embedkit" / "adapted.safetensors")
             checkpoint.save_module(self.encoder.head or nn.Identity(), staging / "embedkit" / "head.safetensors")
             checkpoint.save_module(self.objectives, staging / "embedkit" / "objective.safetensors")
             (staging / "embedkit" / "recipe.yaml").write_text(self.recipe_yaml, encoding="utf-8")
@@ -246,7 +249,10 @@ class Trainer(SentenceTransformerTrainer):
                 str(written),
                 "resume with the recipe of the run, or train into a new folder",
             )
-        super()._load_from_checkpoint(checkpoint_path)
+        if adapters.has_adapters(self.encoder.st):
+            checkpoint.load_module(self.encoder.st, path / "embedkit" / "adapted.safetensors")
+        else:
+            super()._load_from_checkpoint(checkpoint_path)
         checkpoint.load_module(self.encoder.head or nn.Identity(), path / "embedkit" / "head.safetensors")
         checkpoint.load_module(self.objectives, path / "embedkit" / "objective.safetensors")
 

@@ -30,13 +30,15 @@ def gradients(base: Path, budget: int | None, keep: bool, packs: bool = True) ->
     expanded = expand(examples, unlabelled=False, views=2, per_query=0, one_positive="first", seed=0, step=0, offset=0)
     batch = collate(expanded, encoder.tokenize, budget or 10_000, source=0, step=0)
     step = Step(encoder, [build(OBJECTIVE)], keep_graph=lambda _: keep)
+    if packs:
+        encoder.use_sparse_token_gradients()
     if budget is None:
         reference(encoder, build(OBJECTIVE), batch).backward()
     else:
         step(batch)
         assert (len(batch.micro_batches) > 3) == (budget < 100)
         table = encoder.st[0].auto_model.get_input_embeddings().weight
-        assert table.grad is not None and table.grad.is_sparse
+        assert table.grad is not None and table.grad.is_sparse == packs
     step.finish(list(encoder.module.parameters()))
     return {n: p.grad for n, p in encoder.module.named_parameters() if p.grad is not None}
 

@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from embedkit.errors import TrainingError
+from embedkit.recipe.schema import Lora
 from embedkit.train import checkpoint
 from tests.tiny import tiny_bert
 from tests.train.runs import recipe, state, trainer
@@ -91,3 +93,21 @@ def test_prune_keeps_the_newest_and_the_best(tmp_path: Path) -> None:
         (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
     checkpoint.prune(tmp_path, 2, tmp_path / "checkpoint-4")
     assert [p.name for p in checkpoint.find_checkpoints(tmp_path)] == ["checkpoint-4", "checkpoint-8"]
+
+
+def test_lora_resumes_and_its_checkpoint_is_plain(base: Path, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    adapted = recipe(base, steps=4, save_every=2)
+    adapted = adapted.model_copy(update={"model": adapted.model.model_copy(update={"lora": Lora(r=4, alpha=8)})})
+    whole = trainer(adapted, tmp_path / "whole")
+    start = {n: v.clone() for n, v in whole.trainee.state_dict().items()}
+    whole.train()
+    moved = [n for n, v in whole.trainee.state_dict().items() if not torch.equal(v, start[n])]
+    assert moved and all("lora" in n or "head" in n or "objectives" in n for n in moved)
+    resumed = trainer(adapted, tmp_path / "resumed")
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
+    assert_equal(state(resumed), state(whole))
+    plain = SentenceTransformer(str(tmp_path / "whole" / "checkpoint-4"), device="cpu")
+    assert not any("lora" in n for n in plain.state_dict())
+    np.testing.assert_allclose(plain.encode(["ba de fi"]), whole.encoder.encode(["ba de fi"]), atol=1e-5)
