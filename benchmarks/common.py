@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import logging
 import os
@@ -28,6 +29,18 @@ def setup(threads: int | None) -> None:
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
     if threads:
         torch.set_num_threads(threads)
+
+
+def arguments(doc: str | None, *, batch: int, steps: int, rounds: int) -> argparse.ArgumentParser:
+    """The options that the training benchmarks share, with a benchmark's own defaults."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--file", help="sentences, one per line; default: sentences of installed packages' docstrings")
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--max-length", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=steps, help="timed updates per round and side")
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--threads", type=int, default=None)
+    return parser
 
 
 def sentences(file: str | None, count: int) -> list[str]:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from common import console, gemm_peak, matmul_flop, ratio, sentences, setup
+from common import arguments, console, gemm_peak, matmul_flop, ratio, sentences, setup
 
 
 def side(name: str, args: argparse.Namespace, mini_batch: int) -> dict[str, float | list[float]]:
@@ -48,14 +48,8 @@ def worker(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--file", help="sentences, one per line; default: sentences of installed packages' docstrings")
-    parser.add_argument("--batch", type=int, default=1024)
-    parser.add_argument("--max-length", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=2, help="timed updates per round and side")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser = arguments(__doc__, batch=1024, steps=2, rounds=2)
     parser.add_argument("--mini-batches", type=int, nargs="+", default=[32, 64, 128], help="tried for the rival")
-    parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--mini-batch", type=int, default=32, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -9,23 +9,15 @@ as in real training; with dropout off, loss and gradient of both sides are compa
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 from pathlib import Path
 
-from common import alternate, console, gemm_peak, matmul_flop, ratio, sentences, setup
+from common import alternate, arguments, console, gemm_peak, matmul_flop, ratio, sentences, setup
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--file", help="sentences, one per line; default: sentences of installed packages' docstrings")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--max-length", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=8, help="timed updates per round and side")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=None)
-    args = parser.parse_args()
+    args = arguments(__doc__, batch=64, steps=8, rounds=3).parse_args()
     setup(args.threads)
     import sides
 
