@@ -64,6 +64,9 @@ class RowBatch:
         n, positives, negatives: n, P and M.
         query_id [n], positive_id [n, P], negative_id [n, M], known_id [n, K]: text ids, `PAD_ID` = none.
         score [n, C], label [n], weight [n]: targets; None where the source has none.
+        variant: [R] int64; rows of different variants (dropout rate, tower) never share a micro-batch.
+        offset: place of the first own example in the global batch, so that draws per example do not depend on
+            the number of processes.
         source: index of the data source the batch came from; the same on all processes.
         step: global step of the batch, seeds everything random on the batch side.
         origins: [n] where each example came from, for error reports.
@@ -84,6 +87,8 @@ class RowBatch:
     score: Tensor | None = None
     label: Tensor | None = None
     weight: Tensor | None = None
+    variant: np.ndarray | None = None
+    offset: int = 0
     source: int = 0
     step: int = 0
     origins: list[str] = field(default_factory=list)
@@ -115,6 +120,7 @@ class Embeddings:
         score: [N, C] graded targets, or None.
         label: [N] classes, or None.
         weight: [N] example weights, or None for all ones.
+        guide: the same texts as a frozen guide sees them, in the same slots; its own dimension, no gradient.
         step: seeds batch-side randomness, equal on all processes.
     """
 
@@ -129,6 +135,7 @@ class Embeddings:
     score: Tensor | None = None
     label: Tensor | None = None
     weight: Tensor | None = None
+    guide: Embeddings | None = None
     step: int = 0
 
     def __len__(self) -> int:

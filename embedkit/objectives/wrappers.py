@@ -62,3 +62,10 @@ class WeightedSum(Objective):
             assert isinstance(objective, Objective)
             out += [replace(term, coefficient=weight * term.coefficient) for term in objective.terms(e)]
         return out
+
+
+class Nothing(Objective):
+    """No terms: the loss is 0, and the auxiliary losses are all that trains."""
+
+    def terms(self, e: Embeddings) -> list[Term]:
+        return []

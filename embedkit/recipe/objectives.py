@@ -17,7 +17,8 @@ class ObjectiveConfig(Block):
     """Base of all objective options.
 
     `needs` names the roles a source must give; `scope` says how the step evaluates it (``row``: one loss per
-    row, cut into blocks; ``batch``: one scalar over the whole batch); `reweightable` whether `weighting` applies.
+    row, cut into blocks; ``batch``: one scalar over the whole batch); `reweightable` whether `weighting` applies;
+    `needs_guide` whether it reads the guide's embeddings.
     """
 
     name: str
@@ -25,6 +26,7 @@ class ObjectiveConfig(Block):
     scope: ClassVar[Literal["row", "batch"]] = "row"
     reweightable: ClassVar[bool] = False
     in_batch: ClassVar[bool] = False
+    needs_guide: ClassVar[bool] = False
 
     def roles(self) -> frozenset[str]:
         """Roles that a source must give with these options."""
@@ -122,6 +124,13 @@ def softmaxes(directions: Sequence[Direction], partition: Literal["joint", "per_
         if group and not {"q-d", "d-q"} & set(group):
             raise ValueError(f"the softmax over {', '.join(group)} holds no positive: add q-d or d-q")
     return [group for group in groups if group]
+
+
+class Nothing(ObjectiveConfig):
+    """No objective on embeddings: the auxiliary losses alone (pretraining, TSDAE)."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    name: Literal["none"] = "none"
 
 
 class CoSENT(ObjectiveConfig):

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar
 
 from embedkit.errors import RecipeError
 
-Kind = Literal["objective", "weighting"]
+Kind = Literal["objective", "weighting", "head", "view", "auxiliary"]
 T = TypeVar("T")
 
 
@@ -38,6 +38,7 @@ class Entry:
 _O, _W = "embedkit.recipe.objectives", "embedkit.recipe.weighting"
 _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
     "objective": {
+        "none": (f"{_O}:Nothing", "embedkit.objectives.wrappers:Nothing"),
         "infonce": (f"{_O}:InfoNCE", "embedkit.objectives.contrastive:InfoNCE"),
         "cosent": (f"{_O}:CoSENT", "embedkit.objectives.scored:CoSENT"),
         "angle": (f"{_O}:AnglE", "embedkit.objectives.scored:AnglE"),
@@ -53,6 +54,9 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "focal": (f"{_W}:Focal", "embedkit.objectives.weighting:Focal"),
         "hardness": (f"{_W}:Hardness", "embedkit.objectives.weighting:Hardness"),
     },
+    "head": {},
+    "view": {},
+    "auxiliary": {},
 }
 _PLUGINS: dict[tuple[Kind, str], Entry] = {}
 
@@ -61,7 +65,7 @@ def register(kind: Kind, name: str, *, config: Any) -> Callable[[T], T]:
     """Class decorator: make `name` usable in recipes.
 
     Args:
-        kind: ``"objective"`` or ``"weighting"``.
+        kind: ``"objective"``, ``"weighting"``, ``"head"`` (batch heads), ``"view"`` (transforms) or ``"auxiliary"``.
         name: what the recipe's ``name:`` says.
         config: the pydantic model of its options; the class is built with those fields as keyword arguments.
 

@@ -1,6 +1,7 @@
 """The recipe: what a person may ask for, with types, bounds, defaults and the reason for each.
 
-Blocks stand in the order of the walk: model, data, views, negatives, objective, weighting, train, eval.
+Blocks stand in the order of the walk: model, data, views, negatives, heads, guide, objective, auxiliary, weighting,
+train, eval.
 No torch here: `embedkit check` reads this and nothing heavier.
 """
 
@@ -10,10 +11,13 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from embedkit.recipe.auxiliary import AnyAuxiliary
 from embedkit.recipe.base import Block, invalid
+from embedkit.recipe.heads import AnyHead
 from embedkit.recipe.objectives import AnyObjective, InfoNCE
 from embedkit.recipe.pydocs import PydocsSource
 from embedkit.recipe.suite import SuiteRef
+from embedkit.recipe.views import AnyTransform
 from embedkit.recipe.weighting import AnyWeighting
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -144,9 +148,21 @@ class Data(Block):
 class Views(Block):
     """How unlabelled text (role `text`) becomes rows."""
 
-    count: int = Field(
-        2, ge=2, le=16, description="Dropout passes per text: the first is the query, the others positives."
+    count: int = Field(2, ge=1, le=16, description="Passes per text: the first is the query, the others positives.")
+    transforms: tuple[tuple[AnyTransform, ...], ...] = Field(
+        (),
+        description="What is done to each view, one list per view; views without a list differ by dropout alone.",
     )
+
+
+class Guide(Block):
+    """A frozen encoder whose embeddings of the same texts an objective may read (DCLR, GISTEmbed)."""
+
+    model: str = Field(description="A local folder or a Hub id, resolved as model.base is.")
+    revision: str | None = Field(None, description="Branch, tag or commit on the Hub.")
+    pooling: Pooling | None = Field(None, description="As model.pooling.")
+    max_length: int | None = Field(None, gt=2, description="Tokens kept per text. None keeps the model's setting.")
+    trust_remote_code: bool = Field(False, description="As model.trust_remote_code.")
 
 
 class Negatives(Block):
@@ -248,7 +264,12 @@ class Recipe(Block):
     data: Data
     views: Views = Views()
     negatives: Negatives = Negatives()
+    heads: tuple[AnyHead, ...] = Field(
+        (), description="Layers over the whole gathered batch before the objective, in order; training only."
+    )
+    guide: Guide | None = None
     objective: AnyObjective = InfoNCE()
+    auxiliary: tuple[AnyAuxiliary, ...] = Field((), description="Losses on the encoder's side: mlm, ...")
     weighting: tuple[AnyWeighting, ...] = ()
     train: Train = Train()
     eval: Eval = Eval()
