@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from embedkit.errors import DataError, RecipeError
 from embedkit.recipe import registry
+from embedkit.recipe.heads import HeadConfig
 from embedkit.recipe.objectives import ObjectiveConfig, SumTerm, leaves
 from embedkit.recipe.weighting import WeightingConfig
 from embedkit.types import Embeddings, LossOut
@@ -41,6 +42,8 @@ class Objective(nn.Module):
     """
 
     scope: Literal["row", "batch"] = "row"
+    empty = False
+    """Whether it never has terms, so that embeddings are needed for the auxiliary losses at most."""
 
     def terms(self, e: Embeddings) -> list[Term]:
         """The flat list of summands; a wrapper overrides this and nothing else."""
@@ -61,6 +64,42 @@ class Objective(nn.Module):
             Row scope: `value` [m] and `weight` [m], the latter without gradient. Batch scope: a scalar `value`.
         """
         raise NotImplementedError(f"{type(self).__name__} is a wrapper: evaluate its terms()")
+
+
+class BatchHead(nn.Module):
+    """A layer over the whole gathered batch, between the encoder and the objective; training only.
+
+    Every process applies it to the same pool, so that statistics over rows (batch norm, whitening) are those of
+    the whole batch whatever the number of processes and micro-batches. Its parameters get gradients as those of
+    an objective do.
+    """
+
+    def setup(self, dim: int, seed: int) -> int:
+        """Make the parameters for inputs of size `dim`, drawn from `seed`; returns the size of the outputs.
+
+        Must leave the global random state as it was.
+        """
+        return dim
+
+    def forward(self, values: Tensor, present: Tensor, seed: int) -> Tensor:
+        """[N, S, d] -> [N, S, d'].
+
+        Args:
+            values: embeddings by example and slot; zeros where there is no text.
+            present: [N, S] bool, where there is a text. Other places enter no statistic and come out as zeros.
+            seed: of everything random here; equal on all processes, another in each step.
+        """
+        raise NotImplementedError
+
+
+def build_heads(configs: Sequence[HeadConfig], dim: int, seed: int) -> list[BatchHead]:
+    """The batch heads that a recipe asks for, in order, the first for embeddings of size `dim`."""
+    heads = []
+    for place, config in enumerate(configs):
+        head: BatchHead = registry.resolve(registry.lookup("head", config.name).target)(**_options(config))
+        dim = head.setup(dim, seed + place)
+        heads.append(head)
+    return heads
 
 
 def build(config: ObjectiveConfig, weighting: Sequence[WeightingConfig] = ()) -> Objective:
@@ -89,7 +128,7 @@ def _build(config: ObjectiveConfig, weighting: tuple[WeightingConfig, ...]) -> O
     return objective
 
 
-def _options(config: ObjectiveConfig | WeightingConfig) -> dict[str, Any]:
+def _options(config: ObjectiveConfig | WeightingConfig | HeadConfig) -> dict[str, Any]:
     return {field: getattr(config, field) for field in type(config).model_fields if field != "name"}
 
 

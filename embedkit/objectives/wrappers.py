@@ -67,5 +67,7 @@ class WeightedSum(Objective):
 class Nothing(Objective):
     """No terms: the loss is 0, and the auxiliary losses are all that trains."""
 
+    empty = True
+
     def terms(self, e: Embeddings) -> list[Term]:
         return []
