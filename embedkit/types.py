@@ -65,6 +65,9 @@ class RowBatch:
         query_id [n], positive_id [n, P], negative_id [n, M], known_id [n, K]: text ids, `PAD_ID` = none.
         score [n, C], label [n], weight [n]: targets; None where the source has none.
         variant: [R] int64; rows of different variants (dropout rate, tower) never share a micro-batch.
+        cut: [R] per row None, or a bool array that broadcasts to [tokens, width] and is True where the output of the
+            embedding layer is zeroed; None when nothing is.
+        order: [R] per row None, or the permuted positions [tokens] of its tokens; None when no row has any.
         offset: place of the first own example in the global batch, so that draws per example do not depend on
             the number of processes.
         source: index of the data source the batch came from; the same on all processes.
@@ -88,6 +91,8 @@ class RowBatch:
     label: Tensor | None = None
     weight: Tensor | None = None
     variant: np.ndarray | None = None
+    cut: list[np.ndarray | None] | None = None
+    order: list[np.ndarray | None] | None = None
     offset: int = 0
     source: int = 0
     step: int = 0

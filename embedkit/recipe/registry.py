@@ -36,6 +36,7 @@ class Entry:
 
 
 _O, _W = "embedkit.recipe.objectives", "embedkit.recipe.weighting"
+_V = "embedkit.recipe.views"
 _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
     "objective": {
         "none": (f"{_O}:Nothing", "embedkit.objectives.wrappers:Nothing"),
@@ -55,7 +56,18 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "hardness": (f"{_W}:Hardness", "embedkit.objectives.weighting:Hardness"),
     },
     "head": {},
-    "view": {},
+    "view": {
+        "delete_words": (f"{_V}:DeleteWords", "embedkit.data.augment_text:DeleteWords"),
+        "delete_span": (f"{_V}:DeleteSpan", "embedkit.data.augment_text:DeleteSpan"),
+        "reorder_words": (f"{_V}:ReorderWords", "embedkit.data.augment_text:ReorderWords"),
+        "substitute_words": (f"{_V}:SubstituteWords", "embedkit.data.augment_text:SubstituteWords"),
+        "repeat_words": (f"{_V}:RepeatWords", "embedkit.data.augment_text:RepeatWords"),
+        "feature_cutoff": (f"{_V}:FeatureCutoff", "embedkit.data.augment:FeatureCutoff"),
+        "token_cutoff": (f"{_V}:TokenCutoff", "embedkit.data.augment:TokenCutoff"),
+        "element_dropout": (f"{_V}:ElementDropout", "embedkit.data.augment:ElementDropout"),
+        "shuffle": (f"{_V}:Shuffle", "embedkit.data.augment:Shuffle"),
+        "dropout": (f"{_V}:Dropout", "embedkit.data.augment:Dropout"),
+    },
     "auxiliary": {},
 }
 _PLUGINS: dict[tuple[Kind, str], Entry] = {}

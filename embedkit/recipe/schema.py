@@ -82,6 +82,15 @@ class Model(Block):
         description="Parts that do not train: `embeddings`, `layers:0-3`, `all`, or a parameter-name prefix.",
     )
     lora: Lora | None = None
+    towers: Literal[1, 2] = Field(
+        1,
+        description="2: positives and negatives are encoded by a second copy of the model, trained on its own.",
+    )
+    keep_tower: Literal["first", "second", "best"] = Field(
+        "best",
+        description="Which of two towers becomes the result. best: by the metric of `eval.select`, where something is "
+        "evaluated during training, else the first.",
+    )
     attention: Literal["sdpa", "eager", "flash_attention_2"] | None = Field(
         None, description="Attention implementation of transformers; None lets it choose."
     )
@@ -153,6 +162,23 @@ class Views(Block):
         (),
         description="What is done to each view, one list per view; views without a list differ by dropout alone.",
     )
+    pairing: Literal["same", "tension"] = Field(
+        "same",
+        description="same: all views are of one text. tension (Contrastive Tension): scored pairs of a text with itself "
+        "(score 1) or with another text of the batch (score 0).",
+    )
+    negatives_per_positive: int = Field(
+        7, ge=1, description="For pairing `tension`: pairs of score 0 for each pair of score 1."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Views:
+        if len(self.transforms) > self.count:
+            what = f"views.transforms has {len(self.transforms)} lists and there are {self.count} views"
+            raise invalid(what, f"set views.count to {len(self.transforms)}, or remove lists")
+        if self.pairing == "tension" and self.count != 2:
+            raise invalid(f"pairing `tension` makes pairs, and views.count is {self.count}", "set views.count to 2")
+        return self
 
 
 class Guide(Block):

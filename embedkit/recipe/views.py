@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from embedkit.recipe.base import Block, validate_named
+from embedkit.recipe.base import Block, invalid, validate_named
+
+if TYPE_CHECKING:
+    from embedkit.recipe.schema import Views
 
 
 class TransformConfig(Block):
-    """Base of all transforms' options. `level` says where it acts: on the text, on tokens, inside the encoder."""
+    """Base of all transforms' options. `level` says where it acts: on the words of the text, on what the embedding
+    layer gives, or on the model's dropout rate for this view."""
 
-    level: ClassVar[Literal["text", "tokens", "encoder"]] = "text"
+    level: ClassVar[Literal["text", "encoder", "dropout"]] = "text"
     name: str
+
+    def words(self) -> str:
+        """What it does, for the plan."""
+        return self.name
 
 
 def _view(value: Any, info: Any) -> Any:
@@ -21,3 +31,178 @@ def _view(value: Any, info: Any) -> Any:
 
 
 AnyTransform = Annotated[SerializeAsAny[TransformConfig], BeforeValidator(_view)]
+
+
+class DeleteWords(TransformConfig):
+    """Words left out here and there: int(words * rate) of them, at least one word stays (CLEAR-style)."""
+
+    name: Literal["delete_words"] = "delete_words"
+    rate: float = Field(gt=0, lt=1, description="Share of the words, rounded down.")
+
+    def words(self) -> str:
+        return f"{self.rate:.0%} of the words left out"
+
+
+class DeleteSpan(TransformConfig):
+    """One run of int(words * rate) neighbouring words left out, at least one word stays (CLEAR-style)."""
+
+    name: Literal["delete_span"] = "delete_span"
+    rate: float = Field(gt=0, lt=1, description="Share of the words, rounded down.")
+
+    def words(self) -> str:
+        return f"a span of {self.rate:.0%} of the words left out"
+
+
+class ReorderWords(TransformConfig):
+    """Pairs of spans exchange places; spans do not overlap (CLEAR-style)."""
+
+    name: Literal["reorder_words"] = "reorder_words"
+    rate: float = Field(
+        gt=0, le=1, description="Share of the words that move: int(words * rate / (2 * span)) pairs of spans."
+    )
+    span: int = Field(ge=1, description="Words per span.")
+
+    def words(self) -> str:
+        return f"spans of {self.span} words exchanged, {self.rate:.0%} of the words"
+
+
+class SubstituteWords(TransformConfig):
+    """Words exchanged for others: int(words * rate) of them (CLEAR-style; CLEAR's own source is not established)."""
+
+    name: Literal["substitute_words"] = "substitute_words"
+    rate: float = Field(gt=0, le=1, description="Share of the words, rounded down.")
+    source: Literal["batch", "synonyms"] = Field(
+        "batch", description="batch: words of the whole batch, as often as they occur in it. synonyms: a file."
+    )
+    synonyms: str | None = Field(
+        None,
+        description="UTF-8 file, a word and its synonyms per line, separated by tabs. Relative to the recipe file, "
+        "else to the working folder.",
+    )
+
+    @model_validator(mode="after")
+    def _file_where_it_is_read(self) -> SubstituteWords:
+        if self.source == "synonyms" and self.synonyms is None:
+            raise invalid("substitute_words draws from a synonym file, and none is named", "add `synonyms: FILE`")
+        if self.source == "batch" and self.synonyms is not None:
+            raise invalid("substitute_words does not read `synonyms` with `source: batch`", "set `source: synonyms`")
+        return self
+
+    def words(self) -> str:
+        origin = "words of the batch" if self.source == "batch" else f"synonyms of {self.synonyms}"
+        return f"{self.rate:.0%} of the words exchanged for {origin}"
+
+
+class RepeatWords(TransformConfig):
+    """Words said twice: up to max(least, int(words * rate)) of them, the number drawn evenly from 0 (after ESimCSE,
+    arXiv 2109.04380, which repeats sub-words)."""
+
+    name: Literal["repeat_words"] = "repeat_words"
+    rate: float = Field(gt=0, le=1, description="Largest share of the words, rounded down.")
+    least: int = Field(2, ge=0, description="What short texts may have repeated at most.")
+
+    def words(self) -> str:
+        return f"up to {self.rate:.0%} of the words said twice (at most {self.least} in short texts)"
+
+
+class FeatureCutoff(TransformConfig):
+    """int(width * rate) columns of the text's embedding layer output are zeroed (ConSERT, 2021.acl-long.393)."""
+
+    level: ClassVar[Literal["text", "encoder", "dropout"]] = "encoder"
+    name: Literal["feature_cutoff"] = "feature_cutoff"
+    rate: float = Field(gt=0, lt=1, description="Share of the columns, rounded down; drawn for each text.")
+
+    def words(self) -> str:
+        return f"{self.rate:.0%} of the embedding columns zeroed"
+
+
+class TokenCutoff(TransformConfig):
+    """int(tokens * rate) token rows of the embedding layer's output are zeroed, special tokens included; the
+    attention mask stays as it is (ConSERT)."""
+
+    level: ClassVar[Literal["text", "encoder", "dropout"]] = "encoder"
+    name: Literal["token_cutoff"] = "token_cutoff"
+    rate: float = Field(gt=0, lt=1, description="Share of the tokens, rounded down.")
+
+    def words(self) -> str:
+        return f"{self.rate:.0%} of the token embeddings zeroed"
+
+
+class ElementDropout(TransformConfig):
+    """int(tokens * width * rate) elements of the embedding layer's output are zeroed, without rescaling (ConSERT)."""
+
+    level: ClassVar[Literal["text", "encoder", "dropout"]] = "encoder"
+    name: Literal["element_dropout"] = "element_dropout"
+    rate: float = Field(gt=0, lt=1, description="Share of the elements, rounded down.")
+
+    def words(self) -> str:
+        return f"{self.rate:.0%} of the embedding elements zeroed"
+
+
+class Shuffle(TransformConfig):
+    """Position ids of all real tokens permuted, special tokens included (ConSERT)."""
+
+    level: ClassVar[Literal["text", "encoder", "dropout"]] = "encoder"
+    name: Literal["shuffle"] = "shuffle"
+
+    def words(self) -> str:
+        return "token positions shuffled"
+
+
+class Dropout(TransformConfig):
+    """Every dropout of the backbone runs at this rate for this view (SupCL-Seq, arXiv 2109.07424)."""
+
+    level: ClassVar[Literal["text", "encoder", "dropout"]] = "dropout"
+    name: Literal["dropout"] = "dropout"
+    rate: float = Field(ge=0, lt=1, description="0 turns dropout off for this view.")
+
+    def words(self) -> str:
+        return f"dropout {self.rate:g}"
+
+
+# How rows are encoded -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to encode rows; rows of different variants never share a micro-batch.
+
+    Attributes:
+        dropout: rate of the whole backbone; None is the model's own.
+        tower: 0, or 1 for the second tower of `model.towers: 2`.
+    """
+
+    dropout: float | None = None
+    tower: int = 0
+
+
+def variant(transforms: Sequence[TransformConfig], slot: int, towers: int) -> Variant:
+    """How the rows of a slot are encoded: the view's dropout rate; positives and negatives in the last tower."""
+    rate = next((t.rate for t in reversed(transforms) if isinstance(t, Dropout)), None)
+    return Variant(rate, towers - 1 if slot else 0)
+
+
+def variants(views: Views, towers: int) -> tuple[Variant, ...]:
+    """All ways in which a run may encode rows, labelled examples included; the first is the plain one."""
+    slots = [variant(transforms_of(views, slot), slot, towers) for slot in range(max(2, views.count))]
+    return tuple(dict.fromkeys([variant((), 0, towers), variant((), 1, towers), *slots]))
+
+
+def transforms_of(views: Views, view: int) -> tuple[TransformConfig, ...]:
+    """The transforms of one view; none where the recipe has no list for it."""
+    return views.transforms[view] if view < len(views.transforms) else ()
+
+
+def view_words(views: Views, view: int, dropout: float | None) -> str:
+    """What happens to one view, for the plan.
+
+    Args:
+        views: the block.
+        view: from 0.
+        dropout: `model.dropout`.
+    """
+    transforms = transforms_of(views, view)
+    said = [t.words() for t in transforms]
+    if not any(isinstance(t, Dropout) for t in transforms):
+        said.append("the model's dropout" if dropout is None else f"dropout {dropout:g}" if dropout else "no dropout")
+    return "; ".join(said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import get_args
 
 from pydantic import BaseModel
 
@@ -17,7 +18,7 @@ def describe(block: str) -> tuple[str, list[tuple[str, str, str, str]]]:
     """What a block is, and (key, type, default, meaning) of each of its keys.
 
     Args:
-        block: a key path such as ``data.sources``, the name of an objective or weighting, or "" for the top.
+        block: a key path such as ``data.sources``, a registered name (an objective, ...), or "" for the top.
 
     Raises:
         RecipeError: there is no such block.
@@ -35,7 +36,7 @@ def describe(block: str) -> tuple[str, list[tuple[str, str, str, str]]]:
 def _model(block: str) -> type[BaseModel]:
     if not block:
         return Recipe
-    kinds: tuple[registry.Kind, ...] = ("objective", "weighting")
+    kinds: tuple[registry.Kind, ...] = get_args(registry.Kind)
     for kind in kinds:
         if block in registry.names(kind) and block not in Recipe.model_fields:
             config: type[BaseModel] = registry.resolve(registry.lookup(kind, block).config)
@@ -46,7 +47,7 @@ def _model(block: str) -> type[BaseModel]:
         element = place.child(0)
         blocks = element.blocks() if element else []
     if not blocks:
-        known = [*Recipe.model_fields, *registry.names("objective"), *registry.names("weighting")]
+        known = [*Recipe.model_fields, *(name for kind in kinds for name in registry.names(kind))]
         near = nearest(block, known)
         hint = f"did you mean {near!r}? " if near else ""
         raise RecipeError(f"no block {block!r}", cure=f"{hint}known: {', '.join(known)}")

@@ -18,14 +18,23 @@ from pydantic_core import PydanticUndefined
 
 from embedkit.errors import RecipeError
 from embedkit.recipe import registry
+from embedkit.recipe.auxiliary import AuxiliaryConfig
+from embedkit.recipe.heads import HeadConfig
 from embedkit.recipe.objectives import ObjectiveConfig
 from embedkit.recipe.reading.tree import Node
+from embedkit.recipe.views import TransformConfig
 from embedkit.recipe.weighting import WeightingConfig
 
 Key = str | int
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
 _PLURAL = {"text": "texts", "a whole number": "whole numbers", "a number": "numbers", "a mapping": "mappings"}
-_NAMED: dict[type[BaseModel], registry.Kind] = {ObjectiveConfig: "objective", WeightingConfig: "weighting"}
+_NAMED: dict[type[BaseModel], registry.Kind] = {
+    ObjectiveConfig: "objective",
+    WeightingConfig: "weighting",
+    HeadConfig: "head",
+    TransformConfig: "view",
+    AuxiliaryConfig: "auxiliary",
+}
 SYNONYMS = {
     "lr": "learning_rate",
     "num_train_epochs": "epochs",
@@ -107,7 +116,7 @@ class Place:
         return tagged or found
 
     def named(self) -> registry.Kind | None:
-        """Whether an objective or a weighting belongs here: a mapping with a `name`, or the name alone."""
+        """The registered kind that belongs here, if one does: a mapping with a `name`, or the name alone."""
         for option in _options(self.annotation):
             if option in _NAMED:
                 return _NAMED[option]
