@@ -11,15 +11,18 @@ from transformers import TrainerCallback
 
 from embedkit.data.sampler import StepSampler
 from embedkit.data.sources import LoadedSource
+from embedkit.model.auxiliary import Auxiliary
 from embedkit.model.encoder import Encoder
-from embedkit.objectives.base import build
+from embedkit.objectives.base import build, build_heads
+from embedkit.recipe import registry
 from embedkit.recipe.load import dump
 from embedkit.recipe.memory import KEEP_SHARE, activation_bytes
 from embedkit.recipe.objectives import ObjectiveConfig, needs
 from embedkit.recipe.pool import negatives_per_query
-from embedkit.recipe.schema import Recipe
+from embedkit.recipe.schema import Model, Recipe
 from embedkit.train.arguments import training_arguments
 from embedkit.train.distributed import Comm
+from embedkit.train.guide import Guide
 from embedkit.train.pipeline import Pipeline
 from embedkit.train.step import Step
 from embedkit.train.trainer import Evaluate, Trainer, autocast
@@ -77,6 +80,10 @@ def build_trainer(
         encoder,
         objectives,
         comm,
+        heads=build_heads(recipe.heads, encoder.training_dim, train.seed),
+        auxiliaries=_auxiliaries(recipe, encoder),
+        guide=_guide(recipe, train.device),
+        seed=train.seed,
         keep_graph=keep_graph(recipe, encoder, comm.world),
         rows_per_block=train.rows_per_block,
         across_processes=recipe.negatives.across_processes,
@@ -95,6 +102,29 @@ def build_trainer(
         callbacks=callbacks,
         patience=recipe.eval.patience,
     )
+
+
+def _auxiliaries(recipe: Recipe, encoder: Encoder) -> list[Auxiliary]:
+    built = []
+    for config in recipe.auxiliary:
+        options = {k: getattr(config, k) for k in type(config).model_fields if k != "name"}
+        target = registry.resolve(registry.lookup("auxiliary", config.name).target)
+        built.append(target(**options, encoder=encoder, seed=recipe.train.seed))
+    return built
+
+
+def _guide(recipe: Recipe, device: str) -> Guide | None:
+    config = recipe.guide
+    if config is None:
+        return None
+    block = Model(
+        base=config.model,
+        revision=config.revision,
+        pooling=config.pooling,
+        max_length=config.max_length,
+        trust_remote_code=config.trust_remote_code,
+    )
+    return Guide(Encoder.load(block, device=device))
 
 
 def _per_query(recipe: Recipe, source: LoadedSource, config: ObjectiveConfig) -> int:

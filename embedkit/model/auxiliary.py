@@ -6,6 +6,7 @@ denominator, so that neither micro-batches nor processes nor accumulation change
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -31,10 +32,12 @@ class Auxiliary(nn.Module):
         weight: factor of the loss.
         conditioned: whether `forward` is told the embeddings of its rows, batch heads applied, and sends a
             gradient into them.
+        reports: names of all metrics that `forward` gives.
     """
 
     name = "auxiliary"
     conditioned = False
+    reports: tuple[str, ...] = ()
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
@@ -56,6 +59,13 @@ class Auxiliary(nn.Module):
             embeddings: [r, d] of these rows when `conditioned`, with gradient; else None.
 
         Returns:
-            `value` a scalar sum, `weight` None, `metrics` means over the micro-batch.
+            `value` a scalar sum, `weight` None, `metrics` means over the micro-batch, as `reports` names them.
         """
         raise NotImplementedError
+
+    def export(self, folder: Path) -> None:
+        """Write what a user may want beside the trained model, e.g. a masked-LM head; nothing by default.
+
+        Args:
+            folder: of the run; called once, on process 0, after the last update.
+        """

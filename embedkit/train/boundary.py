@@ -5,12 +5,13 @@ The only module through which examples of different processes meet.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from embedkit.objectives.base import Objective, Term
+from embedkit.objectives.base import BatchHead, Objective
 from embedkit.recipe import memory
 from embedkit.train.distributed import Comm
 from embedkit.types import PAD_ID, Embeddings, RowBatch
@@ -25,18 +26,26 @@ class Leaves:
 
     Attributes:
         values: [N, S, d], slot 0 the query, then P positives, then M negatives.
+        present: [N, S] bool, False where an example has no text in a slot.
         template: the pool's ids and targets; its embeddings are views of `values`.
         own: [n] indices of this process's examples in the pool.
+        query_cosine: mean cosine between different queries, as the encoder embeds them.
     """
 
     values: Tensor
+    present: Tensor
     template: Embeddings
     own: Tensor
+    query_cosine: float
 
     def embeddings(self, values: Tensor) -> Embeddings:
         """The pool seen through `values`, so that an objective's gradient reaches them."""
-        p = self.template.positive.shape[1]
-        return replace(self.template, query=values[:, 0], positive=values[:, 1 : 1 + p], negative=values[:, 1 + p :])
+        return _seen_through(values, self.template)
+
+
+def _seen_through(values: Tensor, template: Embeddings) -> Embeddings:
+    p = template.positive.shape[1]
+    return replace(template, query=values[:, 0], positive=values[:, 1 : 1 + p], negative=values[:, 1 + p :])
 
 
 @dataclass(frozen=True)
@@ -45,22 +54,24 @@ class BatchGradient:
 
     Attributes:
         loss: loss of the global batch, equal on all processes.
-        leaf: [n * S, d] gradient of `coefficient * loss` for this process's rows.
+        share: [N, S, d] this process's share of the gradient of `coefficient * loss`; the shares' sum over the
+            processes of the pool is the whole.
         metrics: means over the global batch.
     """
 
     loss: float
-    leaf: Tensor
+    share: Tensor
     metrics: dict[str, float]
 
 
-def gather(batch: RowBatch, block: Tensor, comm: Comm) -> Leaves:
+def gather(batch: RowBatch, block: Tensor, comm: Comm, guide: Tensor | None = None) -> Leaves:
     """Collect the pool from all processes.
 
     Args:
         batch: this process's share, for ids and targets.
         block: [n * S, d] embeddings, zeros where an example has no text in a slot.
         comm: the processes that share the pool.
+        guide: [n * S, g] the guide's embeddings of the same texts.
 
     Raises:
         TrainingError: the processes' shapes, source or step differ.
@@ -72,6 +83,7 @@ def gather(batch: RowBatch, block: Tensor, comm: Comm) -> Leaves:
             "positives per query": batch.positives,
             "negatives per query": batch.negatives,
             "embedding dimension": width,
+            "embedding dimension of the guide": 0 if guide is None else guide.shape[-1],
             "data source of the step": batch.source,
             "step": batch.step,
             "scores per example": 0 if batch.score is None else batch.score.shape[1],
@@ -93,7 +105,12 @@ def gather(batch: RowBatch, block: Tensor, comm: Comm) -> Leaves:
             return None
         return comm.gather(t.to(device, block.dtype) if t.is_floating_point() else t.to(device))
 
-    values = comm.gather(block.view(batch.n, batch.slots, width)).requires_grad_()
+    def pool(t: Tensor) -> Tensor:
+        return comm.gather(t.view(batch.n, batch.slots, t.shape[-1]))
+
+    values = pool(block).requires_grad_()
+    present = torch.ones(values.shape[:2], dtype=torch.bool, device=device)
+    present[:, 1 + batch.positives :] = negative_id != PAD_ID
     template = Embeddings(
         query=values[:, 0],
         positive=values[:, 1 : 1 + batch.positives],
@@ -108,21 +125,71 @@ def gather(batch: RowBatch, block: Tensor, comm: Comm) -> Leaves:
         weight=collect(batch.weight),
         step=batch.step,
     )
+    if guide is not None:
+        template = replace(template, guide=_seen_through(pool(guide.to(device)), template))
     own = torch.arange(batch.n, device=device) + comm.rank * batch.n
-    return Leaves(values, template, own)
+    return Leaves(values, present, template, own, _mean_cosine(values[:, 0]))
+
+
+@dataclass(frozen=True)
+class Projected:
+    """A pool behind its batch heads.
+
+    Attributes:
+        leaves: what the objective sees: detached from the heads.
+        inner, outer: the same values with graph, and the encoder's, which they come from; None without heads.
+    """
+
+    leaves: Leaves
+    inner: Tensor | None = None
+    outer: Tensor | None = None
+
+    def pull_back(self, gradient: Tensor) -> Tensor:
+        """The gradient [N, S, d'] of what the objective sees, as one of the encoder's embeddings [N, S, d].
+
+        The heads' parameters get theirs added. It is linear, so shares of a gradient may be pulled back apart.
+        """
+        if self.inner is None or self.outer is None:
+            return gradient
+        self.inner.backward(gradient.to(self.inner.dtype))
+        assert self.outer.grad is not None
+        return self.outer.grad
+
+
+def project(heads: Sequence[BatchHead], leaves: Leaves, seed: int, backward: bool = True) -> Projected:
+    """Put the pool through the batch heads.
+
+    Args:
+        heads: in order; none gives the pool itself.
+        leaves: the pool.
+        seed: of everything random in the heads, equal on all processes.
+        backward: whether `Projected.pull_back` will be called.
+    """
+    if not heads:
+        return Projected(leaves)
+    with torch.set_grad_enabled(backward):
+        inner = apply_heads(heads, leaves.values, leaves.present, seed)
+    seen = inner.detach().requires_grad_()
+    return Projected(replace(leaves, values=seen, template=_seen_through(seen, leaves.template)), inner, leaves.values)
+
+
+def apply_heads(heads: Sequence[BatchHead], values: Tensor, present: Tensor, seed: int) -> Tensor:
+    """[N, S, d] through all heads; each draws from a seed of its own."""
+    for place, head in enumerate(heads):
+        values = head(values, present, seed * len(heads) + place)
+    return values
 
 
 def differentiate(
     objective: Objective,
     leaves: Leaves,
-    pool: Comm,
     everyone: Comm,
     *,
     coefficient: float = 1.0,
     rows_per_block: int | None = None,
     backward: bool = True,
 ) -> BatchGradient:
-    """Loss of the pool and its gradient for this process's leaves; objective parameters get ``.grad`` added.
+    """Loss of the pool and this process's share of its gradient; objective parameters get ``.grad`` added.
 
     A row-scope term is evaluated on this process's rows only, block by block, and divided by the weight of all
     rows of all processes. A batch-scope term is evaluated whole by each process and counts once per process, so
@@ -131,7 +198,6 @@ def differentiate(
     Args:
         objective: flat or wrapped; `Objective.terms` gives the flat list.
         leaves: the pool.
-        pool: processes whose leaves are in the pool.
         everyone: all processes; the average runs over them.
         coefficient: factor of the gradient (1 / accumulation).
         rows_per_block: rows evaluated at once; None bounds logits memory (`embedkit.recipe.memory`).
@@ -141,7 +207,7 @@ def differentiate(
     inputs = [leaves.values, *parameters]
     terms = objective.terms(leaves.template)
     parts = []
-    metrics: dict[str, list[tuple[float, float]]] = {QUERY_COSINE: [(_mean_cosine(leaves.template.query), 1.0)]}
+    metrics: dict[str, list[tuple[float, float]]] = {QUERY_COSINE: [(leaves.query_cosine, 1.0)]}
     for index, term in enumerate(terms):
         whole = term.objective.scope == "batch"
         columns = term.objective.columns(term.embeddings)
@@ -168,11 +234,11 @@ def differentiate(
                         total += g
         parts.append((term.coefficient, totals, gradient))
 
-    sums = everyone.sum(torch.stack([totals for _, totals, _ in parts]))
+    sums = everyone.sum(torch.stack([totals for _, totals, _ in parts] or [leaves.values.new_zeros(2)]))
     weight = sums[:, 1].clamp_min(torch.finfo(sums.dtype).tiny)
-    loss = sum(c * float(v) for (c, _, _), v in zip(parts, sums[:, 0] / weight, strict=True))
+    loss = sum(c * float(v) for (c, _, _), v in zip(parts, sums[:, 0] / weight, strict=False))
     leaf = torch.zeros_like(leaves.values)
-    for (c, _, gradient), w in zip(parts, weight, strict=True):
+    for (c, _, gradient), w in zip(parts, weight, strict=False):  # an objective without terms has one row of zeros
         for i, g in enumerate(gradient):
             share = g * (coefficient * c / w)
             if i == 0:
@@ -180,13 +246,7 @@ def differentiate(
             else:
                 p = parameters[i - 1]
                 p.grad = share if p.grad is None else p.grad + share
-    leaf = pool.sum(leaf)[leaves.own].flatten(0, 1)
     return BatchGradient(loss, leaf, _mean(metrics, everyone, leaves.values))
-
-
-def _block_rows(term: Term) -> int:
-    e = term.embeddings
-    return memory.rows_per_block(term.objective.columns(e), e.query.element_size())
 
 
 def _mean_cosine(x: Tensor) -> float:

@@ -2,10 +2,11 @@
 
 A step has a row side and a batch side. Rows (all roles and views together, sorted by length) go through the
 encoder in micro-batches and do not see each other; this module is the row side. Their embeddings are detached
-and gathered from all processes (`embedkit.train.boundary`, the batch side), and the gradient of the objective
-with respect to these leaves comes back. Each process then carries the gradient of its own rows through its
-encoder, either along the kept graph or by encoding once more with the same dropout masks (GradCache,
-arXiv 2101.06983).
+and gathered from all processes (`embedkit.train.boundary`, the batch side: batch heads, then the objective), and
+the gradient with respect to these leaves comes back. Auxiliary losses over tokens run beside it
+(`embedkit.train.auxiliaries`) and may add to that gradient. Each process then carries the gradient of its own
+rows through its encoder, either along the kept graph or by encoding once more with the same dropout masks
+(GradCache, arXiv 2101.06983).
 
 Contract: processes x micro-batches x row blocks x accumulation never change the gradient.
 """
@@ -21,7 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embedkit.objectives.base import Objective
+from embedkit.model.auxiliary import Auxiliary
+from embedkit.objectives.base import BatchHead, Objective
+from embedkit.train import auxiliaries as auxiliary_losses
 from embedkit.train import boundary
 from embedkit.train.distributed import Comm
 from embedkit.types import RowBatch, StepResult
@@ -49,6 +52,15 @@ class _Forward:
     padded_tokens: int
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """The batch side's answer: loss, gradient [n * S, d] of this process's rows, metrics."""
+
+    loss: float
+    leaf: Tensor
+    metrics: dict[str, float]
+
+
 class Step:
     """Forward and backward of one batch; gradients are added to ``.grad`` as each process's own share.
 
@@ -59,6 +71,10 @@ class Step:
         objectives: one per data source; `RowBatch.source` picks.
         comm: the process group.
         keep_graph: decides per batch whether the encoder's graph is held (True) or rows are encoded twice.
+        heads: batch heads, between the gathered embeddings and the objective.
+        auxiliaries: losses beside the objective's.
+        guide: ``batch -> [n * S, g]``, a frozen encoder's embeddings of this process's rows.
+        seed: of what is random in the batch heads.
         rows_per_block: rows of a row-scope objective evaluated at once; None bounds logits memory.
         across_processes: False makes each process's batch a pool of its own.
         autocast: context of the encoder's forward (bf16).
@@ -70,12 +86,17 @@ class Step:
         objectives: Sequence[Objective],
         comm: Comm | None = None,
         *,
+        heads: Sequence[BatchHead] = (),
+        auxiliaries: Sequence[Auxiliary] = (),
+        guide: Callable[[RowBatch], Tensor] | None = None,
+        seed: int = 0,
         keep_graph: Callable[[RowBatch], bool] = lambda batch: True,
         rows_per_block: int | None = None,
         across_processes: bool = True,
         autocast: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
     ) -> None:
         self.encoder, self.objectives, self.comm = encoder, list(objectives), comm or Comm()
+        self.heads, self.auxiliaries, self.guide, self.seed = list(heads), list(auxiliaries), guide, seed
         self.pool = self.comm if across_processes else Comm()
         self.keep_graph, self.rows_per_block, self.autocast = keep_graph, rows_per_block, autocast
 
@@ -89,6 +110,8 @@ class Step:
         Returns:
             The global loss (without `coefficient`) and what the batch cost.
         """
+        if self.objectives[batch.source].empty and not any(a.conditioned for a in self.auxiliaries):
+            return self._auxiliaries_alone(batch, coefficient)
         keep = self.keep_graph(batch)
         forward = self._forward(batch, keep)
         answer = self._batch_side(batch, forward.block, coefficient)
@@ -97,14 +120,22 @@ class Step:
             torch.autograd.backward(forward.outputs, gradients)
         else:
             self._encode_again(batch, forward, answer.leaf)
+        return self._result(batch, answer, forward.padded_tokens, "keep" if keep else "reforward")
+
+    def _auxiliaries_alone(self, batch: RowBatch, coefficient: float) -> StepResult:
+        """No objective asks for embeddings: they are not computed."""
+        answer = self._auxiliary(batch, None, coefficient, backward=True)
+        return self._result(batch, _Answer(answer.loss, torch.empty(0), answer.metrics), batch.tokens, "keep")
+
+    def _result(self, batch: RowBatch, answer: _Answer, padded_tokens: int, graph: str) -> StepResult:
         return StepResult(
             loss=answer.loss,
             metrics=answer.metrics,
             rows=len(batch.input_ids),
             tokens=batch.tokens,
-            padded_tokens=forward.padded_tokens,
+            padded_tokens=padded_tokens,
             micro_batches=len(batch.micro_batches),
-            graph="keep" if keep else "reforward",
+            graph=graph,
         )
 
     def finish(self, parameters: Sequence[torch.nn.Parameter]) -> None:
@@ -122,17 +153,46 @@ class Step:
         """The global loss of a batch, without gradient."""
         return self._batch_side(batch, self._forward(batch, keep=False).block, backward=False).loss
 
-    def _batch_side(
-        self, batch: RowBatch, block: Tensor, coefficient: float = 1.0, backward: bool = True
-    ) -> boundary.BatchGradient:
-        return boundary.differentiate(
+    def reference(self, batch: RowBatch) -> Tensor:
+        """The same loss with its whole graph, see `reference`; for one process."""
+        objective = self.objectives[batch.source]
+        return reference(self.encoder, objective, batch, self.heads, self.auxiliaries, self.guide, self.seed)
+
+    def _batch_side(self, batch: RowBatch, block: Tensor, coefficient: float = 1.0, backward: bool = True) -> _Answer:
+        guide = None if self.guide is None else self.guide(batch)
+        leaves = boundary.gather(batch, block, self.pool, guide)
+        projected = boundary.project(self.heads, leaves, head_seed(self.seed, batch), backward)
+        seen = projected.leaves
+        answer = boundary.differentiate(
             self.objectives[batch.source],
-            boundary.gather(batch, block, self.pool),
-            self.pool,
+            seen,
             self.comm,
             coefficient=coefficient,
             rows_per_block=self.rows_per_block,
             backward=backward,
+        )
+        own = seen.values.detach()[seen.own].flatten(0, 1)
+        extra = self._auxiliary(batch, own, coefficient, backward)
+        share = answer.share
+        if extra.gradient is not None:
+            share[seen.own] += extra.gradient.view(batch.n, batch.slots, -1)
+        if backward:
+            share = projected.pull_back(share)
+        leaf = self.pool.sum(share)[seen.own].flatten(0, 1)
+        return _Answer(answer.loss + extra.loss, leaf, answer.metrics | extra.metrics)
+
+    def _auxiliary(
+        self, batch: RowBatch, embeddings: Tensor | None, coefficient: float, backward: bool
+    ) -> auxiliary_losses.AuxiliaryResult:
+        return auxiliary_losses.run(
+            self.auxiliaries,
+            batch,
+            embeddings,
+            self.comm,
+            coefficient=coefficient,
+            autocast=self.autocast,
+            backward=backward,
+            device=getattr(self.encoder, "device", "cpu"),
         )
 
     def _forward(self, batch: RowBatch, keep: bool) -> _Forward:
@@ -185,14 +245,26 @@ class _RandomState:
             torch.get_device_module(self.device).set_rng_state(self.accelerator, self.device)
 
 
-def reference(encoder: RowEncoder, objective: Objective, batch: RowBatch) -> Tensor:
+def head_seed(seed: int, batch: RowBatch) -> int:
+    """Equal on all processes, another in each step."""
+    return seed * 1_000_003 + batch.step
+
+
+def reference(
+    encoder: RowEncoder,
+    objective: Objective,
+    batch: RowBatch,
+    heads: Sequence[BatchHead] = (),
+    auxiliaries: Sequence[Auxiliary] = (),
+    guide: Callable[[RowBatch], Tensor] | None = None,
+    seed: int = 0,
+) -> Tensor:
     """The loss with its whole graph, in one process and one padded pass: the oracle of tests, a debugger for users.
 
     Nothing is cut, cached or sorted, so ``reference(...).backward()`` is plain autograd.
 
     Args:
-        encoder: as in `Step`.
-        objective: as in `Step`.
+        encoder, objective, heads, auxiliaries, guide, seed: as in `Step`.
         batch: the whole global batch, as one process would get it.
 
     Returns:
@@ -200,14 +272,17 @@ def reference(encoder: RowEncoder, objective: Objective, batch: RowBatch) -> Ten
     """
     out = encoder.embed(encoder.features(batch, np.arange(len(batch.input_ids))))
     position = torch.from_numpy(batch.position).to(out.device)
-    values = out.new_zeros((batch.n * batch.slots, out.shape[-1])).index_copy(0, position, out)
-    leaves = boundary.gather(batch, values.detach(), Comm())
+    block = out.new_zeros((batch.n * batch.slots, out.shape[-1])).index_copy(0, position, out)
+    leaves = boundary.gather(batch, block.detach(), Comm(), None if guide is None else guide(batch))
+    values = boundary.apply_heads(heads, block.view(batch.n, batch.slots, -1), leaves.present, head_seed(seed, batch))
     total = values.new_zeros(())
-    for term in objective.terms(leaves.embeddings(values.view(batch.n, batch.slots, -1))):
+    for term in objective.terms(leaves.embeddings(values)):
         answer = term.objective(term.embeddings, leaves.own)
         loss = answer.value
         if answer.weight is not None:
             tiny = torch.finfo(loss.dtype).tiny  # no row counts where none has a negative
             loss = (loss * answer.weight).sum() / answer.weight.sum().clamp_min(tiny)
         total = total + term.coefficient * loss
+    for auxiliary in auxiliaries:
+        total = total + auxiliary_losses.reference(auxiliary, batch, values.flatten(0, 1))
     return total

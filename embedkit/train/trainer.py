@@ -32,16 +32,18 @@ Evaluate = Callable[[Encoder, int], dict[str, float]]
 
 
 class Trainee(nn.Module):
-    """Encoder and objectives as one module: zeroed, clipped and counted together.
+    """Encoder, objectives, batch heads and auxiliaries as one module: zeroed, clipped and counted together.
 
     It also stands where the trainer expects the wrapped model, so that no DistributedDataParallel is put around
     the encoder: the step sums gradients itself, once per update.
     """
 
-    def __init__(self, encoder: Encoder, objectives: Sequence[Objective]) -> None:
+    def __init__(self, encoder: Encoder, objectives: Sequence[Objective], step: Step) -> None:
         super().__init__()
         self.encoder = encoder.module
         self.objectives = nn.ModuleList(objectives)
+        self.heads = nn.ModuleList(step.heads)
+        self.auxiliaries = nn.ModuleList(step.auxiliaries)
 
 
 class Trainer(SentenceTransformerTrainer):
@@ -96,7 +98,7 @@ class Trainer(SentenceTransformerTrainer):
             evaluator=None if evaluate is None else [],  # not None: evaluation happens, in `evaluate` below
             callbacks=[*callbacks, *([EarlyStoppingCallback(patience)] if patience else [])],
         )
-        self.trainee = Trainee(encoder, objectives).to(args.device)
+        self.trainee = Trainee(encoder, objectives, step).to(args.device)
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
 
@@ -124,19 +126,18 @@ class Trainer(SentenceTransformerTrainer):
         return self.trainee
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """Three groups: encoder with weight decay, encoder without, objectives (no decay, own learning rate)."""
+        """Three groups: what decays, what does not (biases, norms), objectives (no decay, own learning rate)."""
         if self.optimizer is None:
             cls, kwargs = HFTrainer.get_optimizer_cls_and_kwargs(self.args, self.model)
-            decay = set(self.get_decay_parameter_names(self.trainee.encoder))
-            named = [(n, p) for n, p in self.trainee.encoder.named_parameters() if p.requires_grad]
+            decay = set(self.get_decay_parameter_names(self.trainee))
+            named = [(n, p) for n, p in self.trainee.named_parameters() if p.requires_grad]
+            ours = [p for n, p in named if n.startswith("objectives.")]
+            named = [(n, p) for n, p in named if not n.startswith("objectives.")]
+            rate = self.objective_learning_rate or self.args.learning_rate
             groups = [
                 {"params": [p for n, p in named if n in decay], "weight_decay": self.args.weight_decay},
                 {"params": [p for n, p in named if n not in decay], "weight_decay": 0.0},
-                {
-                    "params": [p for p in self.objectives.parameters() if p.requires_grad],
-                    "weight_decay": 0.0,
-                    "lr": self.objective_learning_rate or self.args.learning_rate,
-                },
+                {"params": ours, "weight_decay": 0.0, "lr": rate},
             ]
             self.optimizer = cls([g for g in groups if g["params"]], **kwargs)
         return self.optimizer
@@ -214,8 +215,8 @@ class Trainer(SentenceTransformerTrainer):
             self.encoder.save(staging)
             if adapters.has_adapters(self.encoder.st):  # the folder holds merged weights, training goes on from both
                 checkpoint.save_module(self.encoder.st, staging / "embedkit" / "adapted.safetensors")
-            checkpoint.save_module(self.encoder.head or nn.Identity(), staging / "embedkit" / "head.safetensors")
-            checkpoint.save_module(self.objectives, staging / "embedkit" / "objective.safetensors")
+            for name, module in self._beside_the_encoder().items():
+                checkpoint.save_module(module, staging / "embedkit" / f"{name}.safetensors")
             (staging / "embedkit" / "recipe.yaml").write_text(self.recipe_yaml, encoding="utf-8")
         self.comm.barrier()
         self._save_optimizer_and_scheduler(str(staging))
@@ -253,8 +254,17 @@ class Trainer(SentenceTransformerTrainer):
             checkpoint.load_module(self.encoder.st, path / "embedkit" / "adapted.safetensors")
         else:
             super()._load_from_checkpoint(checkpoint_path)
-        checkpoint.load_module(self.encoder.head or nn.Identity(), path / "embedkit" / "head.safetensors")
-        checkpoint.load_module(self.objectives, path / "embedkit" / "objective.safetensors")
+        for name, module in self._beside_the_encoder().items():
+            checkpoint.load_module(module, path / "embedkit" / f"{name}.safetensors")
+
+    def _beside_the_encoder(self) -> dict[str, nn.Module]:
+        """What trains but is no part of the model that is published, by its name in a checkpoint."""
+        return {
+            "head": self.encoder.head or nn.Identity(),
+            "objective": self.objectives,
+            "heads": self.trainee.heads,
+            "auxiliary": self.trainee.auxiliaries,
+        }
 
     def load_best(self) -> int | None:
         """Load the best checkpoint into the encoder; returns its update, or None when none was chosen."""

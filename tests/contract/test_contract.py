@@ -12,10 +12,10 @@ import torch
 
 from embedkit.recipe import registry
 from embedkit.train.distributed import Comm
+from tests.contract import parts
 from tests.contract.cases import LAYOUTS, Answer, Layout, oracle, run
-from tests.objectives.examples import EXAMPLES
 
-CASES = sorted(EXAMPLES)
+CASES = sorted(parts.CASES)
 RELATIVE = 1e-10
 
 
@@ -34,8 +34,13 @@ def oracles() -> dict[tuple[str, int], Answer]:
 
 
 def test_every_registered_objective_has_a_case() -> None:
-    covered = {EXAMPLES[case][0].name for case in CASES}
+    covered = {case.objective.name for case in parts.CASES.values()}
     assert covered == set(registry.names("objective"))
+
+
+def test_every_registered_batch_head_has_a_case() -> None:
+    covered = {head.name for case in parts.CASES.values() for head in case.heads}
+    assert covered == set(registry.names("head"))
 
 
 @pytest.mark.parametrize("case", CASES)

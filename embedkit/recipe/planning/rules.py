@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from embedkit.recipe.planning import rules_data, rules_objective, rules_train
+from embedkit.recipe.planning import rules_data, rules_objective, rules_parts, rules_train
 from embedkit.recipe.planning.context import Context
 from embedkit.recipe.reading.problems import Problem
 
 Rule = Callable[[Context], Iterator[Problem]]
 
-REFUSALS: list[Rule] = [*rules_data.REFUSALS, *rules_objective.REFUSALS, *rules_train.REFUSALS]
+_FAMILIES = (rules_data, rules_objective, rules_parts, rules_train)
+REFUSALS: list[Rule] = [rule for family in _FAMILIES for rule in family.REFUSALS]
 """The recipe cannot do what it says."""
-WARNINGS: list[Rule] = [*rules_data.WARNINGS, *rules_objective.WARNINGS, *rules_train.WARNINGS]
+WARNINGS: list[Rule] = [rule for family in _FAMILIES for rule in family.WARNINGS]
 """The recipe can run, but probably not as meant."""
 
 

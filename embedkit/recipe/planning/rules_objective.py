@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from embedkit.recipe.objectives import InfoNCE, Matryoshka, ObjectiveConfig, Sum, leaves, needs
+from embedkit.recipe.objectives import InfoNCE, Matryoshka, ObjectiveConfig, leaves, needs
 from embedkit.recipe.planning.context import Context, objective_path, problem
 from embedkit.recipe.planning.facts import SourceFacts
 from embedkit.recipe.pool import seen
@@ -82,7 +82,8 @@ def matryoshka_not_on_a_dropped_head(c: Context) -> Iterator[Problem]:
 
 
 def views_differ(c: Context) -> Iterator[Problem]:
-    if c.recipe.model.dropout == 0 and any(s.unlabelled for s in c.sources):
+    alike = not c.recipe.views.transforms and c.recipe.views.count > 1
+    if c.recipe.model.dropout == 0 and alike and any(s.unlabelled for s in c.sources):
         what = "the views of an unlabelled text differ by dropout only, and dropout is 0"
         yield problem(("model", "dropout"), what, "leave it out (the model's own rate), or set it to 0.1")
 
@@ -113,10 +114,8 @@ def batch_scope_ignores_blocks(c: Context) -> Iterator[Problem]:
 def _matryoshkas(config: ObjectiveConfig) -> Iterator[Matryoshka]:
     if isinstance(config, Matryoshka):
         yield config
-        yield from _matryoshkas(config.objective)
-    if isinstance(config, Sum):
-        for term in config.terms:
-            yield from _matryoshkas(term.objective)
+    for inner in config.inner():
+        yield from _matryoshkas(inner)
 
 
 REFUSALS = [

@@ -1,0 +1,49 @@
+"""Rules about what stands beside the objective: views, guide, auxiliary losses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from embedkit.recipe.objectives import Nothing, leaves
+from embedkit.recipe.planning.context import Context, objective_path, problem
+from embedkit.recipe.reading.problems import Problem
+
+
+def guide_is_given(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        asking = [leaf.name for leaf in leaves(source.objective) if leaf.needs_guide]
+        if asking and c.recipe.guide is None:
+            what = f"objective {asking[0]} asks a guide, and the recipe has none"
+            yield problem(objective_path(source), what, "add `guide: {model: FOLDER_OR_ID}`")
+
+
+def something_trains(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        if isinstance(source.objective, Nothing) and not c.recipe.auxiliary:
+            what = f"objective none of {source.name} leaves nothing to train on"
+            yield problem(objective_path(source), what, "add an entry to `auxiliary`, e.g. {name: mlm}")
+
+
+def text_has_a_positive(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        wanted = any("positive" in leaf.roles() for leaf in leaves(source.objective))
+        if source.unlabelled and c.recipe.views.count == 1 and wanted:
+            what = f"one view of a text has no positive, and objective {source.objective.name} needs one"
+            yield problem(("views", "count"), what, "set it to 2")
+
+
+def transforms_have_views(c: Context) -> Iterator[Problem]:
+    given, count = len(c.recipe.views.transforms), c.recipe.views.count
+    if given > count:
+        yield problem(("views", "transforms"), f"{given} lists of transforms for {count} views", "raise views.count")
+
+
+def guide_is_asked(c: Context) -> Iterator[Problem]:
+    every = [leaf for s in c.sources for leaf in leaves(s.objective)]
+    known = all(leaf.__module__.startswith("embedkit.") for leaf in every)
+    if c.recipe.guide is not None and known and not any(leaf.needs_guide for leaf in every):
+        yield problem(("guide",), "no objective asks the guide, which costs a pass over every text", "remove it")
+
+
+REFUSALS = [guide_is_given, something_trains, text_has_a_positive, transforms_have_views]
+WARNINGS = [guide_is_asked]

@@ -1,0 +1,109 @@
+"""Auxiliary losses in the step: micro-batch by micro-batch, averaged over what all processes count."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from embedkit.model.auxiliary import Auxiliary
+from embedkit.train.distributed import Comm
+from embedkit.types import RowBatch
+
+
+@dataclass
+class AuxiliaryResult:
+    """Losses of all auxiliaries, already weighted, and the gradient they send into the embeddings.
+
+    Attributes:
+        loss: weighted sum, equal on all processes.
+        gradient: [n * S, d] of `coefficient * loss` for this process's embeddings; None if none is conditioned.
+        metrics: ``<name>_loss`` (not weighted) and what the auxiliaries report, means over the global batch.
+    """
+
+    loss: float = 0.0
+    gradient: Tensor | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def run(
+    auxiliaries: Sequence[Auxiliary],
+    batch: RowBatch,
+    embeddings: Tensor | None,
+    comm: Comm,
+    *,
+    coefficient: float = 1.0,
+    autocast: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
+    backward: bool = True,
+    device: torch.device | str = "cpu",
+) -> AuxiliaryResult:
+    """Forward and backward of every auxiliary; parameters, the encoder's included, get ``.grad`` added.
+
+    Args:
+        auxiliaries: in order.
+        batch: this process's share.
+        embeddings: [n * S, d] of this process, batch heads applied; needed by conditioned auxiliaries.
+        comm: all processes.
+        coefficient: factor of the gradient (1 / accumulation).
+        autocast: context of the forward passes.
+        backward: False gives the losses only.
+        device: where sums over processes are made.
+    """
+    result = AuxiliaryResult()
+    if backward and embeddings is not None and any(a.conditioned for a in auxiliaries):
+        result.gradient = torch.zeros_like(embeddings)
+    for auxiliary in auxiliaries:
+        drawn = [auxiliary.draw(batch, rows) for rows in batch.micro_batches]
+        work = [(rows, d) for rows, d in zip(batch.micro_batches, drawn, strict=True) if d is not None]
+        (count,) = _sum([sum(auxiliary.count(d) for _, d in work)], comm, device)
+        if count == 0:
+            continue
+        total = 0.0
+        means = dict.fromkeys(auxiliary.reports, 0.0)
+        for rows, d in work:
+            told, position = _told(auxiliary, batch, rows, embeddings)
+            with autocast(), torch.set_grad_enabled(backward):
+                out = auxiliary(d, told)
+            if backward and out.value.requires_grad:
+                (out.value * (coefficient * auxiliary.weight / count)).backward()
+                if told is not None and told.grad is not None and result.gradient is not None:
+                    result.gradient[position] += told.grad
+            total += float(out.value.detach())
+            for name in means:
+                means[name] += float(out.metrics[name]) * auxiliary.count(d)
+        loss, *reported = (v / count for v in _sum([total, *means.values()], comm, device))
+        result.loss += auxiliary.weight * loss
+        result.metrics.update({f"{auxiliary.name}_loss": loss, **dict(zip(means, reported, strict=True))})
+    return result
+
+
+def _sum(values: Sequence[float], comm: Comm, device: torch.device | str) -> list[float]:
+    dtype = torch.float32 if torch.device(device).type == "mps" else torch.float64
+    return comm.sum(torch.tensor(list(values), dtype=dtype, device=device)).tolist()
+
+
+def reference(auxiliary: Auxiliary, batch: RowBatch, embeddings: Tensor | None) -> Tensor:
+    """The weighted loss with its whole graph, in one process and one micro-batch: the oracle of `run`.
+
+    Args:
+        embeddings: [n * S, d] with graph.
+    """
+    rows = torch.arange(len(batch.input_ids)).numpy()
+    drawn = auxiliary.draw(batch, rows)
+    told = None
+    if auxiliary.conditioned and embeddings is not None:
+        told = embeddings[torch.from_numpy(batch.position[rows]).to(embeddings.device)]
+    return auxiliary.weight * auxiliary(drawn, told).value / auxiliary.count(drawn)
+
+
+def _told(
+    auxiliary: Auxiliary, batch: RowBatch, rows: Any, embeddings: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    if not auxiliary.conditioned or embeddings is None:
+        return None, None
+    position = torch.from_numpy(batch.position[rows]).to(embeddings.device)
+    return embeddings[position].detach().requires_grad_(), position
