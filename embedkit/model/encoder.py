@@ -17,7 +17,8 @@ from embedkit.model import adapters, inference, modules, packing, tokens
 from embedkit.model.dropout import use_cpu_dropout
 from embedkit.model.fingerprint import fingerprint
 from embedkit.model.heads import new_head
-from embedkit.model.resolve import Origin, cache_folder, resolve
+from embedkit.model.loading import load_st
+from embedkit.model.resolve import Origin, resolve
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -127,11 +128,11 @@ class Encoder:
         target = pick_device(device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # weights that a checkpoint lacks (a pooler) are the same in every process
-            st = _load_st(config, origin, target)
-        modules.configure(st, config, seed)
+            st = load_st(config, origin, target)
         backbone = st[0].auto_model
         if config.dropout is not None:
             adapters.set_dropout(backbone, config.dropout)
+        modules.configure(st, config, seed)
         if config.lora is not None and config.freeze:
             raise RecipeError(
                 "LoRA freezes the whole backbone already", where="model.freeze", cure="give lora or freeze, not both"
@@ -159,6 +160,12 @@ class Encoder:
         """Size of the saved model's embeddings (a train-only head may have another)."""
         return int(self.st.get_embedding_dimension() or 0)
 
+    @property
+    def training_dim(self) -> int:
+        """Size of the embeddings that training sees, the train-only head included."""
+        weights = [] if self.head is None else [p for p in self.head.parameters() if p.ndim == 2]
+        return weights[-1].shape[0] if weights else self.dim
+
     def tokenize(self, rows: Sequence[Row]) -> tuple[list[list[int]], dict[str, list[Any]]]:
         """Token ids of rows, each with the prompt of its role, truncated, with special tokens, unpadded.
 
@@ -169,7 +176,7 @@ class Encoder:
         features: dict[str, list[Any]] = {}
         for role in sorted({row.role for row in rows}):
             where = [i for i, row in enumerate(rows) if row.role == role]
-            some, extra = tokens.tokenize(self.st, [rows[i].text for i in where], self.prompt(role))
+            some, extra = tokens.tokenize(self.st, [rows[i].text for i in where], self.prompt(role), training=True)
             for i, value in zip(where, some, strict=True):
                 ids[i] = value
             for name, values in extra.items():
@@ -268,31 +275,3 @@ def pick_device(device: str) -> torch.device:
     if device == "cuda":
         raise RecipeError("no CUDA device is available", where="train.device", cure="use auto or cpu")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def _load_st(config: Model, origin: Origin, device: torch.device) -> SentenceTransformer:
-    from sentence_transformers import SentenceTransformer
-
-    model_kwargs: dict[str, Any] = {"dtype": torch.float32}
-    if config.attention is not None:
-        model_kwargs["attn_implementation"] = config.attention
-    try:
-        return SentenceTransformer(
-            origin.target,
-            revision=origin.revision if origin.kind == "hub" else None,
-            cache_folder=cache_folder() if origin.kind == "hub" else None,
-            local_files_only=origin.kind != "hub",
-            trust_remote_code=config.trust_remote_code,
-            device=str(device),
-            model_kwargs=model_kwargs,
-        )
-    except (OSError, ValueError, ImportError) as error:
-        remote = "trust_remote_code" in str(error)
-        raise RecipeError(
-            f"the model from {origin} does not load: {error}",
-            where="model.trust_remote_code" if remote else "model.base",
-            cure="read the model's code, then set model.trust_remote_code: true"
-            if remote
-            else "check that the folder is complete, that its architecture is known to the installed transformers, "
-            "and that model.attention is available here",
-        ) from error
