@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from tests.conformance import compare
+from tests.conformance import adapters, compare
 from tests.conformance.entries import Entry, Gradient, Quantity
 from tests.conformance.inputs import InputError, Inputs, NotImplementedYet, Options, rebuild
 
@@ -58,8 +59,8 @@ def find(entry: Entry) -> Adapter | None:
     Raises:
         LookupError: two adapters claim it.
     """
-    for module in ("objectives", "retrieval", "sentence"):
-        importlib.import_module(f"tests.conformance.adapters.{module}")
+    for module in pkgutil.iter_modules(adapters.__path__):
+        importlib.import_module(f"{adapters.__name__}.{module.name}")
     found = {a for schema, name, a in _ADAPTERS if schema == entry.schema and name.fullmatch(entry.name)}
     if len(found) > 1:
         names = ", ".join(sorted(a.__name__ for a in found))
