@@ -19,7 +19,7 @@ LAYERS = [
     {"types", "errors"},
     {"recipe"},
     {"data", "model", "objectives"},
-    {"train", "mining", "evaluation"},
+    {"train", "mining", "evaluation", "synthesis"},
     {"workspace"},
     {"publish"},
     {"assembly", "measuring"},

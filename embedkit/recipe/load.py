@@ -31,6 +31,7 @@ __all__ = [
     "load_recipe",
     "load_suite_file",
     "recipe_hash",
+    "validate_tree",
 ]
 
 T = TypeVar("T", bound=BaseModel)
@@ -79,7 +80,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Loaded:
     tree = apply_overrides(read_chain(file, Recipe), overrides, Recipe)
     _import_plugins(tree, file)
     tree = _name_default_objective(tree)
-    return Loaded(_validate(Recipe, tree), file, tree)
+    return Loaded(validate_tree(Recipe, tree), file, tree)
 
 
 def load_suite_file(path: Path) -> Suite:
@@ -88,10 +89,15 @@ def load_suite_file(path: Path) -> Suite:
     Raises:
         RecipeError: as `load_recipe`.
     """
-    return _validate(Suite, read_tree(path, str(path)))
+    return validate_tree(Suite, read_tree(path, str(path)))
 
 
-def _validate(root: type[T], tree: Node) -> T:
+def validate_tree(root: type[T], tree: Node) -> T:
+    """A tree as a `root`.
+
+    Raises:
+        RecipeError: lists everything that is wrong, with its place and cure.
+    """
     try:
         return root.model_validate(tree.plain())
     except ValidationError as error:

@@ -1,0 +1,86 @@
+"""Answers on disk: one line each, appended as they come, found again by their key."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from embedkit.errors import DataError
+from embedkit.synthesis.calls import Reply
+
+
+class Cache:
+    """An append-only file of answers.
+
+    A line is written by one system call, so a killed run leaves at most its last line torn. A torn or foreign line is
+    passed over when the file is read (`torn` counts them), and the next answer starts on a line of its own. Only
+    the places of the answers are held in memory.
+
+    Args:
+        path: the file; made, with its folder, when the first answer is added.
+
+    Raises:
+        DataError: the path is a folder, or cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.torn = 0
+        self._places: dict[str, tuple[int, int]] = {}
+        self._size = 0
+        self._open_line = False
+        self._file: int | None = None
+        if path.is_dir():
+            raise DataError("is a folder", str(path), "name a file for the cache")
+        if path.exists():
+            self._read()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def _read(self) -> None:
+        with self.path.open("rb") as file:
+            for line in file:
+                try:
+                    self._places[json.loads(line)["key"]] = (self._size, len(line))
+                except (ValueError, KeyError, TypeError):
+                    self.torn += bool(line.strip())
+                self._size += len(line)
+                self._open_line = not line.endswith(b"\n")
+
+    def get(self, key: str) -> Reply:
+        """The answer under `key`; KeyError if there is none."""
+        start, length = self._places[key]
+        descriptor = self._descriptor()
+        os.lseek(descriptor, start, os.SEEK_SET)
+        record = json.loads(os.read(descriptor, length))
+        return Reply(record["text"], record["finish"], *record["tokens"])
+
+    def add(self, key: str, reply: Reply) -> None:
+        """Append an answer; it is safe from a kill once this returns."""
+        tokens = [reply.prompt_tokens, reply.completion_tokens]
+        record = {"key": key, "text": reply.text, "finish": reply.finish, "tokens": tokens}
+        line = json.dumps(record, ensure_ascii=True).encode() + b"\n"
+        start = b"\n" if self._open_line else b""
+        descriptor = self._descriptor()
+        end = os.lseek(descriptor, 0, os.SEEK_END)
+        written = os.write(descriptor, start + line)
+        self._open_line = written != len(start + line)
+        if self._open_line:
+            raise DataError("an answer could not be written whole", str(self.path), "is the disk full?")
+        self._places[key] = (end + len(start), len(line))
+
+    def _descriptor(self) -> int:
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        return self._file
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None

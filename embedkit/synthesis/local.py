@@ -1,0 +1,190 @@
+"""A local Hugging Face causal LM, in batches, sampled so that an answer does not depend on its neighbours."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jinja2 import TemplateError
+from torch import Tensor
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from embedkit.errors import EmbedkitError, RecipeError
+from embedkit.model.encoder import pick_device
+from embedkit.model.resolve import resolve
+from embedkit.synthesis.calls import Call, Finish, Reply
+
+
+class Gumbel(LogitsProcessor):  # type: ignore[misc]
+    """Sampling as an argmax: the largest of ``logits + Gumbel noise`` is a draw from ``softmax(logits)``.
+
+    Every row has random numbers of its own, so its answer is a function of its seed and not of the batch it is in
+    (but for rounding: padding changes the last bits of logits).
+    """
+
+    def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
+        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        size, device = scores.shape[-1], scores.device
+        noise = torch.stack(
+            [torch.empty(size, device=device).exponential_(generator=generator) for generator in self.generators]
+        )
+        return scores.float() - noise.log()
+
+
+class EndOfLine(StoppingCriteria):  # type: ignore[misc]
+    """Ends a row when a line break follows its first words: a model without a chat template would go on writing."""
+
+    def __init__(self, tokenizer: Any, start: int) -> None:
+        self.tokenizer, self.start = tokenizer, start
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        texts = self.tokenizer.batch_decode(input_ids[:, self.start :], skip_special_tokens=True)
+        return torch.tensor(["\n" in text.lstrip() for text in texts], device=input_ids.device)
+
+
+class LocalModel:
+    """A causal LM on this machine.
+
+    Prompts go through the tokenizer's chat template. Without one the messages are joined by blank lines, followed by
+    ``Answer:``, and an answer of one line ends at its line break.
+
+    Args:
+        model: a local folder or a Hub id.
+        batch_size: calls per batch; they are sorted by length.
+        device: auto, cpu, cuda, mps.
+        dtype: auto (as saved), float32, bfloat16 or float16.
+
+    Raises:
+        RecipeError: there is no such model, or it is no causal LM.
+    """
+
+    def __init__(self, model: str, *, batch_size: int = 8, device: str = "auto", dtype: str = "auto") -> None:
+        try:
+            origin = resolve(model)
+        except RecipeError as error:
+            raise RecipeError(error.what, "--model", "go online, or give a folder with a causal LM") from error
+        content = origin.revision or content_of(Path(origin.target))
+        self.identity = {"local": content, "dtype": dtype}
+        self.retries = 0
+        self.batch_size = batch_size
+        self.device = torch.device(pick_device(device))
+        options = {"revision": origin.revision} if origin.kind == "hub" else {}
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(origin.target, padding_side="left", **options)
+            self.model = AutoModelForCausalLM.from_pretrained(origin.target, dtype=dtype, **options)
+        except (OSError, ValueError) as error:
+            what = f"cannot be loaded as a causal LM: {error}"
+            raise RecipeError(
+                what, str(origin), "give a model that transformers' AutoModelForCausalLM loads"
+            ) from error
+        self.model.to(self.device).eval()
+        ends = self.model.generation_config.eos_token_id
+        ends = self.tokenizer.eos_token_id if ends is None else ends
+        self.ends: list[int] = ends if isinstance(ends, list) else [] if ends is None else [ends]
+        if self.tokenizer.pad_token_id is None:
+            if self.tokenizer.eos_token is None:
+                raise EmbedkitError("the tokenizer has neither a padding nor an end token", model, "give it one")
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        self.context: int | None = getattr(self.model.config, "max_position_embeddings", None)
+
+    def answer(self, calls: Sequence[Call]) -> Iterator[tuple[int, Reply]]:
+        """Index and reply of every call, batch by batch: calls sampled alike, of similar length."""
+        texts = [self._text(call) for call in calls]
+        alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+        tokens = [len(ids) for ids in self._ids(texts)["input_ids"]] if texts else []
+        for index, call in enumerate(calls):
+            if self.context is not None and tokens[index] + call.max_tokens > self.context:
+                yield index, Reply("", "too_long", 0, 0)
+                continue
+            alike[call.temperature, call.top_p, call.max_tokens, call.one_line].append(index)
+        for members in alike.values():
+            members.sort(key=lambda index: tokens[index])
+            for start in range(0, len(members), self.batch_size):
+                batch = members[start : start + self.batch_size]
+                replies = self._generate([texts[i] for i in batch], [calls[i] for i in batch])
+                yield from zip(batch, replies, strict=True)
+
+    def _text(self, call: Call) -> str:
+        if self.tokenizer.chat_template is None:
+            return "\n\n".join(content for _, content in call.messages) + "\nAnswer:"
+        messages = [{"role": role, "content": content} for role, content in call.messages]
+        try:
+            text: str = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except TemplateError as error:
+            cure = "some models take no system message: put its text into the first user message"
+            raise RecipeError(f"the model's chat template refuses the messages: {error}", call.kind, cure) from error
+        return text
+
+    def _ids(self, texts: list[str], **options: Any) -> Any:
+        """Token ids. A chat template writes special tokens itself."""
+        return self.tokenizer(texts, add_special_tokens=self.tokenizer.chat_template is None, **options)
+
+    @torch.inference_mode()
+    def _generate(self, texts: list[str], calls: list[Call]) -> list[Reply]:
+        inputs = self._ids(texts, padding=True, return_tensors="pt").to(self.device)
+        start = inputs["input_ids"].shape[1]
+        first = calls[0]
+        one_line = first.one_line and self.tokenizer.chat_template is None
+        processors, stopping = LogitsProcessorList(), StoppingCriteriaList()
+        if first.temperature > 0:
+            processors.append(TemperatureLogitsWarper(float(first.temperature)))
+            if first.top_p < 1:
+                processors.append(TopPLogitsWarper(first.top_p))
+            processors.append(Gumbel([call.seed for call in calls], self.device))
+        if one_line:
+            stopping.append(EndOfLine(self.tokenizer, start))
+        config = GenerationConfig(
+            do_sample=False,
+            max_new_tokens=first.max_tokens,
+            eos_token_id=self.ends or None,
+            pad_token_id=self.tokenizer.pad_token_id,
+        )
+        out = self.model.generate(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            generation_config=config,
+            logits_processor=processors,
+            stopping_criteria=stopping,
+        )
+        asked = inputs["attention_mask"].sum(1).tolist()
+        return [self._reply(ids, n, one_line) for ids, n in zip(out[:, start:].tolist(), asked, strict=True)]
+
+    def _reply(self, ids: list[int], asked: int, one_line: bool) -> Reply:
+        end = next((place for place, token in enumerate(ids) if token in self.ends), None)
+        text = self.tokenizer.decode(ids[:end], skip_special_tokens=True)
+        finish: Finish = "length" if end is None else "stop"
+        written = len(ids) if end is None else end + 1
+        if one_line and "\n" in text.lstrip():
+            text, finish = text.lstrip().split("\n", 1)[0], "stop"
+            # What stands after the end of the line is padding.
+            pad = self.tokenizer.pad_token_id
+            written = next((n for n in range(written, 0, -1) if ids[n - 1] != pad), 0)
+        return Reply(text, finish, int(asked), written)
+
+
+def content_of(folder: Path) -> str:
+    """sha256 of every file that decides what a model in a folder says: weights, settings, tokenizer."""
+    sha = hashlib.sha256()
+    endings = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja")
+    for file in sorted(path for path in folder.iterdir() if path.suffix in endings and path.is_file()):
+        sha.update(f"{file.name} {file.stat().st_size}\n".encode())
+        with file.open("rb") as raw:
+            while block := raw.read(1 << 22):
+                sha.update(block)
+    return sha.hexdigest()
