@@ -26,11 +26,12 @@ def fingerprint(st: SentenceTransformer) -> str:
 
 def settings(st: SentenceTransformer) -> dict[str, Any]:
     """Modules and their options, prompts, length and tokenizer, as plain data."""
-    tokenizer = st[0].tokenizer
+    first: Any = st[0]
+    tokenizer = first.tokenizer
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     for volatile in ("truncation", "padding"):  # left over from the last call
         backend.pop(volatile, None)
-    return {
+    found = {
         "modules": [_module(module) for module in st],
         "prompts": {name: prompt for name, prompt in st.prompts.items() if prompt},
         "default_prompt": st.default_prompt_name,
@@ -39,6 +40,11 @@ def settings(st: SentenceTransformer) -> dict[str, Any]:
         "tokenizer": hashlib.sha256(json.dumps(backend, sort_keys=True).encode()).hexdigest(),
         "padding_side": tokenizer.padding_side,
     }
+    if "message" in first.modality_config:
+        found["template"] = tokenizer.chat_template
+    if getattr(first.config, "is_causal", None) is False:
+        found["is_causal"] = False
+    return found
 
 
 def _module(module: Any) -> dict[str, Any]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from embedkit.model import tokens
+from embedkit.model.probing import evaluating
 
 if TYPE_CHECKING:
     from embedkit.model.encoder import EncoderModule
@@ -66,15 +66,3 @@ def batches(lengths: Sequence[int], budget: int) -> Iterator[np.ndarray]:
         stop = start + max(1, budget // max(1, lengths[order[start]]))
         yield order[start:stop]
         start = stop
-
-
-@contextmanager
-def evaluating(module: Any) -> Iterator[None]:
-    """Evaluation mode, and back to what every submodule had."""
-    before = [(m, m.training) for m in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for m, training in before:
-            m.training = training

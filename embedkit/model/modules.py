@@ -1,6 +1,7 @@
 """From a loaded sentence-transformers model to the one the recipe asks for: pooling, head, normalisation, prompts.
 
-Only sentence-transformers' own modules are used, so a saved model loads without embedkit.
+Only sentence-transformers' own modules are used, so a saved model loads without embedkit; soft prompts alone need a
+module of ours.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import torch
 from torch import nn
 
 from embedkit.errors import RecipeError
+from embedkit.model import templates
+from embedkit.model.adapters import set_dropout
+from embedkit.model.bidirectional import make_bidirectional
 from embedkit.model.heads import new_dense
 
 if TYPE_CHECKING:
@@ -32,8 +36,20 @@ def configure(st: SentenceTransformer, config: Model, seed: int) -> None:
         RecipeError: the model cannot have what is asked for.
     """
     _check_backbone(st)
-    if config.pooling is not None:
-        set_pooling(st, config.pooling)
+    if config.dropout is not None:
+        set_dropout(st[0].auto_model, config.dropout)
+    if config.bidirectional:
+        make_bidirectional(st)
+    if config.soft_prompts is not None:
+        from embedkit.model.soft_prompts import add_soft_prompts
+
+        _replace(st, [add_soft_prompts(st, config.soft_prompts, seed, config.max_length), *list(st)[1:]])
+    pooling = config.pooling
+    if config.template is not None:
+        templates.set_template(st, config.template)
+        pooling = pooling or "lasttoken"
+    if pooling is not None:
+        set_pooling(st, pooling)
     if config.include_prompt_in_pooling is not None:
         find_pooling(st, "model.include_prompt_in_pooling").include_prompt = config.include_prompt_in_pooling
     if config.head is not None and config.head.keep:
@@ -167,33 +183,37 @@ def _replace(st: SentenceTransformer, modules: Sequence[nn.Module]) -> None:
 
 def position_limit(st: SentenceTransformer) -> int | None:
     """Longest input that a learned position table allows; None where positions are computed (rotary, relative)."""
-    table = _position_table(st)
-    return None if table is None else table.num_embeddings - first_position(st)
+    table = position_table(st[0].auto_model)
+    prompts = getattr(st[0], "prompts", None)
+    taken = 0 if prompts is None else prompts.num_embeddings
+    return None if table is None else table.num_embeddings - first_position(st) - taken
 
 
 def first_position(st: SentenceTransformer) -> int:
     """Position id of the first token: 0, or after the padding id in RoBERTa's family."""
-    table = _position_table(st)
+    table = position_table(st[0].auto_model)
     return 0 if table is None or table.padding_idx is None else table.padding_idx + 1
 
 
-def _position_table(st: SentenceTransformer) -> nn.Embedding | None:
-    for name, module in st[0].auto_model.named_modules():
+def position_table(backbone: nn.Module) -> nn.Embedding | None:
+    """The learned position embeddings; None where positions are computed."""
+    for name, module in backbone.named_modules():
         if name.rpartition(".")[2] in ("position_embeddings", "wpe") and isinstance(module, nn.Embedding):
             return module
     return None
 
 
 def _set_max_length(st: SentenceTransformer, wanted: int | None) -> None:
-    limit = position_limit(st)
-    if wanted is not None and limit is not None and wanted > limit:
+    limit, words = position_limit(st), templates.words(st)
+    if wanted is not None and limit is not None and wanted + words > limit:
+        beside = f", and its template takes {words}" if words else ""
         raise RecipeError(
-            f"max_length {wanted} is more than the {limit} positions this model has",
+            f"max_length {wanted} is more than the {limit} positions this model has{beside}",
             where="model.max_length",
-            cure=f"at most {limit}",
+            cure=f"at most {limit - words}",
         )
     if wanted is not None:
-        st.max_seq_length = wanted
+        st.max_seq_length = wanted + words
     elif limit is not None and (st.max_seq_length is None or st.max_seq_length > limit):
         st.max_seq_length = limit
 

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from embedkit.model import templates
+
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
@@ -18,7 +20,12 @@ DROPPED = ("attention_mask", "modality", "prompt_length", "input_ids")
 
 
 def tokenize(
-    st: SentenceTransformer, texts: Sequence[str], prompt: str, max_length: int | None = None
+    st: SentenceTransformer,
+    texts: Sequence[str],
+    prompt: str,
+    max_length: int | None = None,
+    *,
+    training: bool = False,
 ) -> tuple[list[list[int]], dict[str, list[Any]]]:
     """Tokenise with sentence-transformers' own `preprocess`, without padding.
 
@@ -26,16 +33,19 @@ def tokenize(
         st: the model.
         texts: n texts.
         prompt: put before each; "" for none.
-        max_length: tokens kept; None keeps the model's setting.
+        max_length: tokens kept, those of a template not counted; None keeps the model's setting.
+        training: a template leaves texts as they are, where it would clean them otherwise.
 
     Returns:
         n lists of token ids, special tokens included, and the tokenizer's other per-row values:
         ``token_type_ids`` (lists) where the tokenizer makes them, ``prompt_length`` (ints, 0 without a prompt)
         where the pooling leaves prompts out.
     """
-    text = {**NO_PADDING["text"]} if max_length is None else {**NO_PADDING["text"], "max_length": max_length}
+    options = {**NO_PADDING, **({"chat_template": templates.RAW} if training and templates.is_templated(st) else {})}
+    if max_length is not None:
+        options["text"] = {**NO_PADDING["text"], "max_length": max_length + templates.words(st)}
     with _unflattened(st[0]):
-        out = st.preprocess(list(texts), prompt=prompt or None, processing_kwargs={**NO_PADDING, "text": text})
+        out = st.preprocess(list(texts), prompt=prompt or None, processing_kwargs=options)
     features: dict[str, list[Any]] = {name: value for name, value in out.items() if name not in DROPPED}
     if excludes_prompt(st):
         features["prompt_length"] = [int(out.get("prompt_length") or 0)] * len(texts)

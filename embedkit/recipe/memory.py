@@ -50,6 +50,7 @@ class EncoderSize:
         layers, hidden, heads, intermediate, vocabulary, positions: from ``config.json``.
         max_length: tokens the model keeps per text, None if it does not say.
         dim: size of its embeddings.
+        key_value: width of a layer's keys; below `hidden` where heads share them.
     """
 
     layers: int
@@ -60,6 +61,7 @@ class EncoderSize:
     positions: int
     max_length: int | None
     dim: int
+    key_value: int
 
     @classmethod
     def of(cls, config: dict[str, Any], max_length: int | None = None, dim: int | None = None) -> EncoderSize | None:
@@ -80,6 +82,7 @@ class EncoderSize:
             positions,
             max_length or positions or None,
             dim or hidden,
+            int(config.get("num_key_value_heads") or heads) * int(config.get("head_dim") or hidden // heads),
         )
 
     @property

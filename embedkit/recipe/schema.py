@@ -53,6 +53,49 @@ class Lora(Block):
     )
 
 
+class SoftPrompts(Block):
+    """Deep soft prompts (P-tuning v2, PromCSE): keys and values before every layer's own; all else is frozen."""
+
+    length: int = Field(16, gt=0, le=512, description="Prompt positions per layer. They take places of the input.")
+    dropout: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="On the prompts, per row. None takes the backbone's hidden dropout (0 if it has none).",
+    )
+
+
+class Demonstration(Block):
+    """A text with its one-word answer, put before the input's own template."""
+
+    text: str = Field(description="Put into the template as it is.")
+    word: str = Field(description="The answer.")
+
+
+class Template(Block):
+    """Words around every input, read at its last token (PromptEOL); stored in the model and used at inference."""
+
+    text: str = Field(
+        'This sentence : "{text}" means in one word:"', description="`{text}` once, where the input goes."
+    )
+    demonstrations: tuple[Demonstration, ...] = Field(
+        (), description='In-context examples, each followed by its word and `".`.'
+    )
+    clean: Literal["none", "promptEOL"] = Field(
+        "none",
+        description="At inference only. promptEOL: a final period where no . ? \" ' ends the input, single quotes "
+        "for double ones, a final question mark becomes a period.",
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Template:
+        if self.text.count("{text}") != 1:
+            raise invalid(
+                "the template needs `{text}` exactly once", 'e.g. `This sentence : "{text}" means in one word:"`'
+            )
+        return self
+
+
 class Model(Block):
     """The encoder."""
 
@@ -65,13 +108,18 @@ class Model(Block):
     pooling: Pooling | None = Field(
         None,
         description="None keeps what a sentence-transformers model has; a plain encoder then gets `mean`, "
-        "a plain causal language model `lasttoken`.",
+        "a plain causal language model `lasttoken`. With a template None is `lasttoken`.",
     )
     normalize: bool | None = Field(
         None, description="Whether the saved model L2-normalises. None keeps the model's own setting."
     )
-    max_length: int | None = Field(None, gt=2, description="Tokens kept per text. None keeps the model's setting.")
+    max_length: int | None = Field(
+        None,
+        gt=2,
+        description="Tokens kept per text. None keeps the model's setting. The words of a template do not count.",
+    )
     prompts: Prompts = Prompts()
+    template: Template | None = None
     include_prompt_in_pooling: bool | None = Field(
         None, description="Whether prompt tokens count in pooling. None keeps the model's own setting."
     )
@@ -82,6 +130,10 @@ class Model(Block):
         description="Parts that do not train: `embeddings`, `layers:0-3`, `all`, or a parameter-name prefix.",
     )
     lora: Lora | None = None
+    soft_prompts: SoftPrompts | None = None
+    bidirectional: bool = Field(
+        False, description="Let every token of a causal language model attend to the whole text (LLM2Vec, KaLM)."
+    )
     towers: Literal[1, 2] = Field(
         1,
         description="2: positives and negatives are encoded by a second copy of the model, trained on its own.",

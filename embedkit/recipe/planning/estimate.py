@@ -26,6 +26,7 @@ class Memory:
         block: one block of logits with its companions.
         leaves: embeddings of the pool with their gradient.
         parameters: of the encoder.
+        trained: of its soft prompts and head, where those are all that trains; None elsewhere.
         optimizer: weights, gradients and Adam's moments.
         keep: activations when the graph is kept.
         reforward: activations of one micro-batch, when rows are encoded twice.
@@ -43,6 +44,7 @@ class Memory:
     block: int
     leaves: int | None
     parameters: int | None
+    trained: int | None
     optimizer: int | None
     keep: int | None
     reforward: int | None
@@ -79,7 +81,8 @@ def estimate(c: Context, tokens_per_row: float | None = None) -> Memory:
         block=block * columns * 4 * LOGIT_COPIES,
         leaves=None if model is None else 2 * 4 * c.pool * most * _width(c, model),
         parameters=None if model is None else model.parameters,
-        optimizer=None if model is None else _optimizer(c, model.parameters),
+        trained=None if model is None else _trained(c, model),
+        optimizer=None if model is None else _optimizer(c, model),
         keep=keep,
         reforward=None if cut is None or length is None else _activations(c, cut, length),
         free=free,
@@ -123,10 +126,20 @@ def _width(c: Context, model: EncoderSize) -> int:
     return head.dim if head is not None and head.dim is not None else model.dim
 
 
-def _optimizer(c: Context, parameters: int) -> int:
+def _optimizer(c: Context, model: EncoderSize) -> int:
     """Adam on all weights; frozen ones and those under LoRA keep their value only (adapters are small)."""
-    frozen = c.recipe.model.lora is not None or "all" in c.recipe.model.freeze
-    return parameters * (4 if frozen else ADAM_BYTES)
+    trained = _trained(c, model)
+    frozen = c.recipe.model.lora is not None or "all" in c.recipe.model.freeze or trained is not None
+    return model.parameters * (4 if frozen else ADAM_BYTES) + (trained or 0) * ADAM_BYTES
+
+
+def _trained(c: Context, model: EncoderSize) -> int | None:
+    """Soft prompts (a key and a value per position and layer) and the head behind them."""
+    prompts, head = c.recipe.model.soft_prompts, c.recipe.model.head
+    if prompts is None:
+        return None
+    beside = 0 if head is None else (model.hidden + 1) * (head.dim or model.hidden)
+    return prompts.length * model.layers * 2 * model.key_value + beside
 
 
 def _gpu(device: str) -> bool:

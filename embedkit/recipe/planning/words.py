@@ -87,6 +87,8 @@ def _memory(plan: Plan) -> Iterator[tuple[str, str]]:
         "memory",
         f"{m.parameters / 1e6:.1f} M weights with optimiser {amount(m.optimizer)}, leaves {amount(m.leaves)}",
     )
+    if m.trained is not None:
+        yield "", f"{m.trained:,} weights train, soft prompts and head; the backbone is frozen"
     if m.keep is None or m.reforward is None:
         return
     assumed = f"{m.length:.0f} tokens per text on average" if m.measured else f"at most {m.length:.0f} tokens per text"
