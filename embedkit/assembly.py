@@ -9,6 +9,7 @@ import psutil
 import torch
 from transformers import TrainerCallback
 
+from embedkit.data.augment import Viewing
 from embedkit.data.sampler import StepSampler
 from embedkit.data.sources import LoadedSource
 from embedkit.model.auxiliary import Auxiliary
@@ -36,6 +37,7 @@ def build_trainer(
     folder: Path,
     comm: Comm,
     *,
+    base_dir: Path | None = None,
     evaluate: Evaluate | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Trainer:
@@ -47,6 +49,7 @@ def build_trainer(
         encoder: the encoder.
         folder: where checkpoints go.
         comm: the process group.
+        base_dir: folder that paths of the recipe start from; the working folder is tried next.
         evaluate: ``(encoder, update) -> metrics``; None never evaluates.
         callbacks: more trainer callbacks.
     """
@@ -68,7 +71,8 @@ def build_trainer(
         sampler,
         encoder,
         comm,
-        views=recipe.views.count,
+        views=recipe.views,
+        viewing=Viewing(recipe.views, recipe.model.towers, base_dir),
         per_query=[_per_query(recipe, s, c) for s, c in zip(sources, configs, strict=True)],
         one_positive=recipe.data.one_positive,
         tokens_per_micro_batch=train.tokens_per_micro_batch,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from embedkit.recipe.suite import Suite
 from embedkit.types import Scores
 
 if TYPE_CHECKING:
+    from embedkit.model.auxiliary import Auxiliary
     from embedkit.model.encoder import Encoder
 
 
@@ -23,7 +25,9 @@ class Measuring:
 
     def __init__(self, recipe: Recipe, base: Path) -> None:
         self.config, self.seed, self.base = recipe.eval, recipe.train.seed, base
+        self.keep_tower = recipe.model.keep_tower
         self._read: dict[str, tuple[Suite, Any]] = {}
+        self._texts: list[str] | None = None
 
     @property
     def data_folder(self) -> Path | None:
@@ -63,8 +67,48 @@ class Measuring:
             data=data,
         )
 
+    def masked_lm(self, auxiliaries: Sequence[Auxiliary]) -> dict[str, float]:
+        """Loss, perplexity and accuracy on the texts of `eval.masked_lm`; nothing where the recipe names none.
+
+        Args:
+            auxiliaries: of the run; the one that is a masked language model answers.
+        """
+        from embedkit.data.sources import load_source
+        from embedkit.model.mlm import MaskedLM
+        from embedkit.recipe.schema import Source
+
+        if self.config.masked_lm is None:
+            return {}
+        if self._texts is None:
+            source = load_source(Source(path=self.config.masked_lm, roles={"text": "text"}), self.base, seed=self.seed)
+            self._texts = [example.query for example in source.get(range(source.rows or 0))]
+        model = next(a for a in auxiliaries if isinstance(a, MaskedLM))
+        return model.held_out(self._texts, batch_tokens=self.config.batch_tokens)
+
     def during(self, encoder: Encoder, step: int) -> dict[str, float]:
-        """Metrics of an evaluation during training: ``average`` and every ``TASK/METRIC``."""
+        """Metrics of an evaluation during training: ``average`` and every ``TASK/METRIC``.
+
+        Of two towers, those of the one that would be kept.
+        """
+        found = self._towers(encoder)
+        return max((self._metrics(tower, step) for _, tower in found), key=lambda m: m[self.config.select])
+
+    def kept_tower(self, encoder: Encoder) -> tuple[Encoder, str]:
+        """The tower of `encoder` that becomes the result, and a sentence that says which and why."""
+        found = self._towers(encoder)
+        if len(found) == 1:
+            return found[0][1], f"the {found[0][0]} of two towers is kept"
+        scores = [self._metrics(tower, 0)[self.config.select] for _, tower in found]
+        name, tower = found[scores.index(max(scores))]
+        measured = ", ".join(f"{n} {score:.2f}" for (n, _), score in zip(found, scores, strict=True))
+        return tower, f"the {name} of two towers is kept ({self.config.select}: {measured})"
+
+    def _towers(self, encoder: Encoder) -> list[tuple[str, Encoder]]:
+        from embedkit.model.towers import candidates
+
+        return candidates(encoder, self.keep_tower, evaluated=self.config.every is not None)
+
+    def _metrics(self, encoder: Encoder, step: int) -> dict[str, float]:
         reference = self.config.during or self.config.suite
         assert reference is not None, "the plan refuses eval.every without a suite"
         scores = self.score(encoder, reference, f"step {step}", resamples=0, progress=False)

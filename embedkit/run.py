@@ -110,6 +110,10 @@ def train(
         run.record.best_step = trainer.load_best()
     if run.first:
         with run.timed("saving"):
+    _compare_masked_lm(run, untrained, _masked_lm(run, trainer), trainer.state.global_step)
+    if recipe.model.towers == 2 and run.first:
+        encoder, which = run.measuring.kept_tower(encoder)
+        run.record.warnings.append(which)
             _save_model(run, encoder)
     with run.timed("evaluation after"):
         after = _measure(run, encoder, "after")
@@ -283,6 +287,7 @@ def _trainer(run: _Run, encoder: Encoder) -> Trainer:
         callbacks=[ProgressBar()] if run.progress else [],
     )
 
+        base_dir=run.base,
 
 def _measure(run: _Run, encoder: Encoder, when: str) -> Scores | None:
     """Evaluate on process 0, or read what an interrupted run measured already."""

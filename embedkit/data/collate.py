@@ -55,14 +55,19 @@ def micro_batches(lengths: Sequence[int] | np.ndarray, budget: int, multiple: in
     return runs[::-1]
 
 
-def collate(expanded: Expanded, tokenize: Tokenize, tokens_per_micro_batch: int, *, source: int, step: int) -> RowBatch:
+def collate(
+    expanded: Expanded, tokenize: Tokenize, tokens_per_micro_batch: int, *, source: int, step: int, width: int = 0
+) -> RowBatch:
     """Tokenise the rows of this process and cut them into micro-batches, all roles and views together.
+
+    Rows of different variants (dropout rate, tower) are cut apart: a micro-batch runs in one.
 
     Args:
         expanded: the rows and ids of n examples.
         tokenize: gives token ids per row, unpadded, and other per-row values (`Encoder.tokenize`).
         tokens_per_micro_batch: padded tokens per micro-batch.
         source, step: written into the batch.
+        width: columns of the embedding layer's output, for views that zero some of them.
 
     Returns:
         `position` [R] places row r at ``example * S + slot`` of the [n * S, d] block; a missing negative leaves
@@ -70,11 +75,17 @@ def collate(expanded: Expanded, tokenize: Tokenize, tokens_per_micro_batch: int,
     """
     input_ids, features = tokenize(expanded.rows)
     slots = 1 + expanded.positives + expanded.negatives
+    lengths = np.array([len(ids) for ids in input_ids], dtype=np.int64)
+    variant = np.array([expanded.view(row.slot).variant for row in expanded.rows], dtype=np.int64)
+    changes = [
+        expanded.view(row.slot).change(len(ids), width, expanded.key(row))
+        for row, ids in zip(expanded.rows, input_ids, strict=True)
+    ]
     return RowBatch(
         input_ids=input_ids,
         features=features,
         position=np.array([row.example * slots + row.slot for row in expanded.rows], dtype=np.int64),
-        micro_batches=micro_batches([len(ids) for ids in input_ids], tokens_per_micro_batch),
+        micro_batches=_by_variant(lengths, variant, tokens_per_micro_batch),
         n=len(expanded.query_id),
         positives=expanded.positives,
         negatives=expanded.negatives,
@@ -84,8 +95,26 @@ def collate(expanded: Expanded, tokenize: Tokenize, tokens_per_micro_batch: int,
         known_id=torch.from_numpy(expanded.known_id),
         score=None if expanded.score is None else torch.from_numpy(expanded.score),
         label=None if expanded.label is None else torch.from_numpy(expanded.label),
+        variant=variant if variant.any() else None,
+        cut=_if_any([change.cut for change in changes]),
+        order=_if_any([change.order for change in changes]),
+        offset=expanded.draw[2],
         source=source,
         step=step,
         origins=expanded.origins,
         texts=[row.text for row in expanded.rows],
+        originals=[row.text if row.original is None else row.original for row in expanded.rows],
     )
+
+
+def _by_variant(lengths: np.ndarray, variant: np.ndarray, budget: int) -> list[np.ndarray]:
+    """`micro_batches` of each variant's rows, the longest first."""
+    cuts: list[np.ndarray] = []
+    for kind in np.unique(variant):
+        rows = np.flatnonzero(variant == kind)
+        cuts += [rows[cut] for cut in micro_batches(lengths[rows], budget)]
+    return sorted(cuts, key=lambda cut: -int(lengths[cut[0]]))
+
+
+def _if_any(arrays: list[np.ndarray | None]) -> list[np.ndarray | None] | None:
+    return None if all(array is None for array in arrays) else arrays

@@ -6,10 +6,11 @@ Slots of an example: 0 is the query, 1..P the positives, P+1..P+M the explicit n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from embedkit.data.augment import View
 from embedkit.data.text import text_id
 from embedkit.errors import DataError
 from embedkit.types import PAD_ID, Example, Row
@@ -33,6 +34,8 @@ class Expanded:
             and of the drawn negatives (0 where a negative is missing).
         label: [n] int64 or None.
         origins: [n] where each example came from.
+        views: what happens to the rows of each slot, the last one also to further slots; () for nothing.
+        draw: (seed, step, place of the first example in the global batch), for what the views draw per row.
     """
 
     rows: list[Row]
@@ -45,6 +48,17 @@ class Expanded:
     score: np.ndarray | None
     label: np.ndarray | None
     origins: list[str]
+    views: tuple[View, ...] = ()
+    draw: tuple[int, int, int] = (0, 0, 0)
+
+    def view(self, slot: int) -> View:
+        """The view of a slot."""
+        return self.views[min(slot, len(self.views) - 1)] if self.views else View()
+
+    def key(self, row: Row) -> tuple[int, int, int, int]:
+        """(seed, step, place in the global batch, slot): what the draws for a row depend on."""
+        seed, step, offset = self.draw
+        return seed, step, offset + row.example, row.slot
 
 
 def expand(
@@ -57,12 +71,16 @@ def expand(
     seed: int,
     step: int,
     offset: int,
+    transforms: Sequence[View] = (),
+    pool: Sequence[str] = (),
 ) -> Expanded:
     """Choose positives and negatives and lay the rows out.
 
     Unlabelled text gives `views` rows of the same text: the first is the query, the others its positives, which
-    differ only through dropout. They are separate rows and no cache may merge them. All carry the role "query",
-    because the views are symmetric; a document prompt would make them differ in more than dropout.
+    differ through dropout and their views' transforms. They are separate rows and no cache may merge them. All carry
+    the role "query", because the views are symmetric; a document prompt would make them differ in more than that.
+    All keep the id of the text itself, whatever a transform makes of its words. Texts that were paired before
+    (`embedkit.data.tension`) bring their own positive.
 
     Labelled examples give the query, one positive (role "document"; none at all where the source has no
     positives) and `per_query` negatives drawn without replacement, all of them if there are no more.
@@ -75,6 +93,8 @@ def expand(
         seed, step, offset: the draws of example i depend on (seed, step, offset + i) alone. `offset` is the place
             of the first example in the global batch, so draws do not depend on the number of processes. `step`
             must differ between the batches of one accumulated update.
+        transforms: what happens to the rows of each slot, the last one also to further slots.
+        pool: words of the whole global batch, for transforms that need them.
 
     Raises:
         DataError: scores that fit neither the pair nor the negatives, a label, score or positive that some examples
@@ -93,7 +113,7 @@ def expand(
         rng = np.random.default_rng([_DRAW, seed, step, offset + i])
         rows.append(Row(example.query, i, 0, "query"))
         if unlabelled:
-            positives, role = [example.query] * p, "query"
+            positives, role = list(example.positives) or [example.query] * p, "query"
         else:
             positives, role = _positive(example, one_positive, rng), "document"
         drawn = _draw(len(example.negatives), m, rng)
@@ -107,18 +127,24 @@ def expand(
         if score is not None:
             values = [example.scores[0], *(example.scores[1 + j] for j in drawn if teacher)]
             score[i, : len(values)] = values
-    return Expanded(
+    expanded = Expanded(
         rows=rows,
         positives=p,
         negatives=m,
         query_id=query_id,
         positive_id=positive_id,
         negative_id=negative_id,
-        known_id=_known(examples, query_id),
+        known_id=_known(examples, query_id, unlabelled),
         score=score,
         label=_labels(examples),
         origins=[e.origin for e in examples],
+        views=tuple(transforms),
+        draw=(seed, step, offset),
     )
+    changed = [
+        replace(r, text=expanded.view(r.slot).text(r.text, expanded.key(r), pool), original=r.text) for r in rows
+    ]
+    return replace(expanded, rows=changed)
 
 
 def _positive(example: Example, one_positive: str, rng: np.random.Generator) -> list[str]:
@@ -135,9 +161,10 @@ def _draw(have: int, want: int, rng: np.random.Generator) -> list[int]:
     return [int(j) for j in rng.choice(have, size=want, replace=False)]
 
 
-def _known(examples: Sequence[Example], query_id: np.ndarray) -> np.ndarray:
+def _known(examples: Sequence[Example], query_id: np.ndarray, unlabelled: bool) -> np.ndarray:
+    """Ids that match each query; a text that was paired with another one of the batch does not match it."""
     sets = [
-        dict.fromkeys((int(q), *(text_id(t) for t in e.positives), *e.known))
+        dict.fromkeys((int(q), *(text_id(t) for t in e.positives if not unlabelled), *e.known))
         for e, q in zip(examples, query_id, strict=True)
     ]
     known = np.full((len(sets), max(map(len, sets), default=1)), PAD_ID, dtype=np.int64)

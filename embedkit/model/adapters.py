@@ -24,11 +24,22 @@ def _is_rate(name: str, value: Any) -> bool:
     return rate and ("dropout" in name or name.endswith("_pdrop")) and "classif" not in name
 
 
-def set_dropout(backbone: nn.Module, rate: float) -> int:
-    """Set every dropout rate of a transformers model, attention included.
+def dropout_places(backbone: nn.Module) -> list[tuple[nn.Module, str]]:
+    """Where a transformers model keeps its dropout rates, attention included: modules and names of attributes.
 
-    Some models hold a rate in an `nn.Dropout`, others as a plain number that they hand to the attention
-    function; both are set, and the config too, so that a saved model tells the truth.
+    Some models hold a rate in an `nn.Dropout`, others as a plain number that they hand to the attention function.
+    """
+    found: list[tuple[nn.Module, str]] = []
+    for module in backbone.modules():
+        if isinstance(module, nn.Dropout):
+            found.append((module, "p"))
+        else:
+            found += [(module, name) for name, value in vars(module).items() if _is_rate(name, value)]
+    return found
+
+
+def set_dropout(backbone: nn.Module, rate: float) -> int:
+    """Set every dropout rate of a transformers model, and those of its config, so that a saved model tells the truth.
 
     Returns:
         How many rates were set in modules.
@@ -36,25 +47,18 @@ def set_dropout(backbone: nn.Module, rate: float) -> int:
     Raises:
         RecipeError: the model has no dropout to set.
     """
-    changed = 0
-    for module in backbone.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = rate
-            changed += 1
-            continue
-        for name, value in list(vars(module).items()):
-            if _is_rate(name, value):
-                setattr(module, name, rate)
-                changed += 1
+    places = dropout_places(backbone)
+    for module, name in places:
+        setattr(module, name, rate)
     config = getattr(backbone, "config", None)
     for name, value in list(vars(config).items()) if config is not None else ():
         if _is_rate(name, value):
             setattr(config, name, rate)
-    if not changed:
+    if not places:
         raise RecipeError(
             f"{type(backbone).__name__} has no dropout", where="model.dropout", cure="leave model.dropout out"
         )
-    return changed
+    return len(places)
 
 
 def freeze(backbone: nn.Module, parts: Iterable[str]) -> list[str]:

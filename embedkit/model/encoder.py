@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from embedkit.errors import RecipeError
-from embedkit.model import adapters, inference, modules, packing, tokens
+from embedkit.model import adapters, inference, modules, packing, perturb, tokens
 from embedkit.model.dropout import use_cpu_dropout
 from embedkit.model.fingerprint import fingerprint
 from embedkit.model.heads import new_head
 from embedkit.model.loading import load_st
 from embedkit.model.resolve import Origin, resolve
+from embedkit.model.towers import copy_of
+from embedkit.recipe.views import Variant
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from embedkit.types import Row, RowBatch
 
 logger = logging.getLogger(__name__)
+
+TOWER, RATE = "tower", "dropout_rate"
+"""Features of a whole micro-batch: which tower encodes it, and at which dropout rate."""
 
 
 class EncoderModule(nn.Module):
@@ -37,6 +42,7 @@ class EncoderModule(nn.Module):
         head: applied in training only, before a closing Normalize of `st`; None for none.
 
     Attributes:
+        second: the second tower, a module like this one, or None (see `embedkit.model.towers`).
         packs: whether `layout` packs rows (see `embedkit.model.packing`) or pads them.
     """
 
@@ -44,15 +50,24 @@ class EncoderModule(nn.Module):
         super().__init__()
         self.st, self.head = st, head
         self.packs = False
+        self.second: EncoderModule | None = None
         self._head_position = modules.head_position(st)
 
     def forward(self, features: dict[str, Any]) -> Tensor:
         """[r, t] token features -> [r, d] embeddings.
 
+        The feature ``tower`` picks the tower, ``dropout_rate`` the rate of this pass, `perturb.CUT` what is zeroed.
         Prompts may differ between rows, which sentence-transformers' pooling cannot know when it leaves them
         out: rows are then pooled in groups of equal prompt length.
         """
-        features = self.st[0](dict(features))
+        features = dict(features)
+        if features.pop(TOWER, 0):
+            assert self.second is not None, "Encoder.load makes the towers that the recipe asks for"
+            return self.second(features)
+        backbone: Any = self.st[0].auto_model
+        cut, rate = features.pop(perturb.CUT, None), features.pop(RATE, None)
+        with perturb.cutting(backbone, cut), perturb.dropout_rate(backbone, rate):
+            features = self.st[0](features)
         for index, module in enumerate(self.st):
             if index == self._head_position:
                 self._apply_head(features)
@@ -99,10 +114,16 @@ class Encoder:
         st: the sentence-transformers model; it alone is saved.
         module: `st` and the train-only head; owns all trainable parameters.
         origin: where the base model was found.
+        variants: ways to encode rows, as `RowBatch.variant` counts them; the first is the plain one.
+        mask_inputs: gives the rows' token ids in place of their own (`embedkit.model.mlm`); None: their own.
+        from_scratch: whether the weights began as random numbers, of the origin's configuration.
     """
 
     def __init__(self, st: SentenceTransformer, head: nn.Module | None = None, origin: Origin | None = None) -> None:
         self.st, self.origin = st, origin
+        self.variants: tuple[Variant, ...] = (Variant(),)
+        self.mask_inputs: Callable[[RowBatch, np.ndarray], list[list[int]]] | None = None
+        self.from_scratch = False
         if st.device.type == "cpu":
             use_cpu_dropout(st)
         self.module = EncoderModule(st, head)
@@ -127,23 +148,24 @@ class Encoder:
         logger.info("Base model from %s", origin)
         target = pick_device(device)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # weights that a checkpoint lacks (a pooler) are the same in every process
+            torch.manual_seed(seed if config.from_scratch else 0)  # what a checkpoint lacks (a pooler) is always equal
             st = load_st(config, origin, target)
-        backbone = st[0].auto_model
-        if config.dropout is not None:
-            adapters.set_dropout(backbone, config.dropout)
         modules.configure(st, config, seed)
         if config.lora is not None and config.freeze:
             raise RecipeError(
                 "LoRA freezes the whole backbone already", where="model.freeze", cure="give lora or freeze, not both"
             )
-        adapters.freeze(backbone, config.freeze)
+        adapters.freeze(st[0].auto_model, config.freeze)
         if config.lora is not None:
             adapters.add_lora(st, config.lora, seed)
         head = None
         if config.head is not None and not config.head.keep:
             head = new_head(config.head, int(st.get_embedding_dimension() or 0), seed).to(target)
-        return cls(st, head, origin)
+        encoder = cls(st, head, origin)
+        encoder.from_scratch = config.from_scratch
+        if config.towers == 2:
+            encoder.module.second = copy_of(encoder.module)
+        return encoder
 
     @property
     def head(self) -> nn.Module | None:
@@ -190,10 +212,56 @@ class Encoder:
         return modules.prompt_of(self.st, role)
 
     def features(self, batch: RowBatch, rows: np.ndarray) -> dict[str, Any]:
-        """A micro-batch on the device: rows `rows` of `batch`, ``input_ids`` [r, t] padded or [1, t] packed."""
+        """A micro-batch on the device: rows `rows` of `batch`, ``input_ids`` [r, t] padded or [1, t] packed.
+
+        Raises:
+            ValueError: the rows are of different variants.
+        """
         chosen = rows.tolist()
         extra = {name: [values[i] for i in chosen] for name, values in batch.features.items()}
-        return self.module.layout([batch.input_ids[i] for i in chosen], extra)
+        ids = [batch.input_ids[i] for i in chosen] if self.mask_inputs is None else self.mask_inputs(batch, rows)
+        features = self.module.layout(ids, extra)
+        cut, order = ([values[i] for i in chosen] if values else None for values in (batch.cut, batch.order))
+        perturb.place(self.st, features, [len(row) for row in ids], cut, order)
+        if batch.variant is not None:
+            kinds = np.unique(batch.variant[rows])
+            if len(kinds) != 1:
+                raise ValueError("the rows of a micro-batch run at one dropout rate and in one tower")
+            variant = self.variants[kinds[0]]
+            features |= {TOWER: variant.tower, RATE: variant.dropout}
+        return features
+
+    def prepare_views(self, variants: Sequence[Variant], *, cuts: bool, reorders: bool) -> int:
+        """Get ready for a run whose rows are encoded in these variants.
+
+        Args:
+            variants: what `RowBatch.variant` counts.
+            cuts: whether rows will have parts of the embedding layer's output zeroed.
+            reorders: whether rows will have their positions permuted.
+
+        Returns:
+            Columns of the embedding layer's output; 0 where nothing is cut.
+
+        Raises:
+            RecipeError: the model cannot do it.
+        """
+        self.variants = tuple(variants)
+        if any(v.dropout is not None for v in variants) and not adapters.dropout_places(self.st[0].auto_model):
+            what = f"{type(self.st[0].auto_model).__name__} has no dropout"
+            raise RecipeError(what, "views.transforms", "remove `dropout` from the views")
+        if reorders:
+            perturb.check_positions(self.st)
+        return perturb.embedding_width(self.st) if cuts else 0
+
+    def tower(self, index: int) -> Encoder:
+        """One of the towers as an encoder of its own; it shares the weights. Without a second tower, 0 is all."""
+        if index == 0 or self.module.second is None:
+            return self
+        other = object.__new__(Encoder)
+        other.module, other.origin, other.variants = self.module.second, self.origin, self.variants
+        other.mask_inputs = None
+        other.st = other.module.st
+        return other
 
     def embed(self, features: dict[str, Any]) -> Tensor:
         """Embeddings [r, d] with graph, the train-only head included while `module.training`."""
@@ -236,8 +304,9 @@ class Encoder:
 
     def use_sparse_token_gradients(self) -> None:
         """On the CPU, give the token table a sparse gradient; only the step engine should ask for this."""
-        if self.module.packs:
-            packing.use_sparse_token_gradients(self.st)
+        for module in (self.module, self.module.second):
+            if module is not None and module.packs:
+                packing.use_sparse_token_gradients(module.st[0].auto_model)
 
     def save(self, path: str | Path, *, merge: bool = True) -> None:
         """Write a plain sentence-transformers folder; the train-only head is not in it.

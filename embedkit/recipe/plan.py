@@ -20,6 +20,7 @@ from embedkit.recipe.reading.problems import Problem, raise_problems
 from embedkit.recipe.reading.tree import KeyPath
 from embedkit.recipe.schema import Recipe
 from embedkit.recipe.suite import Suite
+from embedkit.recipe.views import view_words
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class Plan:
         memory: the estimate per process.
         evaluation: when, and how often.
         refusals: why the recipe cannot run.
+        views: what happens to each view of an unlabelled text.
+        pairing: pairs of different texts for each text that is paired with itself; None where none are.
         warnings: what is probably not meant.
     """
 
@@ -79,6 +82,8 @@ class Plan:
     memory: Memory
     evaluation: Evaluations
     refusals: tuple[Problem, ...]
+    views: tuple[str, ...]
+    pairing: int | None
     warnings: tuple[Problem, ...]
 
     def refuse(self) -> None:
@@ -131,6 +136,7 @@ def plan(
         os.environ if environ is None else environ,
     )
 
+        tuple(folders),
     def located(found: list[Problem]) -> tuple[Problem, ...]:
         return tuple(replace(p, where=where(p.path)) if where else p for p in found)
 
@@ -146,6 +152,8 @@ def plan(
         memory=estimate(context, tokens_per_row),
         evaluation=evaluations(recipe, context.updates),
         refusals=located(rules.apply(rules.REFUSALS, context)),
+        views=view_words(recipe),
+        pairing=recipe.views.negatives_per_positive if recipe.views.pairing == "tension" else None,
         warnings=located(rules.apply(rules.WARNINGS, context)),
     )
 

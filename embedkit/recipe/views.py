@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 from embedkit.recipe.base import Block, invalid, validate_named
 
 if TYPE_CHECKING:
-    from embedkit.recipe.schema import Views
+    from embedkit.recipe.schema import Recipe, Views
 
 
 class TransformConfig(Block):
@@ -193,16 +193,15 @@ def transforms_of(views: Views, view: int) -> tuple[TransformConfig, ...]:
     return views.transforms[view] if view < len(views.transforms) else ()
 
 
-def view_words(views: Views, view: int, dropout: float | None) -> str:
-    """What happens to one view, for the plan.
-
-    Args:
-        views: the block.
-        view: from 0.
-        dropout: `model.dropout`.
-    """
-    transforms = transforms_of(views, view)
-    said = [t.words() for t in transforms]
-    if not any(isinstance(t, Dropout) for t in transforms):
-        said.append("the model's dropout" if dropout is None else f"dropout {dropout:g}" if dropout else "no dropout")
-    return "; ".join(said)
+def view_words(recipe: Recipe) -> tuple[str, ...]:
+    """What happens to each view of an unlabelled text, for the plan."""
+    views, dropout = recipe.views, recipe.model.dropout
+    own = "the model's dropout" if dropout is None else f"dropout {dropout:g}" if dropout else "no dropout"
+    found = []
+    for view in range(views.count):
+        transforms = transforms_of(views, view)
+        said = [t.words() for t in transforms]
+        said += [] if any(isinstance(t, Dropout) for t in transforms) else [own]
+        said += [f"tower {2 if view else 1}"] if recipe.model.towers == 2 else []
+        found.append("; ".join(said))
+    return tuple(found)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from embedkit.data.augment import Viewing
 from embedkit.data.collate import collate
-from embedkit.data.sampler import StepSampler
-from embedkit.data.views import expand
-from embedkit.types import RowBatch
+from embedkit.data.sampler import Batch, StepSampler
+from embedkit.data.tension import tension_pairs
+from embedkit.data.views import Expanded, expand
+from embedkit.recipe.schema import Views
+from embedkit.types import Example, RowBatch
 
 if TYPE_CHECKING:
     from embedkit.data.sources import LoadedSource
@@ -19,16 +22,22 @@ if TYPE_CHECKING:
 class Pipeline:
     """This process's share of every batch of a run.
 
+    The encoder is told the variants (dropout rates, towers) that its rows will need.
+
     Args:
         sources: where examples come from.
         sampler: which examples a batch holds.
-        encoder: for its tokenizer.
+        encoder: for its tokenizer and the width of its embedding layer.
         comm: which share is ours.
-        views: dropout passes per unlabelled text.
+        views: how unlabelled text becomes rows.
+        viewing: what happens to the rows of each slot; None makes it of `views`.
         per_query: explicit negatives per query, one number per source.
         one_positive: ``sample`` or ``first``.
         tokens_per_micro_batch: budget of padded tokens.
         seed: of every draw.
+
+    Raises:
+        RecipeError: the encoder cannot apply a view's transform.
     """
 
     def __init__(
@@ -38,15 +47,21 @@ class Pipeline:
         encoder: Encoder,
         comm: Comm,
         *,
-        views: int = 2,
+        views: Views | None = None,
+        viewing: Viewing | None = None,
         per_query: Sequence[int] = (0,),
         one_positive: str = "sample",
         tokens_per_micro_batch: int = 2048,
         seed: int = 0,
     ) -> None:
         self.sources, self.sampler, self.encoder, self.comm = sources, sampler, encoder, comm
-        self.views, self.per_query, self.one_positive = views, per_query, one_positive
+        self.views = views or Views()
+        self.viewing = viewing or Viewing(self.views)
+        self.per_query, self.one_positive = per_query, one_positive
         self.tokens_per_micro_batch, self.seed = tokens_per_micro_batch, seed
+        self._width = encoder.prepare_views(
+            self.viewing.variants, cuts=self.viewing.cuts, reorders=self.viewing.reorders
+        )
 
     def batch(self, step: int, k: int) -> RowBatch:
         """Batch `k` of update `step`.
@@ -56,17 +71,43 @@ class Pipeline:
             k: which of the `accumulation` batches of the update.
         """
         drawn = self.sampler.batch(step, k)
-        own = self.sampler.own(drawn, self.comm.rank, self.comm.world)
-        source = self.sources[drawn.source]
         number = step * self.sampler.accumulation + k
-        expanded = expand(
-            source.get(own),
-            unlabelled="text" in source.roles,
-            views=self.views,
+        return collate(
+            self._expanded(drawn, number),
+            self.encoder.tokenize,
+            self.tokens_per_micro_batch,
+            source=drawn.source,
+            step=number,
+            width=self._width,
+        )
+
+    def _expanded(self, drawn: Batch, number: int) -> Expanded:
+        source = self.sources[drawn.source]
+        unlabelled = "text" in source.roles
+        examples, pool = self._examples(drawn, number)
+        return expand(
+            examples,
+            unlabelled=unlabelled,
+            views=self.views.count,
             per_query=self.per_query[drawn.source],
             one_positive=self.one_positive,
             seed=self.seed,
             step=number,
-            offset=self.comm.rank * len(own),
+            offset=self.comm.rank * len(examples),
+            transforms=self.viewing.unlabelled if unlabelled else self.viewing.labelled,
+            pool=pool,
         )
-        return collate(expanded, self.encoder.tokenize, self.tokens_per_micro_batch, source=drawn.source, step=number)
+
+    def _examples(self, drawn: Batch, number: int) -> tuple[list[Example], list[str]]:
+        """Our share, and the words of the whole batch where a transform needs them."""
+        source, tension = self.sources[drawn.source], self.views.pairing == "tension"
+        own = self.sampler.own(drawn, self.comm.rank, self.comm.world)
+        if "text" not in source.roles or not (tension or self.viewing.needs_pool):
+            return source.get(own), []
+        share = slice(self.comm.rank * len(own), (self.comm.rank + 1) * len(own))
+        everyone = source.get(drawn.positions)  # every process reads all texts: partners and words are the batch's
+        pool = [word for example in everyone for word in example.query.split()] if self.viewing.needs_pool else []
+        if not tension:
+            return everyone[share], pool
+        k = self.views.negatives_per_positive
+        return tension_pairs(everyone, share, negatives_per_positive=k, seed=self.seed, step=number), pool

@@ -270,8 +270,10 @@ def reference(
     Returns:
         Scalar loss.
     """
-    out = encoder.embed(encoder.features(batch, np.arange(len(batch.input_ids))))
-    position = torch.from_numpy(batch.position).to(out.device)
+    variant = np.zeros(len(batch.input_ids), np.int64) if batch.variant is None else batch.variant
+    kinds = [np.flatnonzero(variant == kind) for kind in np.unique(variant)]  # one pass each
+    out = torch.cat([encoder.embed(encoder.features(batch, rows)) for rows in kinds])
+    position = torch.from_numpy(batch.position[np.concatenate(kinds)]).to(out.device)
     block = out.new_zeros((batch.n * batch.slots, out.shape[-1])).index_copy(0, position, out)
     leaves = boundary.gather(batch, block.detach(), Comm(), None if guide is None else guide(batch))
     values = boundary.apply_heads(heads, block.view(batch.n, batch.slots, -1), leaves.present, head_seed(seed, batch))

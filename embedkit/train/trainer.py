@@ -269,6 +269,7 @@ class Trainer(SentenceTransformerTrainer):
     def load_best(self) -> int | None:
         """Load the best checkpoint into the encoder; returns its update, or None when none was chosen."""
         best = self.state.best_model_checkpoint
+            "tower": self.encoder.module.second or nn.Identity(),
         if best is None:
             return None
         if not Path(best).is_dir():

@@ -40,6 +40,8 @@ class SourceFacts:
         negatives: explicit negatives per row; None where unknown.
         missing: a local path that matches no file.
     """
+        read: roles of its rows as they are read, where others are made of them before training; None elsewhere.
+        made: roles that the views make of an unlabelled text.
 
     index: int
     name: str
@@ -51,15 +53,17 @@ class SourceFacts:
     negatives: int | None = None
     missing: bool = False
 
+    read: frozenset[str] | None = None
+    made: frozenset[str] = frozenset({"query", "positive"})
     @property
     def unlabelled(self) -> bool:
         return self.roles is not None and "text" in self.roles
 
     def gives(self, role: str) -> bool | None:
-        """Whether the source gives a role; None where that is unknown. Views of a text are query and positive."""
+        """Whether the source gives a role; None where that is unknown. Views of a text give more."""
         if self.roles is None:
             return True if role in self.config.roles else None
-        return role in self.roles or (self.unlabelled and role in ("query", "positive"))
+        return role in self.roles or (self.unlabelled and role in self.made)
 
 
 @dataclass(frozen=True)
@@ -90,9 +94,12 @@ def source_facts(
         if source.streaming:
             facts["rows"] = None
         if facts.get("roles") is None and "text" in source.roles:
-            facts["roles"] = frozenset({"text"})  # which excludes all others but label
+            facts["roles"] = frozenset({"text", "label"} & set(source.roles))  # which exclude all others
+        if source.debias is not None:
+            facts |= _debiased(source.debias, facts.get("roles"))
         objective = source.objective or recipe.objective
-        found.append(SourceFacts(index, source_name(source), source, objective, **facts))
+        made = frozenset({"query", "positive"} | ({"score"} if recipe.views.pairing == "tension" else set()))
+        found.append(SourceFacts(index, source_name(source), source, objective, made=made, **facts))
     return found
 
 

@@ -81,13 +81,6 @@ def matryoshka_not_on_a_dropped_head(c: Context) -> Iterator[Problem]:
             yield problem(("model", "head", "keep"), what, "set keep: true, or remove the head")
 
 
-def views_differ(c: Context) -> Iterator[Problem]:
-    alike = not c.recipe.views.transforms and c.recipe.views.count > 1
-    if c.recipe.model.dropout == 0 and alike and any(s.unlabelled for s in c.sources):
-        what = "the views of an unlabelled text differ by dropout only, and dropout is 0"
-        yield problem(("model", "dropout"), what, "leave it out (the model's own rate), or set it to 0.1")
-
-
 def temperature_fits_dot(c: Context) -> Iterator[Problem]:
     for source, leaf in _infonce(c):
         if leaf.similarity == "dot" and leaf.temperature < 1 and c.recipe.model.normalize is not True:
@@ -126,6 +119,5 @@ REFUSALS = [
     hardness_has_negatives,
     matryoshka_fits,
     matryoshka_not_on_a_dropped_head,
-    views_differ,
 ]
 WARNINGS = [temperature_fits_dot, learning_rate_has_parameters, batch_scope_ignores_blocks]

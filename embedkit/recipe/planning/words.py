@@ -48,7 +48,18 @@ def _step(plan: Plan) -> Iterator[tuple[str, str]]:
         what = f"{plan.batch_size} examples x {texts} texts = {source.rows_per_step:,} texts per batch{split}"
         yield "step", _of(plan, source) + what
         if source.roles and "text" in source.roles:
-            yield "", f"each text is encoded {texts} times; the views differ by dropout"
+            yield from _views(plan)
+
+
+def _views(plan: Plan) -> Iterator[tuple[str, str]]:
+    """What the views of a text are: in one line where they are alike."""
+    if plan.pairing is not None:
+        yield "views", f"1 of {1 + plan.pairing} texts is paired with itself, the others with another text of the batch"
+    elif len(set(plan.views)) == 1 and plan.views[0].endswith("dropout"):
+        yield "views", f"each text is encoded {len(plan.views)} times; the views differ by dropout"
+        return
+    for number, what in enumerate(plan.views, 1):
+        yield "" if number > 1 or plan.pairing is not None else "views", f"view {number}: {what}"
 
 
 def _negatives(plan: Plan) -> Iterator[tuple[str, str]]:

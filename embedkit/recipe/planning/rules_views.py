@@ -1,0 +1,73 @@
+"""Rules about the views of unlabelled text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from embedkit.recipe.objectives import leaves
+from embedkit.recipe.planning.context import Context, objective_path, problem
+from embedkit.recipe.reading.problems import Problem
+from embedkit.recipe.views import SubstituteWords, TransformConfig, transforms_of, variant
+
+
+def views_differ(c: Context) -> Iterator[Problem]:
+    """Two views without anything random are the same; towers and pairs of different texts differ anyway."""
+    views, dropout = c.recipe.views, c.recipe.model.dropout
+    if views.pairing == "tension" or c.recipe.model.towers == 2 or not any(s.unlabelled for s in c.sources):
+        return
+    still = [view for view in range(views.count) if _is_still(transforms_of(views, view), dropout)]
+    if len(still) < 2:
+        return
+    what = "the views of an unlabelled text differ by dropout only, and dropout is 0"
+    path: tuple[str, ...] = ("model", "dropout")
+    if views.transforms:
+        what = f"views {', '.join(str(v + 1) for v in still)} are the same: no transform and no dropout"
+        path = ("views", "transforms")
+    yield problem(path, what, "give them dropout (model.dropout, or {name: dropout}) or a transform")
+
+
+def _is_still(transforms: Sequence[TransformConfig], dropout: float | None) -> bool:
+    """Whether a view comes out the same each time."""
+    own = variant(transforms, 0, 1).dropout
+    return all(t.level == "dropout" for t in transforms) and (dropout if own is None else own) == 0
+
+
+def tension_has_its_objective(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        scored = any("score" in leaf.roles() for leaf in leaves(source.objective))
+        if c.recipe.views.pairing == "tension" and source.unlabelled and not scored:
+            what = f"pairing tension also pairs different texts, and objective {source.objective.name} does not "
+            what += "look at scores: it would pull them together"
+            yield problem(objective_path(source), what, "use objective: {name: contrastive_tension}")
+
+
+def transforms_have_text(c: Context) -> Iterator[Problem]:
+    known = all(s.roles is not None for s in c.sources)
+    if c.recipe.views.transforms and known and not any(s.unlabelled for s in c.sources):
+        what = "views are made of unlabelled text, and no source has the role text"
+        yield problem(("views", "transforms"), what, "remove them, or name a column in roles.text")
+
+
+def synonyms_are_there(c: Context) -> Iterator[Problem]:
+    for v, transforms in enumerate(c.recipe.views.transforms):
+        for t, transform in enumerate(transforms):
+            if not isinstance(transform, SubstituteWords) or transform.synonyms is None:
+                continue
+            if not any((folder / Path(transform.synonyms).expanduser()).is_file() for folder in c.folders):
+                path = ("views", "transforms", v, t, "synonyms")
+                yield problem(path, f"no such file: {transform.synonyms}", "check the path")
+
+
+def tension_is_as_published(c: Context) -> Iterator[Problem]:
+    if c.recipe.views.pairing != "tension":
+        return
+    if c.recipe.model.towers == 1:
+        what = "Contrastive Tension trains two models, and here one encodes both texts of a pair"
+        yield problem(("model", "towers"), what, "set it to 2")
+    if c.recipe.model.dropout != 0:
+        yield problem(("model", "dropout"), "Contrastive Tension's authors train without dropout", "set it to 0")
+
+
+REFUSALS = [views_differ, tension_has_its_objective, transforms_have_text, synonyms_are_there]
+WARNINGS = [tension_is_as_published]
