@@ -99,6 +99,7 @@ class Step:
         self.heads, self.auxiliaries, self.guide, self.seed = list(heads), list(auxiliaries), guide, seed
         self.pool = self.comm if across_processes else Comm()
         self.keep_graph, self.rows_per_block, self.autocast = keep_graph, rows_per_block, autocast
+        self._dense: dict[torch.nn.Parameter, Tensor] = {}
 
     def __call__(self, batch: RowBatch, coefficient: float = 1.0) -> StepResult:
         """Run one batch.
@@ -141,11 +142,16 @@ class Step:
     def finish(self, parameters: Sequence[torch.nn.Parameter]) -> None:
         """Sum the processes' shares of the gradient: one sync per update, however many batches it had.
 
-        Sparse gradients (the token table's, see `Encoder.use_sparse_token_gradients`) become dense here, once.
+        Sparse gradients (the token table's, see `Encoder.use_sparse_token_gradients`) become dense here, once, in
+        memory that is kept: it would cost more to get anew than to clear.
         """
         for p in parameters:
             if p.grad is not None and p.grad.is_sparse:
-                p.grad = p.grad.to_dense()
+                sparse = p.grad
+                if p not in self._dense:
+                    self._dense[p] = torch.empty_like(p, requires_grad=False)
+                p.grad = self._dense[p].zero_()
+                p.grad.index_add_(0, sparse._indices()[0], sparse._values())
         self.comm.sum_gradients(parameters)
 
     @torch.no_grad()

@@ -161,6 +161,14 @@ class Trainer(SentenceTransformerTrainer):
         self._seconds += time.perf_counter() - start
         return torch.tensor(result.loss / accumulation, device=self.args.device)
 
+    def _clip_grad_norm(self, model: nn.Module) -> Tensor:
+        """Joint clip; gradients within the norm are left alone, which saves a pass over all of them."""
+        found = [p.grad for p in self.trainee.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm(found)
+        if not norm <= self.args.max_grad_norm:
+            nn.utils.clip_grads_with_norm_(self.trainee.parameters(), self.args.max_grad_norm, norm)
+        return norm
+
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         self.guards.check_gradient(float(norm), self._last_batch, self.state.global_step)
@@ -261,6 +269,7 @@ class Trainer(SentenceTransformerTrainer):
         """What trains but is no part of the model that is published, by its name in a checkpoint."""
         return {
             "head": self.encoder.head or nn.Identity(),
+            "tower": self.encoder.module.second or nn.Identity(),
             "objective": self.objectives,
             "heads": self.trainee.heads,
             "auxiliary": self.trainee.auxiliaries,
@@ -269,7 +278,6 @@ class Trainer(SentenceTransformerTrainer):
     def load_best(self) -> int | None:
         """Load the best checkpoint into the encoder; returns its update, or None when none was chosen."""
         best = self.state.best_model_checkpoint
-            "tower": self.encoder.module.second or nn.Identity(),
         if best is None:
             return None
         if not Path(best).is_dir():
