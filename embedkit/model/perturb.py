@@ -71,21 +71,33 @@ def place(
     shape, device = features["input_ids"].shape, features["input_ids"].device
     real = np.ones(shape, dtype=bool) if packed else _real(features, lengths)
     if order is not None and any(o is not None for o in order):
-        if packed:
-            position = features["position_ids"].numpy().copy()
-        else:
-            position = np.tile(np.arange(shape[1]), (shape[0], 1)) + modules.first_position(st)
-            # without a mask, transformers would take broken positions for the borders of packed texts
-            features["attention_mask"] = torch.from_numpy(real.astype(np.int64)).to(device)
-        rows = [np.arange(n) if o is None else o for n, o in zip(lengths, order, strict=True)]
-        position[real] = np.concatenate(rows) + modules.first_position(st)
+        position = positions(order, lengths, real) + modules.first_position(st)
         features["position_ids"] = torch.from_numpy(position).to(device)
+        if not packed:  # without a mask, transformers would take broken positions for the borders of packed texts
+            features["attention_mask"] = torch.from_numpy(real.astype(np.int64)).to(device)
     if cut is not None and any(c is not None for c in cut):
-        width = embedding_width(st)
-        block = np.zeros((*shape, width), dtype=bool)
-        spread = [np.broadcast_to(np.False_ if c is None else c, (n, width)) for n, c in zip(lengths, cut, strict=True)]
-        block[real] = np.concatenate(spread)
-        features[CUT] = torch.from_numpy(block).to(device)
+        features[CUT] = torch.from_numpy(spread(cut, lengths, real, embedding_width(st))).to(device)
+
+
+def positions(order: Sequence[np.ndarray | None], lengths: Sequence[int], real: np.ndarray) -> np.ndarray:
+    """Positions [b, t] from 0 of all places: permuted for the tokens of a row with an order, as they stand elsewhere.
+
+    Args:
+        order: per row None or [tokens].
+        lengths: tokens per row.
+        real: [b, t] which places hold tokens, row after row.
+    """
+    found = np.tile(np.arange(real.shape[1]), (real.shape[0], 1))
+    found[real] = np.concatenate([np.arange(n) if o is None else o for n, o in zip(lengths, order, strict=True)])
+    return found
+
+
+def spread(cut: Sequence[np.ndarray | None], lengths: Sequence[int], real: np.ndarray, width: int) -> np.ndarray:
+    """Bool [b, t, width]: the rows' cuts at the places of their tokens, False elsewhere; arguments as `positions`."""
+    block = np.zeros((*real.shape, width), dtype=bool)
+    rows = [np.broadcast_to(np.False_ if c is None else c, (n, width)) for n, c in zip(lengths, cut, strict=True)]
+    block[real] = np.concatenate(rows)
+    return block
 
 
 def _real(features: dict[str, Any], lengths: Sequence[int]) -> np.ndarray:
