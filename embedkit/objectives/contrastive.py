@@ -9,10 +9,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from embedkit.objectives.base import Objective, example_weight
+from embedkit.objectives.base import Objective, example_weight, targets
 from embedkit.objectives.logits import Candidates, Pool, Rules, log_sum_exp
 from embedkit.objectives.weighting import Weighting
-from embedkit.recipe.objectives import Direction, Similarity, softmaxes
+from embedkit.recipe.objectives import Direction, GuideRule, Similarity, SoftTargets, columns, softmaxes
 from embedkit.types import Embeddings, LossOut
 
 
@@ -35,6 +35,11 @@ class InfoNCE(Objective):
     - DCL (arXiv 2110.06848): NT-Xent with the positive never; this loss may be negative.
     - KaLM's expanded negatives: q-d, q-q, d-d with `same_side` = positives. Qwen3 (ms-swift): `same_side` = all
       and `false_negative_margin` = 0.1.
+    - GISTEmbed (arXiv 2402.16829): q-d, q-q, d-d with `same_side` = positives and `guide` = absolute.
+    - CLHAIF (arXiv 2305.01918): `soft_targets` positive or all, with the score y_i of the row's pair::
+
+        positive: y_i loss_i
+        all:      loss_i + (1 - y_i) mean_k [ s(q_i, p_ik) / t - mean over negatives of s_dj / t ]
 
     A row without any negative has weight 0 in the batch average. Similarities, logits and sums are in float32 at
     least. Options are described at `embedkit.recipe.objectives.InfoNCE`.
@@ -60,6 +65,9 @@ class InfoNCE(Objective):
         same_side: Literal["others", "positives", "all"] = "others",
         false_negative_margin: float | None = None,
         mask_duplicates: bool = True,
+        guide: GuideRule | None = None,
+        guide_margin: float = 0.0,
+        soft_targets: SoftTargets = "none",
         weighting: Sequence[Weighting] = (),
     ) -> None:
         super().__init__()
@@ -67,16 +75,23 @@ class InfoNCE(Objective):
         self.bounds = (-math.log(temperature_bounds[1]), -math.log(temperature_bounds[0]))
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature))) if learn_temperature else None
         self.similarity: Similarity = similarity
-        self.rules = Rules(in_batch_negatives, other_negatives, mask_duplicates, false_negative_margin, same_side)
-        self.hard_negative_weight = hard_negative_weight
+        self.rules = Rules(
+            in_batch_negatives,
+            other_negatives,
+            mask_duplicates,
+            false_negative_margin,
+            same_side,
+            guide,
+            guide_margin,
+        )
+        self.hard_negative_weight, self.soft_targets = hard_negative_weight, soft_targets
         self.weighting = nn.ModuleList(weighting)
         self.softmaxes = softmaxes(directions, partition)
         self.copies = [_copies(group, positive_in_denominator) for group in self.softmaxes]
 
     def columns(self, e: Embeddings) -> int:
         n, p, m = len(e), e.positive.shape[1], e.negative.shape[1]
-        width = {"q-d": n * (p + m), "q-q": n, "d-q": n * p, "d-d": n * (p + m) * p}
-        return max(width[d] for group in self.softmaxes for d in group)
+        return max(columns(d, n, p, m) for group in self.softmaxes for d in group)
 
     def forward(self, e: Embeddings, rows: Tensor) -> LossOut:
         pool = Pool(e, rows, self.similarity, self.rules)
@@ -85,24 +100,33 @@ class InfoNCE(Objective):
         losses, log_p, counted = [], [], []  # one [m, P] per softmax
         metrics: dict[str, Any] = {}
         for group, copies in zip(self.softmaxes, self.copies, strict=True):
-            sums = []
+            sums, totals = [], []
             for direction in group:
                 candidates = pool.candidates(direction)
-                if not metrics:
-                    metrics = _metrics(candidates)
-                logsum = log_sum_exp(self._logits(candidates, scale), candidates.is_negative)
-                sums.append(logsum.view(len(rows), -1).expand_as(positive))
+                metrics = metrics or similarity_metrics(candidates)
+                logits = self._logits(candidates, scale)
+                sums.append(log_sum_exp(logits, candidates.is_negative).view(len(rows), -1).expand_as(positive))
+                if self.soft_targets == "all":
+                    totals.append(_total(candidates, logits, positive))
             gap = _log_add(sums) - positive
             # log(c e^s + sum) - s, written as log c + log(1 + sum e^-s / c): no digits are lost when it is small.
             surprise = torch.logaddexp(torch.zeros_like(gap), gap - math.log(max(copies, 1)))
             has = ~gap.isneginf()
-            losses.append(surprise + math.log(copies) if copies else torch.where(has, gap, 0.0))
+            loss = surprise + math.log(copies) if copies else torch.where(has, gap, 0.0)
+            losses.append(self._soften(loss, positive, totals, e, rows))
             log_p.append(-surprise)
             counted.append(has)
         if self.log_scale is not None:
             metrics["temperature"] = (-self.log_scale.detach()).exp()
         value, weight = self._weigh(torch.cat(losses, 1), torch.cat(log_p, 1), torch.cat(counted, 1))
         return LossOut(value, weight * example_weight(e, rows), metrics)
+
+    def _soften(self, loss: Tensor, positive: Tensor, totals: list[Tensor], e: Embeddings, rows: Tensor) -> Tensor:
+        """The loss [m, P] with the score as the positive's target."""
+        if self.soft_targets == "none":
+            return loss
+        score = targets(e, "infonce", (1, 1 + e.negative.shape[1]))[rows, :1]
+        return score * loss if self.soft_targets == "positive" else loss + (1 - score) * _above_mean(positive, totals)
 
     def _scale(self) -> Tensor | float:
         if self.log_scale is None:
@@ -143,6 +167,19 @@ def _copies(group: Sequence[Direction], rule: str) -> int:
     return sum(d in ("q-d", "d-q") for d in group) if rule == "each" else 1
 
 
+def _total(candidates: Candidates, logits: Tensor, like: Tensor) -> Tensor:
+    """[2, m, P] sum and number of the negatives' logits, for every positive of a row."""
+    mask = candidates.is_negative
+    both = torch.stack([logits.masked_fill(~mask, 0.0).sum(1), mask.sum(1).to(logits.dtype)])
+    return both.view(2, len(like), -1).expand(2, *like.shape)
+
+
+def _above_mean(positive: Tensor, totals: list[Tensor]) -> Tensor:
+    """[m, P] positive logit less the mean negative one; 0 where there is no negative."""
+    total, count = torch.stack(totals).sum(0)
+    return torch.where(count > 0, positive - total / count.clamp_min(1.0), 0.0)
+
+
 def _log_add(terms: list[Tensor]) -> Tensor:
     total = terms[0]
     for term in terms[1:]:
@@ -151,7 +188,7 @@ def _log_add(terms: list[Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def _metrics(candidates: Candidates) -> dict[str, Any]:
+def similarity_metrics(candidates: Candidates) -> dict[str, Any]:
     """Block means in the first direction; NaN where no anchor has a negative."""
     kept = candidates.is_negative
     hardest = candidates.similarities.masked_fill(~kept, -torch.inf).amax(1)
@@ -162,5 +199,5 @@ def _metrics(candidates: Candidates) -> dict[str, Any]:
         "hardest_negative": hardest[has].mean(),
         "accuracy": (worst > hardest).to(worst.dtype).mean(),
         "negatives": kept.sum(1).to(worst.dtype).mean(),
-        "masked": candidates.masked.to(worst.dtype).mean(),
+        "masked": candidates.is_masked.sum(1).to(worst.dtype).mean(),
     }

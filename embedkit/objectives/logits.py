@@ -12,8 +12,9 @@ d-d    positive (i, k)     as q-d                                               
 =====  ==================  ===========================================================  ==============
 
 A block of m rows holds, per direction, about three floating-point matrices (similarities, logits, their
-exponentials) and four boolean ones of that size; nothing larger is ever made, so the engine's row blocks bound
-the memory. Masking is by exclusion from the sum (the value -inf), never by a finite constant that leaks.
+exponentials) and four boolean ones of that size, with a guide one more; nothing larger is ever made, so the
+engine's row blocks bound the memory. Masking is by exclusion from the sum (the value -inf), never by a finite
+constant that leaks.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from embedkit.errors import DataError
+from embedkit.errors import DataError, RecipeError
 from embedkit.objectives.base import upcast
-from embedkit.recipe.objectives import Direction, Similarity
+from embedkit.recipe.objectives import Direction, GuideRule, Similarity
 from embedkit.types import PAD_ID, Embeddings
 
 
@@ -43,6 +44,9 @@ class Rules:
             than this; None keeps all. Not applied to d-d.
         same_side: documents that d-d contrasts with: ``others`` all documents of other rows, ``positives`` their
             positives only, ``all`` the row's own explicit negatives too.
+        guide, guide_margin: leave out candidates that the guide finds more similar to the anchor, strictly, than
+            its similarity of the row's own pair minus the margin (``absolute``), minus this share of it
+            (``relative``), or than the margin itself (``threshold``); None asks no guide. In every direction.
     """
 
     in_batch: bool = True
@@ -50,6 +54,8 @@ class Rules:
     mask_duplicates: bool = True
     false_negative_margin: float | None = None
     same_side: Literal["others", "positives", "all"] = "others"
+    guide: GuideRule | None = None
+    guide_margin: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class Candidates:
         is_positive: [a, C] columns that hold the row's own positive (or, for d-q, its own query).
         is_negative: [a, C] columns that enter the denominator.
         is_own_negative: [a, C] the row's explicit negatives among `is_negative`; q-d only.
-        masked: [a] how many columns were left out because of their text or their similarity.
+        is_masked: [a, C] columns that would be negatives, but for their text, their similarity or the guide.
     """
 
     direction: Direction
@@ -74,7 +80,7 @@ class Candidates:
     is_positive: Tensor
     is_negative: Tensor
     is_own_negative: Tensor
-    masked: Tensor
+    is_masked: Tensor
 
 
 def unit(x: Tensor) -> Tensor:
@@ -134,6 +140,42 @@ def same_text(own: Tensor, candidates: Tensor) -> Tensor:
     return out
 
 
+class Sides:
+    """The embeddings of one model as anchors and candidates.
+
+    Args:
+        e: the global batch, P >= 1.
+        rows: [m] rows that are anchors.
+        similarity: cos or dot.
+
+    Attributes:
+        query: [N, d], document: [N P + N M, d], prepared for dot products.
+        positive: [m, P] similarity of each row with its own positives.
+    """
+
+    def __init__(self, e: Embeddings, rows: Tensor, similarity: Similarity) -> None:
+        self.query = prepare(e.query, similarity)
+        positive, negative = prepare(e.positive, similarity), prepare(e.negative, similarity)
+        self.document = torch.cat([positive.flatten(0, 1), negative.flatten(0, 1)])
+        self.anchor_query, self.anchor_document = self.query[rows], positive[rows]
+        self.positive = (self.anchor_query[:, None] * self.anchor_document).sum(-1)
+
+    def own(self, direction: Direction) -> Tensor:
+        """[a, P'] similarity of the anchors with their own positives."""
+        return self.positive if direction.startswith("q") else self.positive.reshape(-1, 1)
+
+    def similarities(self, direction: Direction) -> Tensor:
+        """[a, C] similarity of the anchors with all candidates."""
+        anchors = self.anchor_query if direction.startswith("q") else self.anchor_document.flatten(0, 1)
+        return products(anchors, self.query if direction.endswith("q") else self.document)
+
+    def alignment(self) -> Tensor:
+        """Mean similarity of all positive pairs of the batch, a constant."""
+        n, d = self.query.shape
+        positive = self.document[: n * self.positive.shape[1]].view(n, -1, d)
+        return (self.query[:, None] * positive).sum(-1).mean().detach()
+
+
 class Pool:
     """One batch made ready for similarities; built once per call, asked once per direction.
 
@@ -143,8 +185,13 @@ class Pool:
         similarity: cos or dot.
         rules: which candidates are negatives.
 
+    Attributes:
+        sides: the embeddings.
+        exists: [N P + N M] which documents there are.
+
     Raises:
         DataError: the batch has no positives.
+        RecipeError: the rules ask a guide and the batch has none.
     """
 
     def __init__(self, e: Embeddings, rows: Tensor, similarity: Similarity, rules: Rules) -> None:
@@ -154,31 +201,29 @@ class Pool:
                 where="positive",
                 cure="give the source a positive column, or use role `text` and dropout views",
             )
+        if rules.guide is not None and e.guide is None:
+            raise RecipeError("the objective asks a guide", where="guide", cure="add `guide: {model: FOLDER_OR_ID}`")
         self.e, self.rows, self.rules = e, rows, rules
-        self.query = prepare(e.query, similarity)
-        positive, negative = prepare(e.positive, similarity), prepare(e.negative, similarity)
-        self.document = torch.cat([positive.flatten(0, 1), negative.flatten(0, 1)])
-        self.anchor_query, self.anchor_document = self.query[rows], positive[rows]
-        self.positive = (self.anchor_query[:, None] * self.anchor_document).sum(-1)
-        """[m, P] similarity of each row with its own positives."""
+        self.sides = Sides(e, rows, similarity)
+        self._guide = None if rules.guide is None or e.guide is None else Sides(e.guide, rows, "cos")
         n, p, m = len(e), e.positive.shape[1], e.negative.shape[1]
         example = torch.arange(n, device=rows.device)
         self._owner = torch.cat([example.repeat_interleave(p), example.repeat_interleave(m)])
         self._explicit = torch.arange(n * (p + m), device=rows.device) >= n * p
-        self._exists = torch.cat([torch.ones_like(self._owner[: n * p], dtype=torch.bool), e.negative_mask.flatten()])
+        self.exists = torch.cat([torch.ones_like(self._owner[: n * p], dtype=torch.bool), e.negative_mask.flatten()])
         self._document_id = torch.cat([e.positive_id.flatten(), e.negative_id.flatten()])[:, None]
         self._match_id = torch.cat([e.query_id[:, None], e.positive_id, e.known_id], dim=1)
         """[N, 1 + P + K] every text known to match the query of a row."""
 
+    @property
+    def positive(self) -> Tensor:
+        """[m, P] similarity of each row with its own positives."""
+        return self.sides.positive
+
     def candidates(self, direction: Direction) -> Candidates:
         """The candidates of the rows in one direction."""
-        anchor, other = direction.split("-")
-        p = 1 if anchor == "q" else self.positive.shape[1]
-        anchors = self.anchor_query if anchor == "q" else self.anchor_document.flatten(0, 1)
-        positive = self.positive if anchor == "q" else self.positive.reshape(-1, 1)
-        similarities = products(anchors, self.query if other == "q" else self.document)
-
-        owner = torch.arange(len(self.e), device=self.rows.device) if other == "q" else self._owner
+        positive, similarities = self.sides.own(direction), self.sides.similarities(direction)
+        owner = torch.arange(len(self.e), device=self.rows.device) if direction.endswith("q") else self._owner
         own = self.rows[:, None] == owner  # [m, C]
         positives, negatives, own_negatives = self._roles(direction, own)
         if not self.rules.in_batch:
@@ -186,10 +231,13 @@ class Pool:
         kept = negatives
         if self.rules.mask_duplicates:
             kept = kept & ~self._same_text(direction)
+        p = len(positive) // len(self.rows)
         kept, negatives, own_negatives = (t.repeat_interleave(p, 0) for t in (kept, negatives, own_negatives))
         if self.rules.false_negative_margin is not None and direction != "d-d":
             limit = positive.detach().amax(1, keepdim=True) + self.rules.false_negative_margin
             kept = kept & (similarities.detach() <= limit)
+        if self._guide is not None:
+            kept = kept & (self._guide.similarities(direction) <= self._guide_limit(self._guide.own(direction)))
         return Candidates(
             direction=direction,
             positive=positive,
@@ -197,8 +245,16 @@ class Pool:
             is_positive=positives.repeat_interleave(p, 0),
             is_negative=kept,
             is_own_negative=own_negatives & kept,
-            masked=negatives.sum(1) - kept.sum(1),
+            is_masked=negatives & ~kept,
         )
+
+    def _guide_limit(self, own: Tensor) -> Tensor | float:
+        """[a, 1] the guide's similarity above which a candidate is a false negative; the best of several positives."""
+        margin = self.rules.guide_margin
+        if self.rules.guide == "threshold":
+            return margin
+        pair = own.amax(1, keepdim=True)
+        return pair - (margin if self.rules.guide == "absolute" else margin * pair.abs())
 
     def _roles(self, direction: Direction, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[m, C] columns that are positives, negatives and own explicit negatives, by position alone."""
@@ -208,16 +264,16 @@ class Pool:
         if direction == "d-q":
             return own, ~own, none
         own_positive, own_negative = own & ~self._explicit, own & self._explicit
-        other = self._exists & ~own
+        other = self.exists & ~own
         if not rules.other_negatives:
             other = other & ~self._explicit
         if direction == "q-d":
-            own_negative = own_negative & self._exists
+            own_negative = own_negative & self.exists
             return own_positive, other | own_negative, own_negative
         if rules.same_side == "positives":
             other = other & ~self._explicit
         if rules.same_side == "all":
-            other = other | (own_negative & self._exists)
+            other = other | (own_negative & self.exists)
         return none, other, none
 
     def _same_text(self, direction: Direction) -> Tensor:

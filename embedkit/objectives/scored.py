@@ -96,6 +96,31 @@ class CosineMSE(Objective):
         return LossOut((cosine - score) ** 2, example_weight(e, rows), {"similarity": cosine.detach().mean()})
 
 
+class ContrastiveTension(Objective):
+    """``log(1 + e^s) - y s`` with s the dot product of query and positive and y in [0, 1] their score.
+
+    Contrastive Tension (Carlsson et al., ICLR 2021, OpenReview Ov_sMNau-PF): y = 1 where both texts are one text,
+    0 for random pairs. A mean over pairs as in the authors' code; sentence-transformers takes the sum.
+
+    Raises:
+        DataError: a score outside [0, 1].
+    """
+
+    def forward(self, e: Embeddings, rows: Tensor) -> LossOut:
+        score = targets(e, "contrastive_tension")[:, 0]
+        if bool(((score < 0) | (score > 1)).any()):
+            raise DataError(
+                f"objective 'contrastive_tension' needs scores in 0..1, got {score.min():g} to {score.max():g}",
+                where="score",
+                cure="1 for a pair of the same text, 0 for a random pair",
+            )
+        positive = one_positive(e, "contrastive_tension")
+        logit = (upcast(e.query[rows]) * upcast(positive[rows])).sum(1)
+        loss = functional.binary_cross_entropy_with_logits(logit, score[rows].to(logit.dtype), reduction="none")
+        right = ((logit.detach() > 0) == (score[rows] > 0.5)).to(logit.dtype).mean()
+        return LossOut(loss, example_weight(e, rows), {"accuracy": right})
+
+
 class Triplet(Objective):
     """``max(0, d(q, p) - d(q, n) + margin)``, mean over the row's positives and explicit negatives.
 

@@ -11,14 +11,15 @@ from embedkit.recipe.base import Block, validate_named
 
 Direction = Literal["q-d", "d-q", "q-q", "d-d"]
 Similarity = Literal["cos", "dot"]
+GuideRule = Literal["absolute", "relative", "threshold"]
+SoftTargets = Literal["none", "positive", "all"]
 
 
 class ObjectiveConfig(Block):
     """Base of all objective options.
 
     `needs` names the roles a source must give; `scope` says how the step evaluates it (``row``: one loss per
-    row, cut into blocks; ``batch``: one scalar over the whole batch); `reweightable` whether `weighting` applies;
-    `needs_guide` whether it reads the guide's embeddings.
+    row, cut into blocks; ``batch``: one scalar over the whole batch); `reweightable` whether `weighting` applies.
     """
 
     name: str
@@ -26,11 +27,23 @@ class ObjectiveConfig(Block):
     scope: ClassVar[Literal["row", "batch"]] = "row"
     reweightable: ClassVar[bool] = False
     in_batch: ClassVar[bool] = False
-    needs_guide: ClassVar[bool] = False
+
+    @property
+    def needs_guide(self) -> bool:
+        """Whether it reads the guide's embeddings with these options."""
+        return False
 
     def roles(self) -> frozenset[str]:
         """Roles that a source must give with these options."""
         return self.needs
+
+    def inner(self) -> tuple[ObjectiveConfig, ...]:
+        """The objectives that a wrapper is made of; none for a plain objective."""
+        return ()
+
+    def columns(self, n: int, p: int, m: int) -> int:
+        """The most logits a row has in any matrix, in a pool of n examples with p positives and m negatives each."""
+        return p + m if self.scope == "row" else 1
 
 
 def _objective(value: Any, info: Any) -> Any:
@@ -95,6 +108,28 @@ class InfoNCE(ObjectiveConfig):
         True,
         description="Candidates whose text is known to match the query are not negatives (by text hash).",
     )
+    guide: GuideRule | None = Field(
+        None,
+        description="Candidates that the `guide` model finds more similar to the anchor than a limit are not negatives "
+        "(GISTEmbed). The limit is its similarity of the row's own pair, less guide_margin (absolute) or less that "
+        "share of it (relative), or guide_margin itself (threshold).",
+    )
+    guide_margin: float = Field(0.0, ge=-1, le=1, description="See guide.")
+    soft_targets: SoftTargets = Field(
+        "none",
+        description="The row's score as the target of its positive (CLHAIF). positive: the loss times the score. all: "
+        "the rest, 1 - score, is spread evenly over the negatives.",
+    )
+
+    @property
+    def needs_guide(self) -> bool:
+        return self.guide is not None
+
+    def roles(self) -> frozenset[str]:
+        return self.needs if self.soft_targets == "none" else self.needs | {"score"}
+
+    def columns(self, n: int, p: int, m: int) -> int:
+        return max(columns(d, n, p, m) for d in self.directions)
 
     @model_validator(mode="after")
     def _possible(self) -> InfoNCE:
@@ -106,6 +141,8 @@ class InfoNCE(ObjectiveConfig):
             raise ValueError(f"temperature {self.temperature} is outside temperature_bounds [{low}, {high}]")
         if not self.in_batch_negatives and self.directions != ("q-d",):
             raise ValueError("in_batch_negatives: false leaves only the row's own negatives: directions must be [q-d]")
+        if self.guide_margin and self.guide is None:
+            raise ValueError("guide_margin has no effect without guide: absolute, relative or threshold")
         return self
 
 
@@ -124,6 +161,11 @@ def softmaxes(directions: Sequence[Direction], partition: Literal["joint", "per_
         if group and not {"q-d", "d-q"} & set(group):
             raise ValueError(f"the softmax over {', '.join(group)} holds no positive: add q-d or d-q")
     return [group for group in groups if group]
+
+
+def columns(direction: Direction, n: int, p: int, m: int) -> int:
+    """Logits that a row of a pool of `n` examples with `p` positives and `m` negatives has in a direction."""
+    return {"q-d": n * (p + m), "q-q": n, "d-q": n * p, "d-d": n * (p + m) * p}[direction]
 
 
 class Nothing(ObjectiveConfig):
@@ -219,6 +261,9 @@ class Matryoshka(ObjectiveConfig):
     dims: tuple[int, ...] = Field(min_length=1, description="Prefix lengths, e.g. [384, 256, 128, 64].")
     weights: tuple[float, ...] | None = Field(None, description="One per dim; all ones when absent.")
 
+    def inner(self) -> tuple[ObjectiveConfig, ...]:
+        return (self.objective,)
+
     @model_validator(mode="after")
     def _weights_match(self) -> Matryoshka:
         if self.weights is not None and len(self.weights) != len(self.dims):
@@ -241,14 +286,14 @@ class Sum(ObjectiveConfig):
     name: Literal["sum"] = "sum"
     terms: tuple[SumTerm, ...] = Field(min_length=1)
 
+    def inner(self) -> tuple[ObjectiveConfig, ...]:
+        return tuple(term.objective for term in self.terms)
+
 
 def leaves(config: ObjectiveConfig) -> list[ObjectiveConfig]:
     """The objectives inside wrappers; a plain objective is its own only leaf."""
-    if isinstance(config, Matryoshka):
-        return leaves(config.objective)
-    if isinstance(config, Sum):
-        return [leaf for term in config.terms for leaf in leaves(term.objective)]
-    return [config]
+    inner = config.inner()
+    return [leaf for one in inner for leaf in leaves(one)] if inner else [config]
 
 
 def needs(config: ObjectiveConfig) -> frozenset[str]:

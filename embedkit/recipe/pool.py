@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from embedkit.recipe.objectives import Direction, InfoNCE, ObjectiveConfig, leaves, softmaxes
+from embedkit.recipe.objectives import InfoNCE, ObjectiveConfig, leaves, softmaxes
 
 
 def negatives_per_query(asked: int | None, *, needed: bool, given: bool) -> int:
@@ -16,11 +16,6 @@ def negatives_per_query(asked: int | None, *, needed: bool, given: bool) -> int:
         given: whether the source has some.
     """
     return asked if asked is not None else int(needed or given)
-
-
-def columns(direction: Direction, n: int, p: int, m: int) -> int:
-    """Logits that a row of a pool of `n` examples with `p` positives and `m` negatives has in a direction."""
-    return {"q-d": n * (p + m), "q-q": n, "d-q": n * p, "d-d": n * (p + m) * p}[direction]
 
 
 @dataclass(frozen=True)
@@ -73,10 +68,4 @@ def seen(config: InfoNCE, n: int, p: int, m: int) -> list[Seen]:
 
 def widest(config: ObjectiveConfig, n: int, p: int, m: int) -> int:
     """The most logits a row has in any matrix of the objective."""
-    widths = [1]
-    for leaf in leaves(config):
-        if isinstance(leaf, InfoNCE):
-            widths += [columns(d, n, p, m) for d in leaf.directions]
-        elif leaf.scope == "row":
-            widths.append(p + m)
-    return max(widths)
+    return max(1, *(leaf.columns(n, p, m) for leaf in leaves(config)))

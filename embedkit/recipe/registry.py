@@ -36,7 +36,8 @@ class Entry:
 
 
 _O, _W = "embedkit.recipe.objectives", "embedkit.recipe.weighting"
-_V = "embedkit.recipe.views"
+_A = "embedkit.recipe.auxiliary"
+_V, _S, _H = "embedkit.recipe.views", "embedkit.recipe.sentence", "embedkit.recipe.heads"
 _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
     "objective": {
         "none": (f"{_O}:Nothing", "embedkit.objectives.wrappers:Nothing"),
@@ -47,15 +48,29 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "triplet": (f"{_O}:Triplet", "embedkit.objectives.scored:Triplet"),
         "margin_mse": (f"{_O}:MarginMSE", "embedkit.objectives.scored:MarginMSE"),
         "kl": (f"{_O}:KLDistillation", "embedkit.objectives.scored:KLDistillation"),
+        "dclr": (f"{_S}:DCLR", "embedkit.objectives.dclr:DCLR"),
+        "macl": (f"{_S}:MACL", "embedkit.objectives.macl:MACL"),
+        "supcon": (f"{_S}:SupCon", "embedkit.objectives.supcon:SupCon"),
+        "rank": (f"{_S}:Rank", "embedkit.objectives.spectrum:Rank"),
+        "energy_hinge": (f"{_S}:EnergyHinge", "embedkit.objectives.hinge:EnergyHinge"),
+        "contrastive_tension": (f"{_S}:ContrastiveTension", "embedkit.objectives.scored:ContrastiveTension"),
         "st": (f"{_O}:STLoss", "embedkit.objectives.st:STObjective"),
         "matryoshka": (f"{_O}:Matryoshka", "embedkit.objectives.wrappers:Matryoshka"),
         "sum": (f"{_O}:Sum", "embedkit.objectives.wrappers:WeightedSum"),
+        "view_pairs": (f"{_S}:ViewPairs", "embedkit.objectives.wrappers:ViewPairs"),
     },
     "weighting": {
         "focal": (f"{_W}:Focal", "embedkit.objectives.weighting:Focal"),
         "hardness": (f"{_W}:Hardness", "embedkit.objectives.weighting:Hardness"),
     },
-    "head": {},
+    "head": {
+        "batch_norm_projector": (f"{_H}:BatchNormProjector", "embedkit.objectives.heads:BatchNormProjector"),
+        "shuffled_group_whitening": (
+            f"{_H}:ShuffledGroupWhitening",
+            "embedkit.objectives.heads:ShuffledGroupWhitening",
+        ),
+        "mlp": (f"{_H}:MLP", "embedkit.objectives.heads:MLP"),
+    },
     "view": {
         "delete_words": (f"{_V}:DeleteWords", "embedkit.data.augment_text:DeleteWords"),
         "delete_span": (f"{_V}:DeleteSpan", "embedkit.data.augment_text:DeleteSpan"),
@@ -68,7 +83,11 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "shuffle": (f"{_V}:Shuffle", "embedkit.data.augment:Shuffle"),
         "dropout": (f"{_V}:Dropout", "embedkit.data.augment:Dropout"),
     },
-    "auxiliary": {},
+    "auxiliary": {
+        "mlm": (f"{_A}:MaskedLM", "embedkit.model.mlm:MaskedLM"),
+        "replaced_tokens": (f"{_A}:ReplacedTokens", "embedkit.model.replaced_tokens:ReplacedTokens"),
+        "tsdae": (f"{_A}:Denoising", "embedkit.model.denoising:Denoising"),
+    },
 }
 _PLUGINS: dict[tuple[Kind, str], Entry] = {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,6 +143,12 @@ def _read_sentence(raw: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in raw["outputs"].items():
         if key == "grad" or key.startswith("grad_"):
             quantities += _sentence_gradients(key, value)
+        elif isinstance(value, dict) and isinstance(value.get("grad"), dict):
+            # a variant: its own values, and the gradient of its own loss or probe
+            rest = {k: v for k, v in value.items() if k != "grad"}
+            quantities += _values(key, rest, required=True)
+            of = f"{key}.{'probe' if 'probe' in rest else 'loss'}"
+            quantities += _sentence_gradients(f"{key}.grad", value["grad"], of)
         else:
             quantities += _values(key, value, required=True)
     return {
@@ -153,11 +160,12 @@ def _read_sentence(raw: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sentence_gradients(key: str, arrays: Mapping[str, Any]) -> Iterator[Quantity]:
-    """``grad`` is of `loss`, ``grad_total`` of `total`, ``grad_of_mean`` of `loss_mean`."""
-    of = key.removeprefix("grad").removeprefix("_") or "loss"
-    if of.startswith("of_"):
-        of = f"loss_{of.removeprefix('of_')}"
+def _sentence_gradients(key: str, arrays: Mapping[str, Any], of: str | None = None) -> Iterator[Quantity]:
+    """``grad`` is of `loss`, ``grad_total`` of `total`, ``grad_of_mean`` of `loss_mean`; or of what `of` says."""
+    if of is None:
+        of = key.removeprefix("grad").removeprefix("_") or "loss"
+        if of.startswith("of_"):
+            of = f"loss_{of.removeprefix('of_')}"
     for array, fields in arrays.items():
         for statistic in fields:
             gradient = Gradient(of, array, statistic)
@@ -198,6 +206,19 @@ def detect(document: Any, where: str) -> Schema:
     raise GoldenError(f"{where}: unknown schema: the first entry has {first}; known: {known}")
 
 
+_REFERENCE = re.compile(r"(\w+) = (\w+) of (\w+)")
+
+
+def _with_reference(raw: Mapping[str, Any], by_id: Mapping[Any, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """An entry whose recipe says ``NAME = OUTPUT of ID`` gets that output and the sizes of that entry as inputs."""
+    said = _REFERENCE.fullmatch(str(raw["inputs"].get("recipe", "")))
+    other = by_id.get(said[3]) if said else None
+    if said is None or other is None or said[2] not in other["outputs"]:
+        return raw
+    sizes = {k: v for k, v in other["inputs"].items() if isinstance(v, int) and k != "seed"}
+    return {**raw, "inputs": {**sizes, **raw["inputs"], said[1]: other["outputs"][said[2]]}}
+
+
 def read_file(path: Path) -> list[Entry]:
     """Every entry of one golden file.
 
@@ -209,9 +230,11 @@ def read_file(path: Path) -> list[Entry]:
     except (OSError, ValueError) as error:
         raise GoldenError(f"{path}: cannot be read as JSON: {error}") from error
     schema = detect(document, str(path))
+    by_id = {raw.get("id"): raw for raw in document["entries"]}
     entries = []
     for k, raw in enumerate(document["entries"]):
         try:
+            raw = _with_reference(raw, by_id)
             fields = schema.read(raw)
             entries.append(Entry(schema.name, path.name, str(raw["id"]), inputs=raw["inputs"], raw=raw, **fields))
         except (KeyError, TypeError, AttributeError) as error:

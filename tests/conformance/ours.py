@@ -12,7 +12,7 @@ from embedkit.errors import RecipeError
 from embedkit.objectives.base import build
 from embedkit.recipe.objectives import InfoNCE, Matryoshka, ObjectiveConfig, Sum, SumTerm
 from embedkit.recipe.weighting import WeightingConfig
-from embedkit.types import Embeddings
+from embedkit.types import Embeddings, LossOut
 from tests.conformance.inputs import NotImplementedYet
 
 FOUR = ("q-d", "q-q", "d-q", "d-d")
@@ -25,36 +25,44 @@ def embeddings(
     *,
     exists: Tensor | None = None,
     score: Any = None,
+    label: Any = None,
     weight: Any = None,
+    guide: Embeddings | None = None,
 ) -> Embeddings:
     """One batch whose texts are all different.
 
     Args:
         query: [N, d].
-        positive: [N, d].
+        positive: [N, P, d], or [N, d] for one each.
         negative: [N, M, d] each row's explicit negatives, or [N, d] for one each.
         exists: [N, M] which negatives there are; all of them when None.
         score: [N] or [N, C] graded targets.
+        label: [N] classes.
         weight: [N] example weights.
+        guide: the batch as a guide sees it.
     """
     n, d = query.shape
+    positive = positive.reshape(n, -1, d)
+    p = positive.shape[1]
     if negative is None:
         negative = query.new_zeros(n, 0, d)
     negative = negative.reshape(n, -1, d)
     m = negative.shape[1]
-    ids = torch.arange(1, n * (2 + m) + 1)
+    ids = torch.arange(1, n * (1 + p + m) + 1)
     graded = None if score is None else torch.as_tensor(score, dtype=query.dtype).reshape(n, -1)
     return Embeddings(
         query=query,
-        positive=positive[:, None],
+        positive=positive,
         negative=negative,
         negative_mask=torch.ones(n, m, dtype=torch.bool) if exists is None else exists,
         query_id=ids[:n],
-        positive_id=ids[n : 2 * n, None],
-        negative_id=ids[2 * n :].view(n, m),
+        positive_id=ids[n : n + n * p].view(n, p),
+        negative_id=ids[n + n * p :].view(n, m),
         known_id=torch.zeros(n, 0, dtype=torch.int64),
         score=graded,
+        label=None if label is None else torch.as_tensor(label),
         weight=None if weight is None else torch.as_tensor(weight, dtype=query.dtype),
+        guide=guide,
     )
 
 
@@ -91,7 +99,10 @@ def loss(config: ObjectiveConfig, e: Embeddings, *weighting: WeightingConfig) ->
     rows = torch.arange(len(e))
     total = e.query.new_zeros(())
     for term in build(config, weighting).terms(e):
-        out = term.objective(term.embeddings, rows)
-        mean = out.value if out.weight is None else (out.value * out.weight).sum() / out.weight.sum()
-        total = total + term.coefficient * mean
+        total = total + term.coefficient * mean(term.objective(term.embeddings, rows))
     return total
+
+
+def mean(out: LossOut) -> Tensor:
+    """The batch loss from the answer for all rows."""
+    return out.value if out.weight is None else (out.value * out.weight).sum() / out.weight.sum()

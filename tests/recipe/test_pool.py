@@ -13,7 +13,7 @@ from embedkit.data.sampler import StepSampler
 from embedkit.objectives.base import build
 from embedkit.recipe.objectives import InfoNCE
 from embedkit.recipe.plan import plan
-from embedkit.recipe.pool import columns, negatives_per_query, seen, widest
+from embedkit.recipe.pool import negatives_per_query, seen, widest
 from embedkit.recipe.schema import Recipe
 from embedkit.types import Embeddings
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from embedkit.model.heads import new_head
 from embedkit.recipe.objectives import CosineMSE
 from embedkit.recipe.schema import Head
+from embedkit.recipe.sentence import ViewPairs
 from tests.conformance.ours import embeddings, infonce, loss, nt_xent, option, times
 from tests.conformance.runner import Case, adapter
 
@@ -41,9 +41,9 @@ def simcse_head(case: Case) -> dict[str, Tensor]:
 @adapter("sentence", r"WhitenedCSE loss on three views \(head = identity\)")
 def whitenedcse(case: Case) -> dict[str, Tensor]:
     """The sum over the other views of InfoNCE(first view, that view)."""
-    config, first = infonce(case.hyper["temp"]), case["a"]
-    others = [case[name] for name in "bcdefgh"[: case.hyper["num_pos"] - 1]]
-    return {"loss": sum((loss(config, embeddings(first, view)) for view in others), first.new_zeros(()))}
+    others = torch.stack([case[name] for name in "bcdefgh"[: case.hyper["num_pos"] - 1]], 1)
+    config = option(ViewPairs, objective=infonce(case.hyper["temp"]), pairs="first", reduction="sum")
+    return {"loss": loss(config, embeddings(case["a"], others))}
 
 
 @adapter("sentence", r"ConSERT NT-Xent \(unscaled; .*\)")
@@ -55,11 +55,12 @@ def consert(case: Case) -> dict[str, Tensor]:
 
 @adapter("sentence", r"CLHAIF soft-label InfoNCE")
 def clhaif(case: Case) -> dict[str, Tensor]:
-    """Rows weighted by their score; divided by the number of rows, where our average divides by the weights."""
-    case.hyper.only("smooth_type", "smooth_positive")
-    weight = case["scores"][:, 0]
-    batch = embeddings(case["a"], case["b"], case["c"], weight=weight)
-    return {"loss": loss(_supervised(case), batch) * weight.mean()}
+    case.inputs.fields.remark("extra")
+    soft = {"smooth_positive": "positive", "smooth_all": "all"}[
+        case.hyper.only("smooth_type", "smooth_positive", "smooth_all")
+    ]
+    batch = embeddings(case["a"], case["b"], case["c"], score=case["scores"][:, 0])
+    return {"loss": loss(_supervised(case, soft_targets=soft), batch)}
 
 
 @adapter("sentence", r"CLAIF: smoothed label \+ MSE on cosine .*")
@@ -73,10 +74,9 @@ def claif(case: Case) -> dict[str, Tensor]:
 @adapter("sentence", r"SynCSE multi-positive variant")
 def syncse(case: Case) -> dict[str, Tensor]:
     """The mean over the pairs of (anchor, positive 1, positive 2) of supervised InfoNCE."""
-    config, negative = _supervised(case), case["d"]
-    pairs = list(combinations((case["a"], case["b"], case["c"]), 2))
-    total = sum((loss(config, embeddings(x, y, negative)) for x, y in pairs), negative.new_zeros(()))
-    return {"loss": total / len(pairs)}
+    config = option(ViewPairs, objective=_supervised(case), pairs="all", reduction="mean")
+    positives = torch.stack([case["b"], case["c"]], 1)
+    return {"loss": loss(config, embeddings(case["a"], positives, case["d"]))}
 
 
 @adapter("sentence", r"SynCSE variant: only the own hard negative is appended")
