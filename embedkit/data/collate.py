@@ -17,10 +17,13 @@ LAUNCH_SHARE = 1 / 32
 """Fixed cost of a micro-batch, as a share of the token budget, when padding is weighed against their number."""
 
 
-def micro_batches(lengths: Sequence[int] | np.ndarray, budget: int, multiple: int = 1) -> list[np.ndarray]:
+def micro_batches(
+    lengths: Sequence[int] | np.ndarray, budget: int, multiple: int = 1, *, padded: bool = True
+) -> list[np.ndarray]:
     """Cut rows into micro-batches of similar length: the cheapest cut, not the fullest.
 
-    Rows are sorted by length, longest first (stable), and cut into runs. Among all cuts in which every run keeps
+    Where rows are not padded, the fewest cuts are the cheapest, of about the same number of tokens. Otherwise rows
+    are sorted by length, longest first (stable), and cut into runs. Among all cuts in which every run keeps
     ``rows x longest <= budget``, the one with the least ``padded tokens + LAUNCH_SHARE * budget * runs`` is found
     by dynamic programming. The second term keeps runs from becoming so small that matrix products are slow.
     The longest run comes first, so a batch that does not fit in memory fails at once.
@@ -29,20 +32,23 @@ def micro_batches(lengths: Sequence[int] | np.ndarray, budget: int, multiple: in
         lengths: [R] tokens per row.
         budget: padded tokens per micro-batch; a row longer than that is a micro-batch of its own.
         multiple: padded lengths are rounded up to a multiple of this.
+        padded: whether the rows of a micro-batch are padded to the longest.
 
     Returns:
         Row indices (int64) per micro-batch; together they hold each of 0..R-1 once.
     """
     lengths = np.asarray(lengths, dtype=np.int64)
     order = np.argsort(-lengths, kind="stable")
-    padded = -(-np.maximum(lengths[order], 1) // multiple) * multiple
+    if not padded:
+        return _even(order, lengths[order], budget)
+    width = -(-np.maximum(lengths[order], 1) // multiple) * multiple
     count, launch = len(order), LAUNCH_SHARE * budget
     best = np.full(count + 1, np.inf)  # best[i]: cheapest cut of the i longest rows
     best[0] = 0.0
     start = np.zeros(count + 1, dtype=np.int64)  # where the last run of that cut starts
     for j in range(count):
-        size = min(max(1, budget // int(padded[j])), count - j)
-        cost = best[j] + launch + padded[j] * np.arange(1, size + 1)
+        size = min(max(1, budget // int(width[j])), count - j)
+        cost = best[j] + launch + width[j] * np.arange(1, size + 1)
         ends = slice(j + 1, j + 1 + size)
         better = cost < best[ends]
         best[ends][better] = cost[better]
@@ -55,8 +61,31 @@ def micro_batches(lengths: Sequence[int] | np.ndarray, budget: int, multiple: in
     return runs[::-1]
 
 
+def _even(order: np.ndarray, lengths: np.ndarray, budget: int) -> list[np.ndarray]:
+    """`order` cut into as few runs as `budget` allows, none much smaller than the others."""
+    total = int(lengths.sum())
+    fewest = -(-total // budget)
+    limit = min(budget, total // fewest + int(lengths[0]))
+    runs: list[list[int]] = []
+    tokens = limit + 1
+    for row, length in zip(order.tolist(), lengths.tolist(), strict=True):
+        tokens += length
+        if tokens > limit:
+            runs.append([])
+            tokens = length
+        runs[-1].append(row)
+    return [np.array(run, dtype=np.int64) for run in runs]
+
+
 def collate(
-    expanded: Expanded, tokenize: Tokenize, tokens_per_micro_batch: int, *, source: int, step: int, width: int = 0
+    expanded: Expanded,
+    tokenize: Tokenize,
+    tokens_per_micro_batch: int,
+    *,
+    source: int,
+    step: int,
+    width: int = 0,
+    padded: bool = True,
 ) -> RowBatch:
     """Tokenise the rows of this process and cut them into micro-batches, all roles and views together.
 
@@ -68,6 +97,7 @@ def collate(
         tokens_per_micro_batch: padded tokens per micro-batch.
         source, step: written into the batch.
         width: columns of the embedding layer's output, for views that zero some of them.
+        padded: whether the encoder will pad the rows of a micro-batch.
 
     Returns:
         `position` [R] places row r at ``example * S + slot`` of the [n * S, d] block; a missing negative leaves
@@ -85,7 +115,7 @@ def collate(
         input_ids=input_ids,
         features=features,
         position=np.array([row.example * slots + row.slot for row in expanded.rows], dtype=np.int64),
-        micro_batches=_by_variant(lengths, variant, tokens_per_micro_batch),
+        micro_batches=_by_variant(lengths, variant, tokens_per_micro_batch, padded),
         n=len(expanded.query_id),
         positives=expanded.positives,
         negatives=expanded.negatives,
@@ -107,12 +137,12 @@ def collate(
     )
 
 
-def _by_variant(lengths: np.ndarray, variant: np.ndarray, budget: int) -> list[np.ndarray]:
+def _by_variant(lengths: np.ndarray, variant: np.ndarray, budget: int, padded: bool) -> list[np.ndarray]:
     """`micro_batches` of each variant's rows, the longest first."""
     cuts: list[np.ndarray] = []
     for kind in np.unique(variant):
         rows = np.flatnonzero(variant == kind)
-        cuts += [rows[cut] for cut in micro_batches(lengths[rows], budget)]
+        cuts += [rows[cut] for cut in micro_batches(lengths[rows], budget, padded=padded)]
     return sorted(cuts, key=lambda cut: -int(lengths[cut[0]]))
 
 

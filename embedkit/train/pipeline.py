@@ -79,6 +79,7 @@ class Pipeline:
             source=drawn.source,
             step=number,
             width=self._width,
+            padded=not self.encoder.module.packs,
         )
 
     def _expanded(self, drawn: Batch, number: int) -> Expanded:

@@ -85,3 +85,15 @@ def test_a_row_longer_than_the_budget_stands_alone():
     assert runs[0].tolist() == [0]
     assert [r.tolist() for r in runs[1:]] == [[1, 2]]
     assert pytest.approx(cost(runs, np.array([100, 3, 3]), 16)) == 106 + 2 * LAUNCH_SHARE * 16
+
+
+@pytest.mark.parametrize("budget", [40, 100, 2048])
+def test_rows_that_are_not_padded_are_cut_as_seldom_as_the_budget_allows(budget: int) -> None:
+    lengths = np.random.default_rng(0).integers(3, 40, size=60)
+    cuts = micro_batches(lengths, budget, padded=False)
+    assert sorted(np.concatenate(cuts).tolist()) == list(range(60))
+    tokens = [int(lengths[cut].sum()) for cut in cuts]
+    assert max(tokens) <= budget
+    assert len(cuts) <= 2 * -(-int(lengths.sum()) // budget)
+    ordered = lengths[np.concatenate(cuts)]
+    assert (np.diff(ordered) <= 0).all(), "rows of one length are neighbours: each run is one batched attention"
