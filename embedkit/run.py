@@ -99,6 +99,8 @@ def train(
         before = _measure(run, encoder, "before") if recipe.eval.before else None
     run.write_record()
     trainer = _trainer(run, encoder)
+    run.record.warnings += [w for auxiliary in trainer.engine.auxiliaries for w in auxiliary.warnings]
+    untrained = _masked_lm(run, trainer)
     with run.timed("training"):
         _fit(run, trainer, resume)
     _record_data(run)
@@ -108,13 +110,15 @@ def train(
         run.record.warnings.append(f"the embeddings began to collapse at step {trainer.guards.collapsed_at}")
     if recipe.eval.every is not None and recipe.eval.keep == "best":
         run.record.best_step = trainer.load_best()
-    if run.first:
-        with run.timed("saving"):
     _compare_masked_lm(run, untrained, _masked_lm(run, trainer), trainer.state.global_step)
     if recipe.model.towers == 2 and run.first:
         encoder, which = run.measuring.kept_tower(encoder)
         run.record.warnings.append(which)
+    if run.first:
+        with run.timed("saving"):
             _save_model(run, encoder)
+            for auxiliary in trainer.engine.auxiliaries:
+                auxiliary.export(run.folder.root)
     with run.timed("evaluation after"):
         after = _measure(run, encoder, "after")
     _finish(run, before, after)
@@ -283,11 +287,11 @@ def _trainer(run: _Run, encoder: Encoder) -> Trainer:
         encoder,
         run.folder.checkpoints,
         run.comm,
+        base_dir=run.base,
         evaluate=run.measuring.during if run.recipe.eval.every is not None else None,
         callbacks=[ProgressBar()] if run.progress else [],
     )
 
-        base_dir=run.base,
 
 def _measure(run: _Run, encoder: Encoder, when: str) -> Scores | None:
     """Evaluate on process 0, or read what an interrupted run measured already."""
@@ -307,6 +311,23 @@ def _measure(run: _Run, encoder: Encoder, when: str) -> Scores | None:
     return scores
 
 
+def _masked_lm(run: _Run, trainer: Trainer) -> dict[str, float]:
+    """What `eval.masked_lm` measures now, on process 0."""
+    with run.timed("evaluation of the masked language model"):
+        found = run.measuring.masked_lm(trainer.engine.auxiliaries) if run.first else {}
+    run.comm.barrier()
+    return found
+
+
+def _compare_masked_lm(run: _Run, before: dict[str, float], after: dict[str, float], step: int) -> None:
+    for at, found in ((0, before), (step, after)):
+        if found:
+            run.record.evaluations.append({"step": at, **{f"eval_{name}": value for name, value in found.items()}})
+    if before and after:
+        loss, perplexity = (f"{before[k]:.4g} before, {after[k]:.4g} after" for k in ("mlm_loss", "mlm_perplexity"))
+        run.say(f"masked-LM loss on {run.recipe.eval.masked_lm}: {loss}; perplexity {perplexity}")
+
+
 def _fit(run: _Run, trainer: Trainer, resume: bool) -> None:
     from embedkit.train import checkpoint
 
@@ -324,11 +345,12 @@ def _fit(run: _Run, trainer: Trainer, resume: bool) -> None:
 def _save_model(run: _Run, encoder: Encoder) -> None:
     """Write the model and read it back with plain sentence-transformers: same embeddings, or an error."""
     import numpy as np
-    from sentence_transformers import SentenceTransformer
+
+    from embedkit.model.loading import load_saved
 
     encoder.save(run.folder.model)
     probe = ["A short sentence.", "And a second one, which is a little longer than the first."]
-    plain = SentenceTransformer(str(run.folder.model), device=str(encoder.device))
+    plain = load_saved(run.folder.model, encoder.device)
     got = plain.encode(probe, prompt_name="query", convert_to_numpy=True)
     want = encoder.encode(probe, role="query")
     if not np.allclose(got, want, atol=1e-5):

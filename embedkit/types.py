@@ -50,6 +50,7 @@ class Row:
     example: int
     slot: int
     role: str  # "query" or "document"
+    original: str | None = None  # before its view's transforms; None: the text itself
 
 
 @dataclass
@@ -73,7 +74,8 @@ class RowBatch:
         source: index of the data source the batch came from; the same on all processes.
         step: global step of the batch, seeds everything random on the batch side.
         origins: [n] where each example came from, for error reports.
-        texts: R texts, for error reports.
+        texts: R texts as the encoder gets them, for error reports.
+        originals: R texts before their views' transforms, for losses that restore them.
     """
 
     input_ids: list[list[int]]
@@ -98,6 +100,7 @@ class RowBatch:
     step: int = 0
     origins: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    originals: list[str] = field(default_factory=list)
 
     @property
     def slots(self) -> int:

@@ -6,6 +6,7 @@ denominator, so that neither micro-batches nor processes nor accumulation change
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from embedkit.types import RowBatch
+
+
+logger = logging.getLogger(__name__)
 
 
 class Auxiliary(nn.Module):
@@ -33,6 +37,7 @@ class Auxiliary(nn.Module):
         conditioned: whether `forward` is told the embeddings of its rows, batch heads applied, and sends a
             gradient into them.
         reports: names of all metrics that `forward` gives.
+        warnings: what a reader of the run should know, for its record.
     """
 
     name = "auxiliary"
@@ -42,6 +47,7 @@ class Auxiliary(nn.Module):
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
         self.weight = weight
+        self.warnings: list[str] = []
 
     def draw(self, batch: RowBatch, rows: np.ndarray) -> Any:
         """The features of a micro-batch of rows; None when it has nothing to do for them."""
@@ -67,5 +73,10 @@ class Auxiliary(nn.Module):
         """Write what a user may want beside the trained model, e.g. a masked-LM head; nothing by default.
 
         Args:
-            folder: of the run; called once, on process 0, after the last update.
+            folder: of the run, the model in it already; called once, on process 0, after the last update.
         """
+
+    def warn(self, what: str) -> None:
+        """Say what a reader of the run should know: in its log and in its record."""
+        logger.warning("%s: %s", self.name, what)
+        self.warnings.append(f"auxiliary {self.name}: {what}")

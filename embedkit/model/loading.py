@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ OWN = "embedkit."
 
 
 def load_st(config: Model, origin: Origin, device: torch.device) -> SentenceTransformer:
-    """Load the model that a recipe names, in float32.
+    """Load the model that a recipe names, in float32; with `from_scratch` its configuration with new weights.
 
     sentence-transformers imports module classes of other packages with `trust_remote_code` only. embedkit's own
     classes need no such trust here: they, and no others, are handed over.
@@ -42,6 +43,8 @@ def load_st(config: Model, origin: Origin, device: torch.device) -> SentenceTran
         "model_kwargs": model_kwargs,
     }
     try:
+        if config.from_scratch:
+            return _untrained(origin, options)
         own = _own_classes(origin)
         if own:
             return SentenceTransformer._load_with_module_classes(origin.target, own, **options)
@@ -56,6 +59,25 @@ def load_st(config: Model, origin: Origin, device: torch.device) -> SentenceTran
             else "check that the folder is complete, that its architecture is known to the installed transformers, "
             "and that model.attention is available here",
         ) from error
+
+
+def _untrained(origin: Origin, options: dict[str, Any]) -> SentenceTransformer:
+    """The plain encoder of a configuration and a tokenizer, weights drawn from the global random state.
+
+    sentence-transformers reads encoders from folders only, so it gets one that is gone afterwards.
+    """
+    from sentence_transformers import SentenceTransformer
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    known = ("revision", "local_files_only", "trust_remote_code")
+    found = {name: options[name] for name in known if options[name] is not None}
+    config = AutoConfig.from_pretrained(origin.target, **found)
+    with tempfile.TemporaryDirectory() as folder:
+        AutoModel.from_config(config, trust_remote_code=options["trust_remote_code"]).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(origin.target, **found).save_pretrained(folder)
+        st = SentenceTransformer(folder, **{**options, "revision": None, "local_files_only": True})
+    st[0].auto_model.config._name_or_path = origin.target
+    return st
 
 
 def load_saved(folder: str | Path, device: torch.device | str) -> SentenceTransformer:

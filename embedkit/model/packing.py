@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ATTENTION = "embedkit_packed"
+ROUTING = ("cu_seq_lens_q", "packed_runs")
+"""Features of packed rows that a backbone hands on to its attention."""
+PROBE = ("a", "a b a b a", "b a")
 TOLERANCE = 1e-4
 """Largest relative difference between packed and padded states at which a model counts as packable."""
 
@@ -37,11 +40,12 @@ def enable(st: SentenceTransformer) -> bool:
 
     Returns:
         Whether `pack` may be used: the model runs on the CPU with `sdpa` attention, takes explicit positions,
-        attends over the whole row in both directions, its pooling keeps prompts, and a trial gives the states
-        that padded input gives.
+        attends over the whole row in both directions, has no soft prompts, its pooling keeps prompts, and a trial
+        gives the states that padded input gives.
     """
     backbone = st[0].auto_model
-    if st.device.type != "cpu" or tokens.excludes_prompt(st) or not _suited(backbone):
+    prompted = hasattr(st[0], "soft_prompts")
+    if st.device.type != "cpu" or tokens.excludes_prompt(st) or prompted or not _suited(backbone):
         return False
     _register()
     before = backbone.config._attn_implementation
@@ -54,10 +58,42 @@ def enable(st: SentenceTransformer) -> bool:
     return False
 
 
-def use_sparse_token_gradients(st: SentenceTransformer) -> None:
+def enable_beside(backbone: Any, st: SentenceTransformer) -> bool:
+    """Make another backbone take the rows that `pack` lays out for `st`, as `enable` does for `st` itself.
+
+    Args:
+        backbone: on the CPU, with the vocabulary of `st`; which of the rows' features it takes, its signature says.
+        st: a model for which `enable` returned True.
+    """
+    if not _suited(backbone):
+        return False
+    before = backbone.config._attn_implementation
+    backbone.set_attn_implementation(ATTENTION)
+    ids, extra = tokens.tokenize(st, PROBE, "")
+    training = backbone.training
+    backbone.eval()
+    with torch.no_grad():
+        packed = backbone(**accepted(backbone, pack(st, ids, extra)))[0][0]
+        padded = backbone(**accepted(backbone, tokens.pad(st, ids, extra, st.device)))[0]
+    backbone.train(training)
+    lengths = [len(row) for row in ids]
+    real = torch.cat([padded[i, :n] for i, n in enumerate(lengths)])
+    if float((packed - real).abs().max() / real.abs().max().clamp(min=1e-12)) < TOLERANCE:
+        return True
+    backbone.set_attn_implementation(before)
+    return False
+
+
+def accepted(backbone: nn.Module, features: dict[str, Any]) -> dict[str, Any]:
+    """The features that a backbone's forward names, and those that its attention needs."""
+    names = inspect.signature(backbone.forward).parameters
+    return {name: value for name, value in features.items() if name in names or name in ROUTING}
+
+
+def use_sparse_token_gradients(backbone: Any) -> None:
     """Let the token table have a sparse gradient: a dense one is the whole vocabulary, zeroed and added again for
     every micro-batch. For the step engine only, whose `Step.finish` makes it dense once per update."""
-    table: Any = st[0].auto_model.get_input_embeddings()
+    table: Any = backbone.get_input_embeddings()
     if isinstance(table, nn.Embedding) and table.max_norm is None:
         table.sparse = True
 
@@ -86,7 +122,7 @@ def _register() -> None:
 
 def _trial(st: SentenceTransformer) -> float:
     """Relative difference of the embeddings of three unequal rows, packed against padded."""
-    ids, extra = tokens.tokenize(st, ["a", "a b a b a", "b a"], "")
+    ids, extra = tokens.tokenize(st, PROBE, "")
     training = st.training
     st.eval()
     with torch.no_grad():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
@@ -21,3 +21,49 @@ def _auxiliary(value: Any, info: Any) -> Any:
 
 
 AnyAuxiliary = Annotated[SerializeAsAny[AuxiliaryConfig], BeforeValidator(_auxiliary)]
+
+
+class MaskedLM(AuxiliaryConfig):
+    """Masked language modelling on masked copies of the rows (SimCSE's auxiliary; alone: pretraining)."""
+
+    name: Literal["mlm"] = "mlm"
+    weight: float = Field(0.1, gt=0, description="Factor of the loss; 0.1 in SimCSE.")
+    rate: float = Field(
+        0.15, gt=0, lt=1, description="Probability that a token is chosen: 80 % become [MASK], 10 % a random token."
+    )
+    views: Literal["all", "first"] = Field(
+        "all", description="all: every row is masked. first: only queries (the first view)."
+    )
+    mask_inputs: bool = Field(
+        False, description="True: the objective sees the same masked rows instead of the plain ones (TransliCo)."
+    )
+
+
+class ReplacedTokens(AuxiliaryConfig):
+    """Conditional replaced-token detection with a frozen generator (DiffCSE)."""
+
+    name: Literal["replaced_tokens"] = "replaced_tokens"
+    weight: float = Field(0.005, gt=0, description="Factor of the loss; 0.005 in DiffCSE.")
+    generator: str = Field(
+        "distilbert/distilbert-base-uncased",
+        description="Masked language model with the encoder's vocabulary: a folder or a Hub id. It never trains.",
+    )
+    rate: float = Field(0.3, gt=0, lt=1, description="Probability that a token is masked for the generator.")
+    generator_mode: Literal["argmax", "sample"] = Field(
+        "argmax",
+        description="argmax: its most probable token (DiffCSE's code). sample: a draw (DiffCSE's abstract).",
+    )
+    only_masked: bool = Field(
+        True, description="False: every token but the first may change, special tokens too (DiffCSE's code)."
+    )
+    ignore_padding: bool = Field(
+        True, description="False: padding up to the batch's longest row counts as original (DiffCSE's code)."
+    )
+    generator_train_mode: bool = Field(False, description="True: dropout on in the generator (DiffCSE's code).")
+
+
+class Denoising(AuxiliaryConfig):
+    """A decoder rebuilds the undamaged text from the embedding (TSDAE); needs a view that damages the text."""
+
+    name: Literal["tsdae"] = "tsdae"
+    tie: bool = Field(True, description="The decoder shares the encoder's weights where their names agree.")

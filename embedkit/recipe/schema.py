@@ -105,6 +105,11 @@ class Model(Block):
         "extra (all-MiniLM-L6-v2 only).",
     )
     revision: str | None = Field(None, description="Branch, tag or commit on the Hub.")
+    from_scratch: bool = Field(
+        False,
+        description="True: take only the configuration and the tokenizer of the base; all weights are new, drawn with "
+        "train.seed (for pretraining).",
+    )
     pooling: Pooling | None = Field(
         None,
         description="None keeps what a sentence-transformers model has; a plain encoder then gets `mean`, "
@@ -320,6 +325,11 @@ class Eval(Block):
     )
     data: str | None = Field(
         None, description="Folder that the suite's files are relative to; default: the suite file's."
+    )
+    masked_lm: str | None = Field(
+        None,
+        description="File of held-out texts (any format of a source; a column `text`, or one per line) on which "
+        "auxiliary mlm is measured before and after training: masked-LM loss and perplexity.",
     )
     during: SuiteRef | None = Field(None, description="Smaller suite evaluated during training; default: suite.")
     every: int | None = Field(None, gt=0, description="Updates between evaluations; None: only before and after.")

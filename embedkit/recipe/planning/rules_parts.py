@@ -45,5 +45,23 @@ def guide_is_asked(c: Context) -> Iterator[Problem]:
         yield problem(("guide",), "no objective asks the guide, which costs a pass over every text", "remove it")
 
 
-REFUSALS = [guide_is_given, something_trains, text_has_a_positive, transforms_have_views]
-WARNINGS = [guide_is_asked]
+def language_model_is_trained(c: Context) -> Iterator[Problem]:
+    if c.recipe.eval.masked_lm is not None and not any(a.name == "mlm" for a in c.recipe.auxiliary):
+        what = "masked-LM loss is measured with auxiliary mlm, and the recipe has none"
+        yield problem(("eval", "masked_lm"), what, "add `{name: mlm}` to auxiliary, or remove eval.masked_lm")
+
+
+def damaged_for_denoising(c: Context) -> Iterator[Problem]:
+    if any(a.name == "tsdae" for a in c.recipe.auxiliary) and not any(c.recipe.views.transforms):
+        what = "auxiliary tsdae rebuilds damaged texts, and no view damages them"
+        yield problem(("views", "transforms"), what, "use `transforms: [[{name: delete_words, rate: 0.6}]]`")
+
+
+REFUSALS = [
+    language_model_is_trained,
+    guide_is_given,
+    something_trains,
+    text_has_a_positive,
+    transforms_have_views,
+]
+WARNINGS = [damaged_for_denoising, guide_is_asked]

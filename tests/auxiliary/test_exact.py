@@ -1,0 +1,73 @@
+"""Processes x micro-batches x accumulation x re-forward never change the gradient, auxiliaries included."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from embedkit.recipe import registry
+from embedkit.train.distributed import Comm
+from tests.auxiliary.cases import CASES, LAYOUTS, Answer, oracle, run
+from tests.auxiliary.models import tiny_masked_lm
+
+RELATIVE = 1e-9
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`base`, a tiny BERT with its masked-LM head, and `generator`, a tiny DistilBERT of the same vocabulary."""
+    folder = tmp_path_factory.mktemp("models")
+    tiny_masked_lm(folder / "base")
+    tiny_masked_lm(folder / "generator", "distilbert", seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def oracles(folder: Path) -> dict[tuple[str, int], Answer]:
+    return {(case, k): oracle(case, k, folder / "base", folder / "generator") for case in CASES for k in (1, 2)}
+
+
+def assert_same(got: Answer, want: Answer, what: str) -> None:
+    assert got.keys() == want.keys()
+    scale = max(float(t.abs().max()) for n, t in want.items() if n != "loss")
+    for name, value in want.items():
+        size = max(float(value.abs().max()), 1e-3 * scale, 1e-12)
+        worst = float((got[name] - value).abs().max()) / size
+        assert worst < RELATIVE, f"{what}: {name} differs by {worst:.2e} (relative)"
+
+
+def test_every_registered_auxiliary_has_a_case() -> None:
+    assert {case.name for case in CASES.values()} == set(registry.names("auxiliary"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_gradient_reaches_encoder_and_auxiliary(name: str, oracles: dict[tuple[str, int], Answer]) -> None:
+    answer = oracles[name, 1]
+    for part in ("encoder.", "auxiliary."):
+        assert max(float(t.abs().max()) for n, t in answer.items() if n.startswith(part)) > 1e-6, part
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_process_in_every_layout(name: str, oracles: dict[tuple[str, int], Answer], folder: Path) -> None:
+    for layout in LAYOUTS:
+        got = run(name, layout, Comm(), folder / "base", folder / "generator")
+        assert_same(got, oracles[name, layout.accumulation], f"{name}, {layout}")
+
+
+@pytest.mark.dist
+def test_two_processes_in_every_layout(oracles: dict[tuple[str, int], Answer], folder: Path) -> None:
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    command = [sys.executable, "-m", "tests.auxiliary.worker"]
+    workers = [subprocess.Popen([*command, str(rank), "2", str(folder)], env=env) for rank in range(2)]
+    assert [w.wait(timeout=300) for w in workers] == [0, 0]
+    for rank in range(2):
+        answers = torch.load(folder / f"answers-{rank}.pt")
+        assert {case for case, _ in answers} == set(CASES)
+        for (case, layout), got in answers.items():
+            accumulation = 2 if "accumulation=2" in layout else 1
+            assert_same(got, oracles[case, accumulation], f"{case}, process {rank} of 2, {layout}")
