@@ -135,6 +135,7 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 0,
     batch_tokens: int = 8192,
+    geometry: bool = False,
     say: Say = print,
     progress: bool = True,
 ) -> Scores:
@@ -149,6 +150,7 @@ def evaluate(
         resamples: bootstrap resamples.
         seed: of the bootstrap.
         batch_tokens: padded tokens per batch.
+        geometry: also measure alignment, uniformity and ranks on the STS tasks.
         say: receives the table.
         progress: show progress bars.
     """
@@ -169,6 +171,7 @@ def evaluate(
             batch_tokens=batch_tokens,
             model_name=name,
             progress=progress,
+            geometry=geometry,
         )
 
     scores = score(model)

@@ -24,6 +24,9 @@ def evaluate(
     ] = 1000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap.")] = 0,
     batch_tokens: Annotated[int, typer.Option("--batch-tokens", min=16, help="Padded tokens per batch.")] = 8192,
+    geometry: Annotated[
+        bool, typer.Option("--geometry", help="Also alignment, uniformity, anisotropy and ranks (STS tasks).")
+    ] = False,
     offline: Offline = False,
 ) -> None:
     """Measure a model: correlations on STS, ranking on retrieval, each with a bootstrap interval.
@@ -31,6 +34,7 @@ def evaluate(
     \b
       embedkit eval runs/a/model --suite sts --data path/to/data
       embedkit eval runs/a/model --suite my-suite.yaml --out scores
+      embedkit eval runs/a/model --suite sts:STS-B --geometry --data path/to/data
       embedkit eval runs/a/model --suite sts:STS-B --compare sentence-transformers/all-MiniLM-L6-v2
     """
     go_offline(offline)
@@ -45,5 +49,6 @@ def evaluate(
         resamples=resamples,
         seed=seed,
         batch_tokens=batch_tokens,
+        geometry=geometry,
         say=say,
     )

@@ -106,6 +106,7 @@ def evaluate_suite(
     select: str = "average",
     progress: bool = False,
     data: Sequence[TaskData] | None = None,
+    geometry: bool = False,
 ) -> Scores:
     """Measure a model on every task of a suite. All data is read and checked before the first text is encoded.
 
@@ -120,18 +121,21 @@ def evaluate_suite(
         select: the number that chooses checkpoints, ``average`` or ``TASK/METRIC``; recorded in the scores.
         progress: show bars.
         data: from `load_data`, to measure several times and read once.
+        geometry: also measure alignment, uniformity and ranks of every STS task (`details["geometry"]`).
 
     Raises:
-        RecipeError: `select` is not measured by the suite.
+        RecipeError: `select` is not measured by the suite, or `geometry` with no STS task in it.
         DataError: see `embedkit.evaluation.loading`.
         EmbedkitError: an embedding that is not finite.
     """
     suite.check_selection(select)
+    if geometry:
+        _check_geometry(suite)
     suite = load_suite(suite, base_dir, data_dir)
     start = time.perf_counter()
     tasks, draws = [], []
     for task, own in zip(suite.tasks, load_data(suite) if data is None else data, strict=True):
-        score = run_task(encoder, task, own, batch_tokens=batch_tokens, progress=progress)
+        score = run_task(encoder, task, own, batch_tokens=batch_tokens, progress=progress, geometry=geometry)
         score = replace(score, details={**score.details, "files": _digests(task)})
         if resamples:
             drawn = stats.draws(score, resamples, seed)
@@ -150,6 +154,15 @@ def evaluate_suite(
         versions=_versions(),
         interval=stats.interval(average, np.mean(draws, axis=0)) if draws else None,
     )
+
+
+def _check_geometry(suite: Suite) -> None:
+    if not any(isinstance(task, StsTask) for task in suite.tasks):
+        raise RecipeError(
+            f"suite {suite.name!r} has no STS task, and geometry is measured on STS sentences",
+            "--geometry",
+            "choose a suite with STS tasks, or leave the option out",
+        )
 
 
 def _with_intervals(score: TaskScore, draws: stats.Draws, seed: int) -> TaskScore:

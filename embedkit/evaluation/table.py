@@ -29,6 +29,7 @@ def table(scores: Scores, before: Scores | None = None, comparison: Sequence[Com
     by_type = {kind: [t for t in scores.tasks if t.type == kind] for kind in ("sts", "retrieval")}
     if by_type["sts"]:
         parts.append(_sts(by_type["sts"]))
+        parts += _geometry(by_type["sts"])
     if by_type["retrieval"]:
         parts.append(_retrieval(by_type["retrieval"]))
     if len(scores.tasks) > 1:
@@ -50,6 +51,31 @@ def _sts(tasks: Sequence[TaskScore]) -> Table:
         main = f"[bold]{m[task.main]:.2f}[/bold]" + (f"\n{d['aggregate']}" if several else "")
         shown.add_row(escape(task.task), str(d["pairs"]), main, _range(task.interval), *parts, f"{m['pearson']:.2f}")
     return shown
+
+
+def _geometry(tasks: Sequence[TaskScore]) -> list[Table | str]:
+    measured = [(task, task.details["geometry"]) for task in tasks if "geometry" in task.details]
+    if not measured:
+        return []
+    shown = _table("Geometry of the STS sentences, unit embeddings", "task", "texts\n/ positives")
+    for name in ("alignment", "uniformity", "mean\ncosine", "eff. rank\ncentred / raw", "90 %\nrank", "dim"):
+        shown.add_column(name, justify="right")
+    for task, found in measured:
+        aligned = "-" if found["alignment"] is None else f"{found['alignment']:.3f}"
+        shown.add_row(
+            escape(task.task),
+            f"{found['texts']}\n/ {found['positives']}",
+            aligned,
+            f"{found['uniformity']:.3f}",
+            f"{found['mean_cosine']:.3f}",
+            f"{found['effective_rank']:.1f}\n/ {found['effective_rank_raw']:.1f}",
+            str(found["energy_rank"]),
+            str(found["dim"]),
+        )
+    return [
+        shown,
+        "[dim]alignment: mean squared distance of pairs with gold >= 4 of 5; uniformity: log mean exp(-2 d^2).[/dim]",
+    ]
 
 
 def _retrieval(tasks: Sequence[TaskScore]) -> Table:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import numpy as np
 
 from embedkit.errors import EmbedkitError
+from embedkit.evaluation import geometry as shape
 from embedkit.evaluation.loading import StsData, load_retrieval, load_sts
 from embedkit.evaluation.metrics import name_main, paired_cosine, retrieval_metrics, sts_metrics, unit
 from embedkit.evaluation.ranking import Relevant, rank_relevant, tie_order
@@ -54,6 +56,7 @@ def run_task(
     *,
     batch_tokens: int = 8192,
     progress: bool = False,
+    geometry: bool = False,
 ) -> TaskScore:
     """Measure a model on a task.
 
@@ -67,6 +70,7 @@ def run_task(
         data: from `load_task`.
         batch_tokens: padded tokens per batch.
         progress: show bars.
+        geometry: STS only: add `embedkit.evaluation.geometry.measure` over all distinct sentences to the details.
 
     Raises:
         EmbedkitError: an embedding that is not finite.
@@ -74,7 +78,7 @@ def run_task(
     side = _Side(encoder, task.name, task.max_length, batch_tokens, progress)
     if isinstance(task, StsTask):
         assert isinstance(data, StsData)
-        return _sts(side, task, data)
+        return _sts(side, task, data, geometry)
     assert isinstance(data, RetrievalData)
     return _retrieval(side, task, data)
 
@@ -119,7 +123,7 @@ class _Side:
         }
 
 
-def _sts(side: _Side, task: StsTask, data: StsData) -> TaskScore:
+def _sts(side: _Side, task: StsTask, data: StsData, geometry: bool) -> TaskScore:
     found, place = side.encode([*data.first, *data.second], "query")
     rows = unit(found)
     first, second = np.split(place, 2)
@@ -136,6 +140,9 @@ def _sts(side: _Side, task: StsTask, data: StsData) -> TaskScore:
         "digest": data.digest,
         **side.details(),
     }
+    if geometry:
+        close = shape.positives(data.gold)
+        details["geometry"] = asdict(shape.measure(rows, first[close], second[close]))
     return _score(task, name_main(metrics, task.aggregate), units, details)
 
 

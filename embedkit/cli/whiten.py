@@ -1,0 +1,195 @@
+"""``embedkit whiten``: fit a whitening on text and make it part of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+
+import typer
+
+from embedkit.cli.console import go_offline, say
+from embedkit.cli.options import Offline
+from embedkit.errors import DataError, EmbedkitError, RecipeError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from embedkit.data.sources import LoadedSource
+    from embedkit.model.encoder import Encoder
+    from embedkit.recipe.suite import Suite
+    from embedkit.types import Scores
+
+BLOCK = 16_384
+"""Texts embedded at once: all that is ever in memory."""
+PROBE = ["A short sentence.", "And a second one, which is a little longer than the first."]
+
+
+Texts = Annotated[
+    list[Path], typer.Option("--text", metavar="FILE", help="Texts to fit on (txt, or a `text` column); repeatable.")
+]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The whitened model.")]
+Way = Annotated[str, typer.Option("--kind", help="pca may be cut to --dim; zca keeps the original axes.")]
+Dim = Annotated[int | None, typer.Option("--dim", min=1, help="Dimensions kept (pca); default: all that vary.")]
+Eps = Annotated[float, typer.Option("--eps", min=0.0, help="Added to each variance before its root.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use the first N texts only.")]
+Pooled = Annotated[
+    str | None, typer.Option("--pooling", help="Change the pooling first, e.g. first_last_mean as in the paper.")
+]
+Role = Annotated[str, typer.Option("--role", help="query or document: whose prompt the texts get.")]
+Normalize = Annotated[bool, typer.Option("--normalize", help="End with a Normalize even if MODEL has none.")]
+SuiteName = Annotated[str | None, typer.Option("--suite", help="Measure before and after, e.g. sts, and compare.")]
+Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Where the suite's files are.")]
+Tokens = Annotated[int, typer.Option("--batch-tokens", min=16, help="Padded tokens per batch.")]
+
+
+def whiten(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder, or a Hub id.")],
+    text: Texts,
+    out: Out,
+    kind: Way = "pca",
+    dim: Dim = None,
+    eps: Eps = 0.0,
+    limit: Limit = None,
+    pooling: Pooled = None,
+    role: Role = "query",
+    normalize: Normalize = False,
+    suite: SuiteName = None,
+    data: Data = None,
+    batch_tokens: Tokens = 8192,
+    offline: Offline = False,
+) -> None:
+    """Whiten a model's embeddings: mean 0 and covariance I over your texts; no training.
+
+    The result is a plain sentence-transformers model with one Dense module more.
+
+    \b
+      embedkit whiten path/to/model --text sentences.txt --out whitened
+      embedkit whiten path/to/model --text a.txt --text b.txt --dim 128 --out whitened --suite sts --data path/to/data
+    """
+    go_offline(offline)
+    from embedkit.evaluation import suite as suites
+    from embedkit.model import whitening
+
+    _one_of(kind, get_args(whitening.Kind), "--kind")
+    _one_of(role, ("query", "document"), "--role")
+    _refuse_filled(out)
+    chosen = suites.load_suite(suite, Path.cwd(), data) if suite else None
+    sources = _open(text, limit)
+    encoder = _load(model, pooling)
+    count, width, way = sum(source.rows or 0 for source in sources), encoder.dim, cast("whitening.Kind", kind)
+    whitening.check(way, count, width, dim)
+    before = _measure(encoder, chosen, model, batch_tokens)
+    with _progress(count) as seen:
+        options: dict[str, Any] = {
+            "eps": eps,
+            "normalize": normalize,
+            "role": role,
+            "batch_tokens": batch_tokens,
+            "seen": seen,
+        }
+        found = whitening.whiten(encoder, _blocks(sources), kind=way, dim=dim, **options)
+    _save(encoder, out, role)
+    flat = width - int((found.variances > whitening.FLAT * found.variances[0]).sum())
+    say(
+        f"{kind} whitening over {found.count:,} texts: {width} -> {found.dim} dimensions, "
+        f"{100 * found.explained:.2f} % of the variance, largest / smallest variance {found.condition:.3g}"
+        + (f"; {flat} without variance" + (" left out" if eps == 0 else "") if flat else "")
+    )
+    after = _measure(encoder, chosen, str(out), batch_tokens)
+    if before is not None and after is not None:
+        suites.write_scores(before, out / "eval" / "before")
+        suites.write_scores(after, out / "eval" / "after")
+        say(suites.table(before))
+        say(suites.table(after, before, suites.compare(before, after)))
+    say(f"model: {out}")
+
+
+def _refuse_filled(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise EmbedkitError("exists and is not empty", str(out), "choose another --out, or remove it")
+
+
+def _one_of(value: str, known: tuple[str, ...], option: str) -> None:
+    if value not in known:
+        raise RecipeError(f"there is no {value!r}", option, f"one of {', '.join(known)}")
+
+
+def _load(model: str, pooling: str | None) -> Encoder:
+    from embedkit.model.encoder import Encoder
+    from embedkit.recipe.schema import Model, Pooling
+
+    if pooling is not None:
+        _one_of(pooling, get_args(Pooling), "--pooling")
+    return Encoder.load(Model.model_validate({"base": model, "pooling": pooling}))
+
+
+def _open(files: list[Path], limit: int | None) -> list[LoadedSource]:
+    """The files as sources, `limit` texts of all of them together."""
+    from embedkit.data.sources import load_source
+    from embedkit.recipe.schema import Source
+
+    found: list[LoadedSource] = []
+    for file in files:
+        left = None if limit is None else limit - sum(source.rows or 0 for source in found)
+        if left == 0:
+            break
+        source = load_source(Source(path=str(file), limit=left), Path.cwd(), progress=True)
+        if "text" not in source.roles:
+            raise DataError(
+                f"no column `text`: its columns are read as {', '.join(sorted(source.roles))}",
+                str(file),
+                "give a text file, one text per line, or a file with a column called text",
+            )
+        found.append(source)
+    return found
+
+
+def _blocks(sources: list[LoadedSource]) -> Iterator[list[str]]:
+    for source in sources:
+        rows = source.rows or 0
+        for start in range(0, rows, BLOCK):
+            yield [example.query for example in source.get(range(start, min(start + BLOCK, rows)))]
+
+
+def _measure(encoder: Encoder, suite: Suite | None, name: str, batch_tokens: int) -> Scores | None:
+    if suite is None:
+        return None
+    from embedkit.evaluation.suite import evaluate_suite
+
+    return evaluate_suite(
+        encoder, suite, batch_tokens=batch_tokens, model_name=name, progress=True, geometry=_has_sts(suite)
+    )
+
+
+def _has_sts(suite: Suite) -> bool:
+    return any(task.type == "sts" for task in suite.tasks)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar over all texts; gives what advances it."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    with Progress(TextColumn("Fitting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
+        task = bar.add_task("Fitting", total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+def _save(encoder: Encoder, out: Path, role: str) -> None:
+    """Write the model and read it back with plain sentence-transformers: same embeddings, or an error."""
+    import numpy as np
+    from sentence_transformers import SentenceTransformer
+
+    encoder.save(out)
+    plain = SentenceTransformer(str(out), device=str(encoder.device))
+    got: np.ndarray = plain.encode(PROBE, prompt=encoder.prompt(role) or None, convert_to_numpy=True)
+    want = encoder.encode(PROBE, role=role)
+    worst = float(np.abs(got - want).max() / max(float(np.abs(want).max()), 1e-12))
+    if not worst < 1e-3:
+        raise EmbedkitError(
+            f"the saved model gives other embeddings than the whitened one (relative difference {worst:.2g})",
+            str(out),
+            "raise --eps, or keep fewer dimensions: the weakest directions are stretched beyond single precision",
+        )

@@ -1,0 +1,175 @@
+"""How embeddings lie on the sphere: alignment, uniformity, anisotropy, and how many directions they use.
+
+Alignment and uniformity are those of Wang and Isola 2020 (arXiv 2005.10242). Every function takes raw embeddings
+and normalises the rows; a zero row stays zero. Sums are taken in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from embedkit.errors import DataError
+from embedkit.evaluation.metrics import unit
+
+if TYPE_CHECKING:
+    from embedkit.evaluation.tasks import Encodes
+
+POSITIVE = 0.8
+"""Share of the largest gold score from which a graded pair counts as positive: 4 of 5 on STS."""
+BLOCK = 2048
+"""Rows whose distances are held at once: 16 MiB of float32 per block pair, whatever n is."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What `measure` finds in one set of embeddings.
+
+    Attributes:
+        alignment: mean squared distance of positive pairs, 0..4, small is good; None without a positive pair.
+        uniformity: log of the mean of ``exp(-2 d^2)`` over all pairs of different rows, -8..0, small is good.
+        mean_cosine: mean cosine of different rows; near 0 for isotropic embeddings, near 1 for a narrow cone.
+        effective_rank: exp of the entropy of the spectrum of the *centred* unit rows.
+        effective_rank_raw: the same without centring; a common direction counts, and an anisotropic set has few.
+        energy_rank: directions that hold 90 % of the variance of the centred unit rows.
+        positives, texts: how many pairs and rows were measured.
+        dim: size of an embedding, the largest rank possible (for more rows than that).
+    """
+
+    alignment: float | None
+    uniformity: float
+    mean_cosine: float
+    effective_rank: float
+    effective_rank_raw: float
+    energy_rank: int
+    positives: int
+    texts: int
+    dim: int
+
+
+def measure(embeddings: np.ndarray, first: np.ndarray, second: np.ndarray) -> Geometry:
+    """All measures of one set of embeddings.
+
+    Args:
+        embeddings: [n, d], one row per distinct text, n > 1.
+        first, second: [p] rows that make the positive pairs; p may be 0.
+    """
+    rows = unit(embeddings)
+    centred, raw = spectrum(rows, centred=True), spectrum(rows, centred=False)
+    return Geometry(
+        alignment=alignment(rows[first], rows[second]) if len(first) else None,
+        uniformity=uniformity(rows),
+        mean_cosine=mean_cosine(rows),
+        effective_rank=entropy_rank(centred),
+        effective_rank_raw=entropy_rank(raw),
+        energy_rank=energy_rank(centred),
+        positives=len(first),
+        texts=len(rows),
+        dim=rows.shape[1],
+    )
+
+
+def geometry(
+    encoder: Encodes,
+    pairs: Sequence[tuple[str, str]],
+    texts: Sequence[str] = (),
+    *,
+    role: str = "query",
+    batch_tokens: int = 8192,
+    progress: bool = False,
+) -> Geometry:
+    """Measure a model on positive pairs.
+
+    Args:
+        encoder: the model.
+        pairs: texts that should be close; alignment is taken over them.
+        texts: further texts. Uniformity and the ranks are taken over every distinct text of `pairs` and `texts`.
+        role: picks the prompt.
+        batch_tokens: padded tokens per batch.
+        progress: show a bar.
+
+    Raises:
+        DataError: fewer than two distinct texts.
+    """
+    sides = [text for pair in pairs for text in pair]
+    place = {text: i for i, text in enumerate(dict.fromkeys([*sides, *texts]))}
+    if len(place) < 2:
+        raise DataError(f"{len(place)} distinct texts have no geometry", "geometry", "give two texts or more")
+    found = encoder.encode(list(place), role=role, batch_tokens=batch_tokens, progress=progress)
+    index = np.array([place[text] for text in sides], dtype=np.int64).reshape(-1, 2)
+    return measure(found, index[:, 0], index[:, 1])
+
+
+def positives(gold: np.ndarray) -> np.ndarray:
+    """Indices of the graded pairs that count as positive: gold >= `POSITIVE` x the largest gold of the set.
+
+    On a scale of 0 to 5 that is 4 and more, SimCSE's choice on STS-B (arXiv 2104.08821).
+    """
+    return np.flatnonzero(gold >= POSITIVE * gold.max()) if gold.max() > 0 else np.array([], np.int64)
+
+
+def alignment(first: np.ndarray, second: np.ndarray) -> float:
+    """Mean of ``|u - v|^2`` over positive pairs of unit vectors; `first` and `second` are [p, d]."""
+    apart = unit(first).astype(np.float64) - unit(second)
+    return float((apart**2).sum(axis=1).mean())
+
+
+def uniformity(embeddings: np.ndarray, t: float = 2.0) -> float:
+    """``log mean_{i<j} exp(-t |u_i - u_j|^2)`` over the unit rows of `embeddings` [n, d].
+
+    Exact over all n (n - 1) / 2 pairs, in blocks: memory does not grow with n.
+    """
+    rows = unit(embeddings)
+    sizes = (rows.astype(np.float64) ** 2).sum(axis=1).astype(np.float32)  # 1, or 0 for a zero row
+    total = 0.0
+    for start in range(0, len(rows), BLOCK):
+        block, own = rows[start : start + BLOCK], sizes[start : start + BLOCK, None]
+        for other in range(start, len(rows), BLOCK):
+            apart = block @ rows[other : other + BLOCK].T
+            apart *= -2
+            apart += own
+            apart += sizes[other : other + BLOCK]
+            np.maximum(apart, 0, out=apart)
+            apart *= -t
+            np.exp(apart, out=apart)
+            total += float(np.triu(apart, 1).sum(dtype=np.float64) if other == start else apart.sum(dtype=np.float64))
+    return float(np.log(total / (len(rows) * (len(rows) - 1) / 2)))
+
+
+def mean_cosine(embeddings: np.ndarray) -> float:
+    """Mean cosine over all pairs of different rows of [n, d]: ``(|sum u|^2 - sum |u|^2) / (n (n - 1))``."""
+    rows = unit(embeddings).astype(np.float64)
+    whole, n = rows.sum(axis=0), len(rows)
+    return float((whole @ whole - (rows**2).sum()) / (n * (n - 1)))
+
+
+def spectrum(embeddings: np.ndarray, *, centred: bool) -> np.ndarray:
+    """Eigenvalues of ``Z^T Z / n`` with Z the unit rows of [n, d], descending, summing to 1, [d].
+
+    Args:
+        embeddings: [n, d].
+        centred: subtract the mean of the unit rows first, which makes the matrix their covariance.
+    """
+    rows = unit(embeddings).astype(np.float64)
+    if centred:
+        rows -= rows.mean(axis=0)
+    values = np.linalg.eigvalsh(rows.T @ rows)[::-1].clip(min=0)
+    total = values.sum()
+    return values / total if total > 0 else values
+
+
+def entropy_rank(values: np.ndarray) -> float:
+    """Effective rank ``exp(-sum p log p)`` of a `spectrum` p (Roy and Vetterli 2007, on eigenvalues as in VNE,
+    arXiv 2304.01434); 1 when one direction holds everything, 0 when there is no variance at all."""
+    held = values[values > 0]
+    return float(np.exp(-(held * np.log(held)).sum())) if len(held) else 0.0
+
+
+def energy_rank(values: np.ndarray, share: float = 0.9) -> int:
+    """The smallest number of directions of a `spectrum` that hold at least `share` of its sum; 0 without variance."""
+    if not values.any():
+        return 0
+    return int(np.searchsorted(np.cumsum(values), share * (1 - 1e-12)) + 1)
