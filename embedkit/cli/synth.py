@@ -87,7 +87,14 @@ def synth(
     go_offline(offline)
     local = {"batch_size": batch_size, "device": device, "dtype": dtype}
     remote = {"key_env": key_env, "concurrency": concurrency, "retries": retries, "timeout": timeout}
-    given = {"text": text, "count": count, "limit": limit, "prompts": prompts, "seed": seed, "cache": cache}
+    given: dict[str, Any] = {
+        "text": text,
+        "count": count,
+        "limit": limit,
+        "prompts": prompts,
+        "seed": seed,
+        "cache": cache,
+    }
     given |= {"price_in": price_in, "price_out": price_out, "on_bad_row": "skip" if skip_bad_rows else "error"}
     if show_prompts:
         _show_prompts()

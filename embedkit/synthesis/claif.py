@@ -14,7 +14,7 @@ import numpy as np
 from embedkit.synthesis import answers
 from embedkit.synthesis.answers import MASK
 from embedkit.synthesis.calls import Call
-from embedkit.synthesis.tasks import Ask, Planned, Task, in_blocks, same
+from embedkit.synthesis.tasks import Ask, Planned, Task, in_blocks
 from embedkit.types import Example
 
 RATES = tuple(k / 10 for k in range(9))
@@ -79,8 +79,9 @@ class Claif(Task):
         for rate in RATES:
             gaps = masked(text, rate, self.prompter.generator("mask", text, rate))
             whole = MASK not in gaps
-            told = {"text": text} if whole else {"text": text, "masked": gaps}
-            calls.append((rate, self.prompter.call("paraphrase" if whole else "fill", **told)))
+            told: dict[str, Any] = {"text": text} if whole else {"text": text, "masked": gaps}
+            # Two rates may leave the same gaps: each is a draw of its own.
+            calls.append((rate, self.prompter.call("paraphrase" if whole else "fill", draw=round(10 * rate), **told)))
         return calls
 
     def _pairs(self, texts: Sequence[str], ask: Ask) -> list[Pair]:
@@ -127,21 +128,24 @@ class Claif(Task):
             assert pair.score is not None
             target = round(SCALE * pair.score + SHIFT, 6)
             yield _row(pair.text_a, pair.text_b, target, pair.score, str(pair.rate))
-        for text in dict.fromkeys(pairs[place].text_a for place in kept):
-            generator = self.prompter.generator("random pairs", text)
-            for other in _others(pairs, kept, text, generator):
+        own: dict[str, set[str]] = {}
+        for place in kept:
+            own.setdefault(pairs[place].text_a, set()).add(pairs[place].text_b)
+        candidates = [pairs[place].text_b for place in kept]
+        for text, made in own.items():
+            for other in _others(candidates, made | {text}, self.prompter.generator("random pairs", text)):
                 yield _row(text, other, 0.0, None, "random")
 
 
-def _others(pairs: list[Pair], kept: list[int], text: str, generator: np.random.Generator) -> list[str]:
-    """`RANDOM` texts made of other sentences; none if there is no other sentence."""
+def _others(candidates: list[str], own: set[str], generator: np.random.Generator) -> list[str]:
+    """`RANDOM` different candidates that are not among `own`; fewer if a hundred draws do not find them."""
     found: list[str] = []
     for _ in range(100):
         if len(found) == RANDOM:
             break
-        pair = pairs[kept[generator.integers(len(kept))]]
-        if not same(pair.text_a, text) and not same(pair.text_b, text) and pair.text_b not in found:
-            found.append(pair.text_b)
+        text = candidates[generator.integers(len(candidates))]
+        if text not in own and text not in found:
+            found.append(text)
     return found
 
 

@@ -229,10 +229,14 @@ def address(url: str) -> str:
     Raises:
         RecipeError: not http or https, or it holds credentials or a query, which would end up in files and logs.
     """
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number; the message would show it, and it may be part of a key
+        good = False
+    if not good:
         raise RecipeError("not an HTTP address", "--endpoint", "e.g. http://localhost:8000/v1")
-    if parts.username or parts.password or parts.query or parts.fragment:
+    if "@" in url or parts.query or parts.fragment:
         raise RecipeError(
             "the address holds credentials, a query or a fragment",
             "--endpoint",

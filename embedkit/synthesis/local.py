@@ -29,7 +29,7 @@ from embedkit.model.resolve import resolve
 from embedkit.synthesis.calls import Call, Finish, Reply
 
 
-class Gumbel(LogitsProcessor):  # type: ignore[misc]
+class Gumbel(LogitsProcessor):
     """Sampling as an argmax: the largest of ``logits + Gumbel noise`` is a draw from ``softmax(logits)``.
 
     Every row has random numbers of its own, so its answer is a function of its seed and not of the batch it is in
@@ -47,7 +47,7 @@ class Gumbel(LogitsProcessor):  # type: ignore[misc]
         return scores.float() - noise.log()
 
 
-class EndOfLine(StoppingCriteria):  # type: ignore[misc]
+class EndOfLine(StoppingCriteria):
     """Ends a row when a line break follows its first words: a model without a chat template would go on writing."""
 
     def __init__(self, tokenizer: Any, start: int) -> None:

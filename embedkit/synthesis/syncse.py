@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from embedkit.synthesis import answers
 from embedkit.synthesis.calls import Call
@@ -20,7 +20,7 @@ class Partial(Task):
     """A positive and a hard negative for given sentences."""
 
     name = "syncse-partial"
-    kinds: tuple[str, ...] = ("positive", "negative")  # type: ignore[misc]
+    kinds: ClassVar[tuple[str, ...]] = ("positive", "negative")
 
     def plan(self, texts: Sequence[Example]) -> list[Planned]:
         positive, negative = self._calls(texts[0].query)

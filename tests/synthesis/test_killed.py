@@ -1,0 +1,51 @@
+"""A run that is killed with its last line half written goes on where it was, and ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import spawn
+from tests.synthesis.server import Server
+from tests.tiny import sentences
+
+TEXTS = sentences(40, seed=4, shortest=4)
+
+
+@pytest.mark.dist
+def test_kill_in_a_run_and_in_a_line(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text.txt").write_text("\n".join(TEXTS) + "\n")
+    server.delay = 0.02
+    concurrency = 3
+    command = ["synth", "syncse-partial", "--text", "text.txt", "--out", "t.jsonl", "--endpoint", server.url]
+    command += ["--model", "tiny", "--concurrency", str(concurrency)]
+    running = spawn(*command)
+    cache = Path("t.cache")
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not (cache.exists() and cache.read_bytes().count(b"\n") >= 15):
+        assert running.poll() is None, running.communicate()
+        time.sleep(0.005)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    kept = cache.read_bytes().count(b"\n")
+    assert 15 <= kept < 2 * len(TEXTS) and not Path("t.jsonl").exists()
+    assert len(server.requests) <= kept + concurrency + 1
+    cache.write_bytes(cache.read_bytes().rstrip(b"\n")[:-20])  # as a kill in the middle of the write would leave it
+
+    server.delay, before = 0.0, len(server.requests)
+    done = spawn(*command)
+    _, err = done.communicate(timeout=60)
+    assert done.returncode == 0, err
+    assert len(server.requests) - before == 2 * len(TEXTS) - (kept - 1), "only what was missing is asked"
+    meta = json.loads(Path("t.meta.json").read_text())
+    assert meta["calls"]["cached"]["positive"] + meta["calls"]["cached"]["negative"] == kept - 1
+
+    whole = spawn(*[word.replace("t.jsonl", "whole.jsonl") for word in command])
+    assert whole.wait(60) == 0
+    assert Path("whole.jsonl").read_bytes() == Path("t.jsonl").read_bytes()
