@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from embedkit.recipe import objectives as o
+from embedkit.recipe import sentence as s
 from embedkit.recipe import weighting as w
 from embedkit.types import PAD_ID, Embeddings
 
@@ -71,6 +72,25 @@ def tangled(e: Embeddings) -> Embeddings:
         negative_id=negative_id,
         known_id=known_id,
     )
+
+
+def guided(e: Embeddings, *, noise: float = 0.5, seed: int = 5) -> Embeddings:
+    """The batch with a guide of five dimensions that finds examples 0 and 1, and 2 and 3, much alike."""
+    rng = torch.Generator().manual_seed(seed)
+
+    def near(x: Tensor) -> Tensor:
+        return x + noise * torch.randn(x.shape, generator=rng, dtype=x.dtype)
+
+    topic = torch.randn(len(e), 5, generator=rng, dtype=torch.float64)
+    topic[1], topic[3] = near(topic[0]), near(topic[2])
+    negative = near(0.5 * topic[:, None].expand(-1, e.negative.shape[1], -1))
+    guide = replace(
+        e,
+        query=topic,
+        positive=near(topic[:, None].expand(-1, e.positive.shape[1], -1)),
+        negative=torch.where(e.negative_mask[..., None], negative, 0.0),
+    )
+    return replace(e, guide=guide)
 
 
 def scores(columns: int, seed: int = 1) -> Tensor:
@@ -134,6 +154,51 @@ EXAMPLES: dict[str, Case] = {
         tangled(batch(m=2, weight=WEIGHT)),
         (w.Hardness(alpha=2.0, on="all"), w.Focal(gamma=0.5, normalize="weight"), w.Focal(gamma=1.0)),
     ),
+    "infonce-guide": Case(
+        infonce(directions=("q-d", "q-q", "d-d"), same_side="positives", guide="absolute", guide_margin=0.05),
+        guided(tangled(batch(m=1, weight=WEIGHT))),
+    ),
+    "infonce-guide-relative": Case(
+        infonce(directions=ALL, partition="per_direction", guide="relative", guide_margin=0.1),
+        guided(tangled(batch(p=2, m=2))),
+    ),
+    "infonce-guide-threshold": Case(
+        infonce(guide="threshold", guide_margin=0.3, false_negative_margin=0.2), guided(batch(p=2))
+    ),
+    "infonce-soft-positive": Case(
+        infonce(soft_targets="positive", hard_negative_weight=0.5), tangled(batch(m=1, score=scores(1)))
+    ),
+    "infonce-soft-all": Case(
+        infonce(soft_targets="all", directions=ALL, partition="per_direction"),
+        tangled(batch(p=2, m=1, score=scores(2), weight=WEIGHT)),
+        (w.Focal(gamma=0.5), w.Hardness(alpha=2.0, on="all")),
+    ),
+    "infonce-soft-own": Case(
+        infonce(soft_targets="all", in_batch_negatives=False, positive_in_denominator="never"),
+        tangled(batch(m=2, score=scores(1))),
+    ),
+    "dclr": Case(s.DCLR(phi=0.8), guided(batch())),
+    "dclr-tangled": Case(
+        s.DCLR(phi=0.5, noise_times=2.5, step_length=0.1, temperature=0.1), guided(tangled(batch(m=2, weight=WEIGHT)))
+    ),
+    "dclr-still": Case(s.DCLR(phi=0.5, noise_steps=0), guided(tangled(batch(m=1)))),
+    "dclr-paper": Case(
+        s.DCLR(variant="paper", phi=0.5, step_length=0.1, noise_temperature=0.5), guided(tangled(batch(m=1)))
+    ),
+    "dclr-paper-no-noise": Case(s.DCLR(variant="paper", noise_times=0.0), guided(tangled(batch()))),
+    "macl": Case(s.MACL(), batch()),
+    "macl-tangled": Case(s.MACL(tau0=0.1, alpha=1.0, a0=0.5), tangled(batch(p=2, m=1, weight=WEIGHT))),
+    "supcon": Case(s.SupCon(), tangled(batch(p=2, label=CLASSES, weight=WEIGHT))),
+    "supcon-one-view": Case(
+        s.SupCon(temperature=0.2, base_temperature=None), batch(p=0, label=torch.tensor([0, 0, 0, 1, 1, 2] * 2))
+    ),
+    "supcon-lone": Case(s.SupCon(temperature=0.5), batch(p=0, label=torch.tensor([*range(10), 0, 1]))),
+    "supcon-texts": Case(s.SupCon(labels=False), tangled(batch(p=3))),
+    "rank": Case(s.Rank(), batch(p=0)),
+    "rank-effective": Case(s.Rank(quantity="effective_rank", of="all"), tangled(batch(m=2, weight=WEIGHT))),
+    "energy_hinge": Case(s.EnergyHinge(), tangled(batch(m=1, weight=WEIGHT))),
+    "energy_hinge-views": Case(s.EnergyHinge(margin=0.6), tangled(batch(p=2))),
+    "contrastive_tension": Case(s.ContrastiveTension(), batch(score=(scores(1) > 0.7).double(), weight=WEIGHT)),
     "cosent": Case(o.CoSENT(), batch(score=graded())),
     "angle": Case(o.AnglE(), batch(score=graded())),
     "cosine_mse": Case(o.CosineMSE(), batch(score=graded(), weight=WEIGHT)),
@@ -163,6 +228,11 @@ EXAMPLES: dict[str, Case] = {
     ),
     "matryoshka-focal": Case(
         o.Matryoshka(objective=infonce(), dims=(8, 3)), tangled(batch(m=1)), (w.Focal(normalize="weight"),)
+    ),
+    "view_pairs": Case(s.ViewPairs(objective=infonce()), tangled(batch(p=2))),
+    "view_pairs-all": Case(
+        s.ViewPairs(objective=infonce(guide="absolute"), pairs="all", reduction="mean"),
+        guided(tangled(batch(p=3, m=1, weight=WEIGHT))),
     ),
     "sum": Case(
         o.Sum(

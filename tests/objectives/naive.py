@@ -76,8 +76,21 @@ def _terms(
                 loss = torch.log(rest / positive) if negatives else rest
             else:
                 loss = torch.log((times * positive + rest) / positive)
+            if c.soft_targets != "none":
+                y = e.score[i, 0]
+                spread = positive.log() - torch.stack(negatives).log().mean() if negatives else 0.0
+                loss = y * loss if c.soft_targets == "positive" else loss + (1 - y) * spread
             out.append((loss, shown / (shown + rest), len(negatives)))
     return out
+
+
+def guide_objects(c: o.InfoNCE, g: Embeddings, i: int, k: int, direction: str, candidate: Tensor) -> bool:
+    """Whether the guide takes the candidate for a false negative of row i (with positive k)."""
+    pairs = [similarity(g.query[i], p, "cos") for p in g.positive[i]]
+    pair = max(pairs) if direction[0] == "q" else pairs[k]
+    limit = {"absolute": pair - c.guide_margin, "relative": pair - c.guide_margin * abs(pair)}.get(c.guide)
+    anchor = g.query[i] if direction[0] == "q" else g.positive[i, k]
+    return bool(similarity(anchor, candidate, "cos") > (c.guide_margin if limit is None else limit))
 
 
 def _negatives(
@@ -96,15 +109,17 @@ def _negatives(
     limit = max(own) if direction[0] == "q" else own[k]
     found = []
     for j in range(len(e)):
-        candidates = []  # (embedding, id, is an explicit negative)
+        g = e.guide or e
+        candidates = []  # (embedding, the guide's, id, is an explicit negative)
         if direction[2] == "q":
-            candidates.append((e.query[j], int(e.query_id[j]), False))
+            candidates.append((e.query[j], g.query[j], int(e.query_id[j]), False))
         else:
-            candidates += [(e.positive[j, v], int(e.positive_id[j, v]), False) for v in range(e.positive.shape[1])]
+            for v in range(e.positive.shape[1]):
+                candidates.append((e.positive[j, v], g.positive[j, v], int(e.positive_id[j, v]), False))
             for v in range(e.negative.shape[1]):
                 if e.negative_mask[j, v]:
-                    candidates.append((e.negative[j, v], int(e.negative_id[j, v]), True))
-        for vector, text, explicit in candidates:
+                    candidates.append((e.negative[j, v], g.negative[j, v], int(e.negative_id[j, v]), True))
+        for vector, seen, text, explicit in candidates:
             if i == j and not (explicit and (direction == "q-d" or c.same_side == "all")):
                 continue
             if i != j and not c.in_batch_negatives:
@@ -123,6 +138,8 @@ def _negatives(
                 if known:
                     continue
             s = similarity(anchor, vector, c.similarity)
+            if c.guide is not None and guide_objects(c, e.guide, i, k, direction, seen):
+                continue
             if c.false_negative_margin is not None and direction != "d-d" and s > limit + c.false_negative_margin:
                 continue
             own_explicit = direction == "q-d" and i == j

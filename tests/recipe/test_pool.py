@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from embedkit.data.sampler import StepSampler
 from embedkit.objectives.base import build
-from embedkit.recipe.objectives import InfoNCE
+from embedkit.recipe.objectives import InfoNCE, columns
 from embedkit.recipe.plan import plan
 from embedkit.recipe.pool import negatives_per_query, seen, widest
 from embedkit.recipe.schema import Recipe
