@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedkit.recipe.schema import Recipe
 from embedkit.recipe.suite import Suite
-from embedkit.types import Scores
+from embedkit.types import RunRecord, Scores
 
 if TYPE_CHECKING:
     from embedkit.model.auxiliary import Auxiliary
@@ -67,23 +67,33 @@ class Measuring:
             data=data,
         )
 
-    def masked_lm(self, auxiliaries: Sequence[Auxiliary]) -> dict[str, float]:
-        """Loss, perplexity and accuracy on the texts of `eval.masked_lm`; nothing where the recipe names none.
+    def masked_lm(
+        self, auxiliaries: Sequence[Auxiliary], record: RunRecord, step: int, say: Callable[[Any], None]
+    ) -> None:
+        """Add loss, perplexity and accuracy on the texts of `eval.masked_lm` to the record, where the recipe has it.
 
         Args:
             auxiliaries: of the run; the one that is a masked language model answers.
+            record: gets an evaluation.
+            step: updates done.
+            say: receives a line.
         """
         from embedkit.data.sources import load_source
         from embedkit.model.mlm import MaskedLM
         from embedkit.recipe.schema import Source
 
         if self.config.masked_lm is None:
-            return {}
+            return
         if self._texts is None:
             source = load_source(Source(path=self.config.masked_lm, roles={"text": "text"}), self.base, seed=self.seed)
             self._texts = [example.query for example in source.get(range(source.rows or 0))]
         model = next(a for a in auxiliaries if isinstance(a, MaskedLM))
-        return model.held_out(self._texts, batch_tokens=self.config.batch_tokens)
+        found = model.held_out(self._texts, batch_tokens=self.config.batch_tokens)
+        record.evaluations.append({"step": step, **{f"eval_{name}": value for name, value in found.items()}})
+        say(
+            f"masked-LM loss on {self.config.masked_lm} after {step} updates: {found['mlm_loss']:.4f} nats a token "
+            f"(perplexity {found['mlm_perplexity']:.4g}, {found['mlm_tokens']:,.0f} masked tokens)"
+        )
 
     def during(self, encoder: Encoder, step: int) -> dict[str, float]:
         """Metrics of an evaluation during training: ``average`` and every ``TASK/METRIC``.

@@ -100,17 +100,17 @@ def train(
     run.write_record()
     trainer = _trainer(run, encoder)
     run.record.warnings += [w for auxiliary in trainer.engine.auxiliaries for w in auxiliary.warnings]
-    untrained = _masked_lm(run, trainer)
+    run.measuring.masked_lm(trainer.engine.auxiliaries, run.record, 0, run.say)
     with run.timed("training"):
         _fit(run, trainer, resume)
     _record_data(run)
     run.record.curve = [h for h in trainer.state.log_history if "loss" in h]
-    run.record.evaluations = [h for h in trainer.state.log_history if any(k.startswith("eval_") for k in h)]
+    run.record.evaluations += [h for h in trainer.state.log_history if any(k.startswith("eval_") for k in h)]
     if trainer.guards.collapsed_at is not None:
         run.record.warnings.append(f"the embeddings began to collapse at step {trainer.guards.collapsed_at}")
     if recipe.eval.every is not None and recipe.eval.keep == "best":
         run.record.best_step = trainer.load_best()
-    _compare_masked_lm(run, untrained, _masked_lm(run, trainer), trainer.state.global_step)
+    run.measuring.masked_lm(trainer.engine.auxiliaries, run.record, trainer.state.global_step, run.say)
     if recipe.model.towers == 2 and run.first:
         encoder, which = run.measuring.kept_tower(encoder)
         run.record.warnings.append(which)
@@ -312,23 +312,6 @@ def _measure(run: _Run, encoder: Encoder, when: str) -> Scores | None:
             suites.write_scores(scores, target)
     run.comm.barrier()
     return scores
-
-
-def _masked_lm(run: _Run, trainer: Trainer) -> dict[str, float]:
-    """What `eval.masked_lm` measures now, on process 0."""
-    with run.timed("evaluation of the masked language model"):
-        found = run.measuring.masked_lm(trainer.engine.auxiliaries) if run.first else {}
-    run.comm.barrier()
-    return found
-
-
-def _compare_masked_lm(run: _Run, before: dict[str, float], after: dict[str, float], step: int) -> None:
-    for at, found in ((0, before), (step, after)):
-        if found:
-            run.record.evaluations.append({"step": at, **{f"eval_{name}": value for name, value in found.items()}})
-    if before and after:
-        loss, perplexity = (f"{before[k]:.4g} before, {after[k]:.4g} after" for k in ("mlm_loss", "mlm_perplexity"))
-        run.say(f"masked-LM loss on {run.recipe.eval.masked_lm}: {loss}; perplexity {perplexity}")
 
 
 def _fit(run: _Run, trainer: Trainer, resume: bool) -> None:

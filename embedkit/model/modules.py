@@ -48,8 +48,11 @@ def configure(st: SentenceTransformer, config: Model, seed: int) -> None:
     if config.template is not None:
         templates.set_template(st, config.template)
         pooling = pooling or "lasttoken"
+    if config.pooling_layer is not None and (pooling is None or pooling == FIRST_LAST):
+        what = f"pooling_layer {config.pooling_layer} needs to know how its tokens are pooled"
+        raise RecipeError(what, "model.pooling_layer", "set model.pooling: mean")
     if pooling is not None:
-        set_pooling(st, pooling)
+        set_pooling(st, pooling, config.pooling_layer)
     if config.include_prompt_in_pooling is not None:
         find_pooling(st, "model.include_prompt_in_pooling").include_prompt = config.include_prompt_in_pooling
     if config.head is not None and config.head.keep:
@@ -91,13 +94,15 @@ def find_pooling(st: SentenceTransformer, where: str = "model.pooling") -> Any:
     )
 
 
-def set_pooling(st: SentenceTransformer, mode: str) -> None:
+def set_pooling(st: SentenceTransformer, mode: str, layer: int | None = None) -> None:
     """Replace the pooling.
+
+    `layer` k pools `hidden_states[k]`, the output of layer k (0: of the embedding layer), instead of the last.
 
     `first_last_mean` averages the output of the first and of the last transformer layer (`hidden_states[1]` and
     `hidden_states[-1]`), then takes the masked mean over tokens: SimCSE's `avg_first_last` as its code has it.
     The static embeddings (`hidden_states[0]`, used by the paper's first numbers and by BERT-flow) take no part.
-    It is sentence-transformers' WeightedLayerPooling with weights 1, 0, ..., 0, 1, which do not train.
+    Both are sentence-transformers' WeightedLayerPooling with weights of 0 and 1, which do not train.
     """
     from sentence_transformers.sentence_transformer.modules import Pooling, WeightedLayerPooling
 
@@ -112,31 +117,40 @@ def set_pooling(st: SentenceTransformer, mode: str) -> None:
             where="model.pooling",
             cure="leave model.pooling out, or start from the plain encoder",
         )
+    count = len(_hidden_states(st)) if layer is not None or mode == FIRST_LAST else 0
+    wanted = {layer} if layer is not None else {1, count - 1} if mode == FIRST_LAST else set()
     modules: list[nn.Module] = []
     for module in st:
         if isinstance(module, WeightedLayerPooling):
             continue
         if module is old:
-            modules += [_first_last(st, width), new] if mode == FIRST_LAST else [new]
+            modules += [_layers(width, count, wanted), new] if wanted else [new]
         else:
             modules.append(module)
-    st[0].auto_model.config.output_hidden_states = mode == FIRST_LAST
+    st[0].auto_model.config.output_hidden_states = bool(wanted)
     _replace(st, modules)
 
 
-def _first_last(st: SentenceTransformer, width: int) -> nn.Module:
-    from sentence_transformers.sentence_transformer.modules import WeightedLayerPooling
-
+def _hidden_states(st: SentenceTransformer) -> range:
+    """Indices of `hidden_states`: 0 for the embedding layer, k for layer k."""
     count = getattr(st[0].auto_model.config, "num_hidden_layers", None)
     if not count:
-        raise RecipeError(
-            f"{type(st[0].auto_model).__name__} does not say how many layers it has",
-            where="model.pooling",
-            cure="use mean",
-        )
-    layers = WeightedLayerPooling(width, num_hidden_layers=count, layer_start=1)
-    weights = torch.zeros(count)
-    weights[0] = weights[-1] = 1.0
+        what = f"{type(st[0].auto_model).__name__} does not say how many layers it has"
+        raise RecipeError(what, "model.pooling", "use mean, without pooling_layer")
+    return range(int(count) + 1)
+
+
+def _layers(width: int, count: int, wanted: set[int]) -> nn.Module:
+    """The mean of the hidden states `wanted`, of `count`."""
+    from sentence_transformers.sentence_transformer.modules import WeightedLayerPooling
+
+    if max(wanted) >= count:
+        what = f"pooling_layer {max(wanted)} is beyond the {count - 1} layers of this model"
+        raise RecipeError(what, "model.pooling_layer", f"at most {count - 1}")
+    first = min(wanted)
+    layers = WeightedLayerPooling(width, num_hidden_layers=count - 1, layer_start=first)
+    weights = torch.zeros(count - first)
+    weights[[k - first for k in wanted]] = 1.0
     layers.layer_weights = nn.Parameter(weights, requires_grad=False)
     return layers
 

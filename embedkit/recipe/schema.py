@@ -115,6 +115,12 @@ class Model(Block):
         description="None keeps what a sentence-transformers model has; a plain encoder then gets `mean`, "
         "a plain causal language model `lasttoken`. With a template None is `lasttoken`.",
     )
+    pooling_layer: int | None = Field(
+        None,
+        ge=0,
+        description="Layer whose output is pooled, 0 for the embedding layer (TransliCo: 8). None: the last. The layers "
+        "above it still run.",
+    )
     normalize: bool | None = Field(
         None, description="Whether the saved model L2-normalises. None keeps the model's own setting."
     )

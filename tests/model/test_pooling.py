@@ -109,3 +109,20 @@ def test_pooling_that_breaks_the_dense_layer(load: Load, tmp_path: Path) -> None
 def test_the_pooler_that_nothing_reads_does_not_train(load: Load) -> None:
     encoder = load()
     assert not [n for n, p in encoder.module.named_parameters() if "pooler" in n and p.requires_grad]
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2, 3])
+def test_a_layer_is_pooled(load: Load, layer: int, texts: list[str], tmp_path: Path) -> None:
+    encoder = load(pooling="mean", pooling_layer=layer)
+    encoder.module.eval()
+    expected = np.stack([states(encoder, t)[layer].mean(0) for t in texts[:10]])
+    np.testing.assert_allclose(encoder.encode(texts[:10]), expected, atol=5e-6)
+    encoder.save(tmp_path / "saved")
+    np.testing.assert_allclose(load(tmp_path / "saved").encode(texts[:10]), expected, atol=5e-6)
+
+
+def test_a_layer_that_is_not_there(load: Load) -> None:
+    with pytest.raises(RecipeError, match="pooling_layer 4 is beyond the 3 layers"):
+        load(pooling="mean", pooling_layer=4)
+    with pytest.raises(RecipeError, match=r"model.pooling: mean"):
+        load(pooling_layer=1)
