@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -254,3 +255,20 @@ def test_our_prompts_can_be_copied_and_used(embedkit: Run, server: Server, work:
     asked = len(server.requests)
     assert embedkit(*base, "--out", "b.jsonl", "--cache", "shared.cache", "--prompts", "mine.yaml").code == 0
     assert len(server.requests) == asked and meta_of("a.jsonl")["prompts"] == meta_of("b.jsonl")["prompts"]
+
+
+@pytest.mark.parametrize(
+    ("task", "recipe"),
+    [
+        ("claif", "sup/claif"),
+        ("clhaif", "sup/clhaif"),
+        ("syncse-partial", "sup/syncse"),
+        ("syncse-scratch", "sup/syncse"),
+    ],
+)
+def test_the_docs_show_the_two_commands(task: str, recipe: str) -> None:
+    page = Path(__file__).parents[2] / "docs" / "methods" / ("claif.md" if "if" in task else "syncse.md")
+    text = page.read_text(encoding="utf-8")
+    made = re.search(rf"^embedkit synth {task} .*--out (\S+)", text, re.MULTILINE)
+    assert made
+    assert f"embedkit train {recipe} data.sources.0.path={made[1]} " in text
