@@ -17,6 +17,7 @@ from sentence_transformers.base.modules import Transformer
 from torch import Tensor, nn
 
 from embedkit.errors import EmbedkitError, RecipeError
+from embedkit.model.modules import position_table
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -76,8 +77,21 @@ class SoftPromptTransformer(Transformer):
         ids = features["input_ids"]
         mask = features.get("attention_mask")
         mask = torch.ones_like(ids) if mask is None else mask
-        whole = torch.cat([mask.new_ones(len(ids), self.prompts.num_embeddings), mask], 1)
-        return super().forward(features, attention_mask=whole, past_key_values=self._cache(len(ids)), **kwargs)
+        length = self.prompts.num_embeddings
+        kwargs["attention_mask"] = torch.cat([mask.new_ones(len(ids), length), mask], 1)
+        if "position_ids" in features:
+            kwargs["position_ids"] = features["position_ids"] + length
+        elif self._places_tokens():
+            kwargs["position_ids"] = (mask.cumsum(1) - 1).clamp_min(0) + length
+        return super().forward(features, past_key_values=self._cache(len(ids)), **kwargs)
+
+    def _places_tokens(self) -> bool:
+        """Whether positions have to be given: padding on the left would move a text away from the prompts.
+
+        RoBERTa's family counts from the token ids.
+        """
+        table = position_table(self.model)
+        return "position_ids" in self._declared_forward_params and (table is None or table.padding_idx is None)
 
     def _cache(self, rows: int) -> Any:
         """Keys and values for `rows` rows. A forward pass writes into it, so each gets a new one."""

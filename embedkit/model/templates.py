@@ -91,8 +91,10 @@ def set_template(st: SentenceTransformer, template: Template) -> None:
         supported_modalities=list(transformer.modality_config),
     )
     transformer._chat_template_suffix_cache.clear()
-    tokenizer.truncation_side = "right"
-    tokenizer.padding_side = "left" if _left_padding_is_harmless(transformer.auto_model) else "right"
+    left = _left_padding_is_harmless(transformer.auto_model)
+    for name, side in (("truncation_side", "right"), ("padding_side", "left" if left else "right")):
+        setattr(tokenizer, name, side)
+        tokenizer.init_kwargs[name] = side  # what a tokenizer saves
 
 
 def is_templated(st: SentenceTransformer) -> bool:

@@ -24,13 +24,29 @@ FAMILIES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "t5": ("T5Config", "T5EncoderModel", T5),
 }
 
+LLAMA: dict[str, Any] = {**SIZE, "max_position_embeddings": 128, "num_key_value_heads": 1}
+SMALL_HEADS: dict[str, Any] = {**LLAMA, "head_dim": 16}
+OPT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "ffn_dim": 48, "word_embed_proj_dim": 32}
+GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 128}
+
+DECODERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "llama": ("LlamaConfig", "LlamaForCausalLM", LLAMA),
+    "qwen3": ("Qwen3Config", "Qwen3ForCausalLM", SMALL_HEADS),
+    "mistral": ("MistralConfig", "MistralForCausalLM", {**LLAMA, "sliding_window": 64}),
+    "gemma": ("GemmaConfig", "GemmaForCausalLM", SMALL_HEADS),
+    "gemma3": ("Gemma3TextConfig", "Gemma3ForCausalLM", {**SMALL_HEADS, "sliding_window": 64}),
+    "gpt2": ("GPT2Config", "GPT2LMHeadModel", GPT2),
+    "opt": ("OPTConfig", "OPTForCausalLM", {**OPT, "max_position_embeddings": 128}),
+}
+"""Causal language models."""
+
 
 def build(family: str, path: Path) -> Path:
     """Save a tiny model of a family and return its folder."""
     import transformers
 
     tiny_bert(path)
-    config, model, options = FAMILIES[family]
+    config, model, options = {**FAMILIES, **DECODERS}[family]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         getattr(transformers, model)(getattr(transformers, config)(**TOKENS, **options)).save_pretrained(path)

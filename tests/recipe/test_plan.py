@@ -123,6 +123,18 @@ class TestNumbers:
         text = "\n".join(make("data: {sources: [{hub: x, roles: {positive: b, query: a}}]}").lines())
         assert "x: rows unknown until loaded; roles query, positive; infonce" in text
 
+    def test_triplets_made_of_text(self, make: Make) -> None:
+        made = make(TEXT, "data.sources.0.debias={negatives: 2}", "negatives.per_query=2", "views.count=2")
+        part = made.sources[0]
+        assert (part.rows, part.roles, part.positives, part.negatives) == (300, ("query", "positive", "negative"), 1, 2)
+        assert part.seen[0]["own"] == 2 and not made.refusals
+        text = "\n".join(made.lines())
+        assert "debias       encode 300 sentences once with" in text
+        assert "positive from cos >= 0.6, else itself; 2 negative(s) from cos <= 0.3" in text
+        assert make(TEXT, "data.sources.0.debias={no_positive: drop}").sources[0].rows is None
+        assert make(TEXT, "data.sources.0.debias={no_positive: drop}", rows=[99]).sources[0].rows == 99
+        assert make("data: {sources: [{hub: x, debias: {}}]}").sources[0].roles == ("query", "positive", "negative")
+
     def test_rows_written_in_the_recipe(self, make: Make) -> None:
         made = make("data: {sources: [{rows: [{query: a, positive: b, negative: [c, d]}]}]}", "train.batch_size=1")
         assert (made.sources[0].rows, made.sources[0].negatives) == (1, 1)
@@ -175,6 +187,12 @@ class TestNumbers:
 
 NESTED = "objective={name: sum, terms: [{objective: {name: matryoshka, dims: [8], objective: infonce}}]}"
 REFUSED = [
+    (PAIR, ["data.sources.0.debias={}"], "made of bare text, and pairs.jsonl gives positive, query"),
+    (TEXT, ["data.sources.0.debias={}", "data.sources.0.streaming=true", "train.steps=2"], "a stream never has them all"),
+    (TEXT, ["model.soft_prompts={}", "model.lora={}"], "model.soft_prompts: soft prompts train on a frozen backbone"),
+    (TEXT, ["model.soft_prompts={}", "model.freeze=[embeddings]"], "model.freeze: soft prompts freeze the whole"),
+    (TEXT, ["model.soft_prompts={}", "model.max_length=500"], "500 tokens and 16 soft prompts are more than the 512"),
+    (TEXT, ["model.template={}", "model.include_prompt_in_pooling=false"], "cannot leave prompts out of the pooling"),
     (SCORED.replace("sentence1", "sentence_1"), [], "r.yaml:4: data.sources.0.roles.query: scored.csv has no column"),
     (PAIR + "objective: cosent\n", [], "r.yaml:3: data.sources.0: objective cosent needs positive, query, score"),
     (TEXT + "objective: cosent\n", [], "does not give score"),
@@ -286,6 +304,8 @@ def test_scored_pairs_suit_infonce_and_every_refusal_is_listed(make: Make) -> No
 
 
 WARNED = [
+    (TEXT, ["model.template={}", "model.pooling=mean"], "model.pooling: a template asks for a word at its last token"),
+    (TEXT, ["model.bidirectional=true"], "a plain causal language model is pooled at its last token"),
     (source("nowhere.jsonl"), [], "r.yaml:3: data.sources.0.path: no file matches 'nowhere.jsonl'"),
     (TRIPLETS, ["negatives.per_query=2"], "2 negatives per query, but triplets.tsv has 1 per row"),
     (PAIR, ["views.count=3"], "views.count: no source has role text"),

@@ -12,11 +12,12 @@ import pytest
 from embedkit.recipe.load import dump, list_recipes, load_recipe, recipe_hash
 from embedkit.recipe.plan import plan
 from embedkit.recipe.schema import Recipe, Source
+from tests.model.architectures import build
 from tests.tiny import sentences, tiny_bert
 
 ROOT = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(str(path.relative_to(ROOT).with_suffix("")) for path in ROOT.rglob("*.yaml"))
-EXPECTED = 5
+EXPECTED = 16
 PYDOCS = {"packages": ["rich", "jinja2", "typer", "pydantic"], "holdout": ["jinja2"], "dev": ["typer"]}
 
 
@@ -50,12 +51,22 @@ def test_check_has_no_refusal_and_every_default_is_explicit(name: str, tmp_path:
 def test_smoke(name: str, tmp_path: Path) -> None:
     from embedkit.run import train
 
-    recipe = runnable(name, tmp_path, tiny_bert(tmp_path / "base"))
+    recipe = runnable(name, tmp_path, tiny_base(name, tmp_path / "base"))
     record = train(recipe, tmp_path / "run", say=lambda line: None, progress=False)
     assert record.finished and len(record.curve) == 3
     assert (tmp_path / "run" / "model" / "modules.json").is_file()
     assert (tmp_path / "run" / "report" / "index.html").is_file()
     assert record.scores_after is not None and record.comparison
+
+
+def tiny_base(name: str, folder: Path) -> Path:
+    """A tiny model of the kind the recipe is for: a causal language model where one is needed, else BERT."""
+    model = load_recipe(name).model
+    if model.lora is not None:
+        pytest.importorskip("peft")
+    if model.template is not None:
+        return build("opt", folder)
+    return build("llama", folder) if model.bidirectional else tiny_bert(folder)
 
 
 def runnable(name: str, folder: Path, base: Path) -> Recipe:
@@ -83,6 +94,7 @@ def rows(source: Source, count: int = 24) -> list[dict[str, Any]]:
         row: dict[str, Any] = {}
         for k, (role, column) in enumerate(roles.items()):
             assert isinstance(column, str)
-            row[column] = i / count if role == "score" else sentences(1, seed=100 * i + k)[0]
+            given: dict[str, Any] = {"score": i / count, "label": f"class {i % 3}"}
+            row[column] = given[role] if role in given else sentences(1, seed=100 * i + k)[0]
         made.append(row)
     return made
