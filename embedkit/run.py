@@ -221,20 +221,17 @@ def _start(recipe: Recipe, out: Path, resume: bool, recipe_path: Path | None, sa
 
 
 def _sources(run: _Run) -> list[LoadedSource]:
-    from embedkit.data.sources import load_source
+    from embedkit.preparing import load_sources
 
-    recipe = run.recipe
     with _process_zero_first(run.comm):
-        return [
-            load_source(source, run.base, seed=recipe.train.seed, progress=run.progress)
-            for source in recipe.data.sources
-        ]
+        return load_sources(run.recipe, run.base, run.folder, _model(run), say=run.say, progress=run.progress)
 
 
 def _record_data(run: _Run) -> None:
     """Ids, rows and skipped rows of the sources; called after training too, because a stream skips as it reads."""
     run.record.data = [
         {"name": s.name, "rows": s.rows, "digest": s.digest, "skipped": dict(s.skipped), "roles": sorted(s.roles)}
+        | s.made
         for s in run.sources
     ]
     run.record.warnings = [w for w in run.record.warnings if " rows skipped: " not in w]

@@ -37,6 +37,10 @@ class RunFolder:
     def model(self) -> Path:
         return self.root / "model"
 
+    def triplets(self, source: int) -> Path:
+        """Triplets sampled from the texts of a source, with their diagnostics."""
+        return self.root / "triplets" / f"source-{source}"
+
     def scores(self, when: str) -> Path:
         return self.root / "eval" / when
 

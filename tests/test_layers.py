@@ -22,7 +22,7 @@ LAYERS = [
     {"train", "mining", "evaluation", "synthesis"},
     {"workspace"},
     {"publish"},
-    {"assembly", "measuring"},
+    {"assembly", "measuring", "preparing"},
     {"run"},
     {"cli"},
     {"__main__"},

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from embedkit import __version__
-from embedkit.cli import check, env, evaluate, recipes, synth, train, whiten
+from embedkit.cli import check, debias, env, evaluate, recipes, synth, train, whiten
 from embedkit.cli.console import report
 from embedkit.errors import EmbedkitError
 
@@ -26,6 +26,7 @@ app.command("train", no_args_is_help=True)(train.train)
 app.command("eval", no_args_is_help=True)(evaluate.evaluate)
 app.command("whiten", no_args_is_help=True)(whiten.whiten)
 app.command("synth", no_args_is_help=True)(synth.synth)
+app.command("debias", no_args_is_help=True)(debias.debias)
 app.add_typer(recipes.app, name="recipes")
 app.command("env")(env.env)
 

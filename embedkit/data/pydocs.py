@@ -10,7 +10,6 @@ import gc
 import hashlib
 import importlib.metadata
 import json
-import os
 import tempfile
 import warnings
 from collections import Counter
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from embedkit.data import corpus, harvest
+from embedkit.data.cache import cache_folder
 from embedkit.data.corpus import Split, build_split, digest, examples, retrieval, without_copies
 from embedkit.data.harvest import Docstring, locate, version_of
 from embedkit.errors import DataError
@@ -67,18 +67,12 @@ def load_pydocs(block: PydocsSource, cache: Path | None = None, *, progress: boo
     located = {package: path for package in wanted if (path := locate(package)) is not None}
     distributions = dict(importlib.metadata.packages_distributions())
     versions = {package: version_of(package, distributions) for package in located}
-    folder = (cache or cache_folder()) / _key(block, versions)
+    folder = (cache or cache_folder("pydocs")) / _key(block, versions)
     found = _read(folder)
     if found is None:
         found = _build(block, located, versions, [p for p in wanted if p not in located], progress)
         _write(folder, found)
     return found
-
-
-def cache_folder() -> Path:
-    """Where corpora are cached by default."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "embedkit" / "pydocs"
 
 
 def _key(block: PydocsSource, versions: dict[str, str]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
@@ -15,7 +16,7 @@ from embedkit.data.origins import Origin, open_origin
 from embedkit.data.readers import PEEK
 from embedkit.data.roles import BadRow, Roles, RowParser, resolve_roles
 from embedkit.data.stream import Stream
-from embedkit.data.table import Classes, Place, Table, TableBuilder, is_whole
+from embedkit.data.table import Classes, Place, TableBuilder, is_whole
 from embedkit.data.text import text_id
 from embedkit.errors import DataError
 from embedkit.recipe.schema import Source
@@ -25,6 +26,12 @@ __all__ = ["LoadedSource", "load_source", "text_id"]
 
 SLOW_SECONDS = 5.0
 """A progress bar shows when reading takes longer."""
+
+
+class Store(Protocol):
+    """What holds the examples of a source."""
+
+    def get(self, positions: Sequence[int]) -> list[Example]: ...
 
 
 @dataclass
@@ -41,6 +48,7 @@ class LoadedSource:
         max_negatives: the most negatives one example has; of a stream, among its first rows.
         streaming: whether it is a stream.
         unused: columns that have no role.
+        made: how its rows were made of others, for the run's record; empty for rows as they were read.
     """
 
     name: str
@@ -48,9 +56,10 @@ class LoadedSource:
     rows: int | None
     digest: str
     max_negatives: int
-    store: Table | Stream = field(repr=False)
+    store: Store = field(repr=False)
     skipped: dict[str, int] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
+    made: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def streaming(self) -> bool:

@@ -69,7 +69,9 @@ def draw(record: RunRecord) -> list[Plot]:
     import matplotlib as mpl
 
     with mpl.rc_context(STYLE):
-        plots = [before_after(record), evaluation(record), loss(record), metrics(record), cost(record)]
+        plots = [before_after(record), evaluation(record), loss(record), metrics(record)]
+        plots += [triplets(source["debias"], i) for i, source in enumerate(record.data) if "debias" in source]
+        plots.append(cost(record))
     return [plot for plot in plots if plot is not None]
 
 
@@ -193,6 +195,42 @@ def cost(record: RunRecord) -> Plot | None:
     if padding[1]:
         alt += f"; padding is {sum(padding[1]) / len(padding[1]):.1%} of the encoder's tokens on average"
     return Plot("cost", "Time and padding", f"{alt}.", _svg(figure, "cost"))
+
+
+def draw_triplets(report: dict[str, Any]) -> Plot:
+    """`triplets` on its own, outside a run's report."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(STYLE):
+        return triplets(report)
+
+
+def triplets(report: dict[str, Any], number: int = 0) -> Plot:
+    """What positives and negatives look like when chosen by meaning alone, and as they were drawn.
+
+    Args:
+        report: diagnostics of `embedkit.mining.debias`.
+        number: of the source, in the name of the plot.
+    """
+    names = {"surface": "surface similarity", "length": "length difference", "meaning": "cosine in meaning"}
+    moments = {"before": "by meaning alone", "drawn": "as drawn"}
+    figure, axes = _figure(4.6, len(names), len(moments), sharex="row", sharey="row")
+    said = []
+    for place, ax in enumerate(axes):
+        feature, when = list(names)[place // 2], list(moments)[place % 2]
+        for role, (colour, dash) in zip(("positive", "negative"), CYCLE, strict=False):
+            bars = report[when][role][feature]["histogram"]
+            low = -1.0 if feature == "meaning" else 0.0
+            edges = [low + (1 - low) * i / len(bars) for i in range(len(bars) + 1)]
+            ax.stairs(bars, edges, color=colour, linestyle=dash, linewidth=1.5, label=role if place == 0 else None)
+        auc = report[when].get(feature, {}).get("auc")
+        ax.set_title(f"{names[feature]}, {moments[when]}" + ("" if auc is None else f": {auc:.2f}"))
+        if auc is not None:
+            said.append(f"more {names[feature]} in a positive than in a negative {moments[when]}: {auc:.0%}")
+    figure.legend(loc="outside lower left", ncols=2)
+    alt = "; ".join(said) or "No pairs to compare."
+    name = f"triplets-{number}" if number else "triplets"
+    return Plot(name, "Positives and negatives before and after debiasing", f"{alt}.", _svg(figure, name))
 
 
 def _figure(height: float, rows: int = 1, columns: int = 1, **kwargs: Any) -> tuple[Figure, Sequence[Axes]]:

@@ -38,6 +38,7 @@ class SourcePlan:
         positives, negatives: P and M per example.
         rows_per_step: texts encoded per batch over all processes.
         seen: per InfoNCE softmax: anchor, own, others, others_explicit.
+        made: how its rows are made before training, in words; empty for rows as they are read.
     """
 
     name: str
@@ -51,6 +52,7 @@ class SourcePlan:
     negatives: int
     rows_per_step: int
     seen: tuple[dict[str, Any], ...]
+    made: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,13 @@ def _source(context: Context, source: SourceFacts) -> SourcePlan:
         negatives=m,
         rows_per_step=batch * (1 + p + m),
         seen=tuple(vars(s) | {"total": s.total} for s in softmaxes),
+        made=tuple(_made(context, source)),
     )
+
+
+def _made(context: Context, source: SourceFacts) -> list[str]:
+    debias = source.config.debias
+    return [] if debias is None else debias.facts(context.recipe.model.base, source.rows)
 
 
 def _objective_name(source: SourceFacts) -> str:

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from embedkit.recipe.auxiliary import AnyAuxiliary
 from embedkit.recipe.base import Block, invalid
+from embedkit.recipe.debias import Debias
 from embedkit.recipe.heads import AnyHead
 from embedkit.recipe.objectives import AnyObjective, InfoNCE
 from embedkit.recipe.pydocs import PydocsSource
@@ -196,6 +197,7 @@ class Source(Block):
         "error", description="error: stop and list the first five with file:line. skip: leave out and count."
     )
     encoding: str = Field("utf-8", description="Of text files.")
+    debias: Debias | None = Field(None, description="Make triplets of unlabelled text before training.")
     objective: AnyObjective | None = Field(None, description="Overrides the recipe's objective for this source.")
 
     @model_validator(mode="after")

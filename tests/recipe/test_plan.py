@@ -188,6 +188,8 @@ class TestNumbers:
 NESTED = "objective={name: sum, terms: [{objective: {name: matryoshka, dims: [8], objective: infonce}}]}"
 REFUSED = [
     (PAIR, ["data.sources.0.debias={}"], "made of bare text, and pairs.jsonl gives positive, query"),
+    (TEXT, ["data.sources.0.debias={}", "data.sources.0.streaming=true", "train.steps=2"], "a stream never has them"),
+    (PAIR, ["data.sources.0.debias={}"], "made of bare text, and pairs.jsonl gives positive, query"),
     (TEXT, ["data.sources.0.debias={}", "data.sources.0.streaming=true", "train.steps=2"], "a stream never has them all"),
     (TEXT, ["model.soft_prompts={}", "model.lora={}"], "model.soft_prompts: soft prompts train on a frozen backbone"),
     (TEXT, ["model.soft_prompts={}", "model.freeze=[embeddings]"], "model.freeze: soft prompts freeze the whole"),

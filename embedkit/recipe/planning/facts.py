@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from embedkit.recipe.debias import Debias
 from embedkit.recipe.memory import EncoderSize
 from embedkit.recipe.objectives import ObjectiveConfig
 from embedkit.recipe.schema import Recipe, Role, Source
@@ -39,6 +40,7 @@ class SourceFacts:
         rows: None where unknown.
         negatives: explicit negatives per row; None where unknown.
         missing: a local path that matches no file.
+        read: roles of its rows as they are read, where others are made of them before training; None elsewhere.
     """
         read: roles of its rows as they are read, where others are made of them before training; None elsewhere.
         made: roles that the views make of an unlabelled text.
@@ -52,6 +54,7 @@ class SourceFacts:
     rows: int | None = None
     negatives: int | None = None
     missing: bool = False
+    read: frozenset[str] | None = None
 
     read: frozenset[str] | None = None
     made: frozenset[str] = frozenset({"query", "positive"})
@@ -97,10 +100,20 @@ def source_facts(
             facts["roles"] = frozenset({"text", "label"} & set(source.roles))  # which exclude all others
         if source.debias is not None:
             facts |= _debiased(source.debias, facts.get("roles"))
+        if source.debias is not None:
+            facts |= _debiased(source.debias, facts, known=rows is not None)
         objective = source.objective or recipe.objective
         made = frozenset({"query", "positive"} | ({"score"} if recipe.views.pairing == "tension" else set()))
         found.append(SourceFacts(index, source_name(source), source, objective, made=made, **facts))
     return found
+
+
+def _debiased(debias: Debias, facts: dict[str, Any], known: bool) -> dict[str, Any]:
+    """What becomes of a text source of which triplets are made. Sentences that are left out are not known before."""
+    roles = facts.get("roles")
+    made = {"query", "positive"} | ({"negative"} if debias.negatives else set()) | ({"label"} & (roles or set()))
+    rows = facts.get("rows") if known or debias.no_positive == "self" else None
+    return {"read": roles, "roles": frozenset(made), "negatives": debias.negatives, "rows": rows}
 
 
 def source_name(source: Source) -> str:

@@ -51,6 +51,18 @@ def text_stands_alone(c: Context) -> Iterator[Problem]:
             yield problem(_path(source, "roles", "text"), what, "call the text column query, or drop the other roles")
 
 
+def debias_has_sentences(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        if source.config.debias is None:
+            continue
+        if source.config.streaming:
+            what = "triplets are sampled from all sentences together, and a stream never has them all"
+            yield problem(_path(source, "debias"), what, "remove streaming, or debias")
+        if source.read is not None and "text" not in source.read:
+            what = f"triplets are made of bare text, and {source.name} gives {', '.join(sorted(source.read))}"
+            yield problem(_path(source, "debias"), what, "remove it, or name the column in `roles: {text: COLUMN}`")
+
+
 def stream_has_an_end(c: Context) -> Iterator[Problem]:
     for source in c.sources:
         if not source.config.streaming:
@@ -135,6 +147,7 @@ REFUSALS = [
     columns_exist,
     roles_given,
     text_stands_alone,
+    debias_has_sentences,
     stream_has_an_end,
     weights_are_complete,
     rows_fill_a_batch,

@@ -39,6 +39,8 @@ def _data(plan: Plan) -> Iterator[tuple[str, str]]:
         if source.roles is not None or source.declared:
             roles = "roles " + ", ".join(source.roles or source.declared)
         yield "data", f"{source.name}: {rows}; {roles}; {source.objective}"
+        for place, line in enumerate(source.made):
+            yield "" if place else "debias", line
 
 
 def _step(plan: Plan) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,113 @@
+"""``embedkit debias``: triplets sampled from unlabelled sentences, written to a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from pydantic import BaseModel, ValidationError
+
+from embedkit.cli.console import console, go_offline, say
+from embedkit.cli.options import Offline
+from embedkit.errors import EmbedkitError
+
+if TYPE_CHECKING:
+    from embedkit.data.sources import LoadedSource
+
+T = TypeVar("T", bound=BaseModel)
+Text = Annotated[Path, typer.Option("--text", metavar="FILE", help="Sentences: txt, jsonl, csv, tsv, parquet.")]
+Out = Annotated[Path, typer.Option("--out", metavar="FILE.jsonl", help="The triplets; .gz packs them.")]
+
+
+def debias(
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VAL", help="Options, as in a recipe's debias block.")
+    ] = None,
+    text: Text = ...,  # type: ignore[assignment]
+    out: Out = ...,  # type: ignore[assignment]
+    model: Annotated[
+        str | None, typer.Option("--model", help="Judges meaning: a folder or Hub id. Default: all-MiniLM-L6-v2.")
+    ] = None,
+    column: Annotated[str, typer.Option("--column", help="Of the sentences; a txt file has none.")] = "text",
+    pooling: Annotated[str | None, typer.Option("--pooling", help="Of a plain encoder: cls, mean, ...")] = None,
+    max_length: Annotated[int | None, typer.Option("--max-length", min=3, help="Tokens per sentence.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=2, help="Use the first N sentences.")] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.jsonl.")] = False,
+    offline: Offline = False,
+) -> None:
+    """Sample (query, positive, negative) so that shared words and length do not tell positives from negatives.
+
+    Beside the triplets stand OUT.json, what was measured before and after, and OUT.svg, the same as a picture.
+
+    The options are those of `embedkit recipes keys data.sources.debias`. A recipe samples by itself when its source
+    has a `debias` block; what this command made for the same model and text is then read from the cache.
+
+    \b
+      embedkit debias --text sentences.txt --out triplets.jsonl
+      embedkit debias --model path/to/model --text sentences.txt --out triplets.jsonl surface=edit negatives=4
+    """
+    go_offline(offline)
+    if out.exists() and not overwrite:
+        raise EmbedkitError("exists already", str(out), "name another file, or add --overwrite")
+    from embedkit.recipe.debias import Debias
+    from embedkit.recipe.schema import Model, Source
+
+    wanted = _block(Debias, {}, options or [])
+    given = {"base": model, "pooling": pooling, "max_length": max_length}
+    block = _block(Model, {key: value for key, value in given.items() if value is not None})
+    source = Source(path=str(text.resolve()), roles={"text": column}, limit=limit)
+    from embedkit.data.sources import load_source
+    from embedkit.mining.debias import summary, triplet_source
+    from embedkit.mining.guide import load_guide
+    from embedkit.publish.plots import draw_triplets
+
+    made = triplet_source(
+        load_source(source, Path.cwd(), progress=True),
+        wanted,
+        lambda: load_guide(wanted.guide, block, Path.cwd(), device),
+        name=wanted.guide or block.base,
+        progress=True,
+    )
+    _write(made, out)
+    report = made.made["debias"]
+    beside = out.with_suffix("").with_suffix("") if out.suffix == ".gz" else out.with_suffix("")
+    beside.with_suffix(".json").write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
+    beside.with_suffix(".svg").write_text(draw_triplets(report).svg, encoding="utf-8")
+    for line in summary(report):
+        say(line)
+    console().print(f"{made.rows:,} triplets -> {out}", markup=False)
+
+
+def _block(kind: type[T], given: dict[str, Any], overrides: Sequence[str] = ()) -> T:
+    """A block of a recipe out of options of the command line, with a recipe's errors."""
+    from embedkit.recipe.reading.merge import apply_overrides
+    from embedkit.recipe.reading.problems import raise_problems
+    from embedkit.recipe.reading.translate import problems
+    from embedkit.recipe.reading.tree import Node
+
+    options = {key: Node(value, f"--{key.replace('_', '-')}") for key, value in given.items()}
+    tree = apply_overrides(Node(options, "options"), overrides, kind)
+    try:
+        return kind.model_validate(tree.plain())
+    except ValidationError as error:
+        raise_problems(problems(error, kind, tree))
+        raise
+
+
+def _write(made: LoadedSource, out: Path) -> None:
+    import gzip
+
+    assert made.rows is not None
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = out.with_name(out.name + ".part")
+    opened = gzip.open if out.suffix == ".gz" else open
+    with opened(staging, "wt", encoding="utf-8") as file:
+        for start in range(0, made.rows, 4096):
+            for e in made.get(range(start, min(made.rows, start + 4096))):
+                row = {"query": e.query, "positive": e.positives[0], "negative": list(e.negatives)}
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    staging.replace(out)

@@ -1,0 +1,32 @@
+"""The frozen model that judges meaning before training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embedkit.recipe.schema import Model
+
+if TYPE_CHECKING:
+    from embedkit.model.encoder import Encoder
+
+_TRAINED = ("head", "lora", "soft_prompts", "freeze", "dropout")
+"""Keys of the model block that only matter to training: they start from random weights, or change none."""
+
+
+def load_guide(name: str | None, model: Model, base_dir: Path, device: str) -> Encoder:
+    """The model called `name`, or the recipe's base model as it is before training.
+
+    Args:
+        name: folder (relative to `base_dir`, else to the working folder) or Hub id; None takes `model`.
+        model: the recipe's block, with its pooling, length and prompts; new heads and adapters are left out.
+        base_dir: folder of the recipe.
+        device: ``train.device``.
+    """
+    from embedkit.model.encoder import Encoder
+
+    if name is None:
+        defaults = {key: field.default for key, field in Model.model_fields.items() if key in _TRAINED}
+        return Encoder.load(model.model_copy(update=defaults), device=device)
+    beside = base_dir / name
+    return Encoder.load(Model(base=str(beside) if beside.is_dir() else name), device=device)

@@ -1,0 +1,125 @@
+"""Embeddings of many sentences on disk, and their nearest neighbours."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PART = 16_384
+"""Sentences encoded, added to an index or read at once."""
+PROBES = 32
+"""Lists of an inverted file that a query looks into."""
+_TRAIN_PER_LIST = 64
+_FLOATS = 2**22
+"""Numbers of candidates' embeddings held at once: 16 MiB."""
+
+Encode = Callable[[Sequence[str]], np.ndarray]
+
+
+class Vectors:
+    """[n, d] float32 embeddings, given out with the corpus mean taken off and unit length.
+
+    Args:
+        parts: the embeddings as the encoder gave them, `PART` rows each but the last.
+        center: subtract their mean.
+    """
+
+    def __init__(self, parts: Sequence[np.ndarray], *, center: bool) -> None:
+        self._parts, self._size, self.dim = parts, sum(map(len, parts)), parts[0].shape[1]
+        total = np.zeros(self.dim)
+        for part in parts if center else ():
+            total += part.sum(axis=0, dtype=np.float64)
+        self._mean = (total / self._size).astype(np.float32)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def rows(self, which: np.ndarray) -> np.ndarray:
+        """[m, d] float32 unit vectors of the sentences `which` [m]."""
+        part = which // PART
+        chosen = np.empty((len(which), self.dim), np.float32)
+        for number in np.unique(part):
+            here = part == number
+            chosen[here] = self._parts[number][which[here] % PART]
+        chosen -= self._mean
+        return chosen / np.maximum(np.linalg.norm(chosen, axis=-1, keepdims=True), 1e-12)
+
+    def cosine(self, anchors: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """[a, k] cosine of every anchor [a] with its candidates [a, k]."""
+        out = np.empty(candidates.shape, np.float32)
+        step = max(1, _FLOATS // (max(1, candidates.shape[1]) * self.dim))
+        for start in range(0, len(anchors), step):
+            part = slice(start, start + step)
+            right = self.rows(candidates[part].ravel()).reshape(*candidates[part].shape, self.dim)
+            out[part] = np.einsum("ad,akd->ak", self.rows(anchors[part]), right)
+        return out
+
+
+def encode_to_disk(
+    texts: Sequence[str], encode: Encode, folder: Path, *, say: Callable[[int], None]
+) -> list[np.ndarray]:
+    """Encode `PART` texts at a time into files of `folder`; an interrupted call goes on where it stopped.
+
+    Args:
+        texts: n sentences.
+        encode: gives [m, d] float32 for m sentences.
+        folder: its name must name the texts and the encoder, for what is there is believed.
+        say: told the number of sentences done, after every part.
+
+    Returns:
+        The parts, mapped from their files. Several processes may share a folder: parts appear whole.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parts: list[np.ndarray] = []
+    for start in range(0, len(texts), PART):
+        file = folder / f"{start // PART:06d}.npy"
+        if not file.is_file():
+            with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as staging:
+                np.save(staging, encode(texts[start : start + PART]))
+            Path(staging.name).replace(file)
+        parts.append(np.load(file, mmap_mode="r"))
+        say(min(len(texts), start + PART))
+    return parts
+
+
+class Neighbours:
+    """Nearest neighbours by inner product: exact up to `exact_below` vectors, above that an inverted file.
+
+    The inverted file has about ``4 sqrt(n)`` lists, looks into `PROBES` of them and keeps vectors in half precision.
+
+    Args:
+        rows: ``rows(start, stop)`` gives [stop - start, dim] float32.
+        n: how many there are.
+        dim: their size.
+        exact_below: largest n that is searched exactly.
+    """
+
+    def __init__(self, rows: Callable[[int, int], np.ndarray], n: int, dim: int, exact_below: int) -> None:
+        import faiss
+
+        self._rows, self.n, self.exact = rows, n, n <= exact_below
+        self._index = faiss.IndexFlatIP(dim) if self.exact else self._inverted_file(faiss, dim)
+        for start in range(0, n, PART):
+            self._index.add(np.ascontiguousarray(rows(start, min(n, start + PART))))
+
+    def _inverted_file(self, faiss: Any, dim: int) -> Any:
+        lists = int(4 * np.sqrt(self.n))
+        index = faiss.IndexIVFScalarQuantizer(
+            faiss.IndexFlatIP(dim), dim, lists, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+        )
+        index.cp.seed, index.cp.niter = 1, 10
+        index.nprobe = min(PROBES, lists)
+        wanted = min(self.n, _TRAIN_PER_LIST * lists)
+        parts = np.linspace(0, max(0, self.n - PART), -(-wanted // PART)).astype(int)
+        sample = np.concatenate([self._rows(start, min(self.n, start + PART)) for start in parts])
+        index.train(np.ascontiguousarray(sample))
+        return index
+
+    def of(self, start: int, stop: int, k: int) -> np.ndarray:
+        """[stop - start, k + 1] nearest of vectors start..stop, themselves (usually first) included; -1: no more."""
+        found = self._index.search(np.ascontiguousarray(self._rows(start, stop)), min(k + 1, self.n))[1]
+        return np.asarray(found)
