@@ -64,20 +64,8 @@ def build_trainer(
         train.seed,
         [s.name for s in sources],
     )
-    configs = [source.objective or recipe.objective for source in recipe.data.sources]
-    objectives = [build(config, recipe.weighting) for config in configs]
-    pipeline = Pipeline(
-        sources,
-        sampler,
-        encoder,
-        comm,
-        views=recipe.views,
-        viewing=Viewing(recipe.views, recipe.model.towers, base_dir),
-        per_query=[_per_query(recipe, s, c) for s, c in zip(sources, configs, strict=True)],
-        one_positive=recipe.data.one_positive,
-        tokens_per_micro_batch=train.tokens_per_micro_batch,
-        seed=train.seed,
-    )
+    objectives = [build(source.objective or recipe.objective, recipe.weighting) for source in recipe.data.sources]
+    pipeline = _pipeline(recipe, sources, sampler, encoder, comm, base_dir)
     encoder.use_sparse_token_gradients()
     args = training_arguments(recipe, folder, sampler.steps, comm)
     step = Step(
@@ -105,6 +93,29 @@ def build_trainer(
         recipe_yaml=dump(recipe),
         callbacks=callbacks,
         patience=recipe.eval.patience,
+    )
+
+
+def _pipeline(
+    recipe: Recipe,
+    sources: Sequence[LoadedSource],
+    sampler: StepSampler,
+    encoder: Encoder,
+    comm: Comm,
+    base_dir: Path | None,
+) -> Pipeline:
+    configs = [source.objective or recipe.objective for source in recipe.data.sources]
+    return Pipeline(
+        sources,
+        sampler,
+        encoder,
+        comm,
+        views=recipe.views,
+        viewing=Viewing(recipe.views, recipe.model.towers, base_dir),
+        per_query=[_per_query(recipe, s, c) for s, c in zip(sources, configs, strict=True)],
+        one_positive=recipe.data.one_positive,
+        tokens_per_micro_batch=recipe.train.tokens_per_micro_batch,
+        seed=recipe.train.seed,
     )
 
 
