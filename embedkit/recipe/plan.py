@@ -67,10 +67,10 @@ class Plan:
         updates: optimiser steps, None where the number of rows is unknown.
         sources: one entry per source.
         memory: the estimate per process.
-        evaluation: when, and how often.
-        refusals: why the recipe cannot run.
         views: what happens to each view of an unlabelled text.
         pairing: pairs of different texts for each text that is paired with itself; None where none are.
+        evaluation: when, and how often.
+        refusals: why the recipe cannot run.
         warnings: what is probably not meant.
     """
 
@@ -82,10 +82,10 @@ class Plan:
     updates: int | None
     sources: tuple[SourcePlan, ...]
     memory: Memory
-    evaluation: Evaluations
-    refusals: tuple[Problem, ...]
     views: tuple[str, ...]
     pairing: int | None
+    evaluation: Evaluations
+    refusals: tuple[Problem, ...]
     warnings: tuple[Problem, ...]
 
     def refuse(self) -> None:
@@ -136,9 +136,9 @@ def plan(
         _updates(recipe, sources),
         suite or (written if isinstance(written, Suite) else None),
         os.environ if environ is None else environ,
+        tuple(folders),
     )
 
-        tuple(folders),
     def located(found: list[Problem]) -> tuple[Problem, ...]:
         return tuple(replace(p, where=where(p.path)) if where else p for p in found)
 
@@ -152,10 +152,10 @@ def plan(
         updates=context.updates,
         sources=parts,
         memory=estimate(context, tokens_per_row),
-        evaluation=evaluations(recipe, context.updates),
-        refusals=located(rules.apply(rules.REFUSALS, context)),
         views=view_words(recipe),
         pairing=recipe.views.negatives_per_positive if recipe.views.pairing == "tension" else None,
+        evaluation=evaluations(recipe, context.updates),
+        refusals=located(rules.apply(rules.REFUSALS, context)),
         warnings=located(rules.apply(rules.WARNINGS, context)),
     )
 

@@ -189,8 +189,6 @@ NESTED = "objective={name: sum, terms: [{objective: {name: matryoshka, dims: [8]
 REFUSED = [
     (PAIR, ["data.sources.0.debias={}"], "made of bare text, and pairs.jsonl gives positive, query"),
     (TEXT, ["data.sources.0.debias={}", "data.sources.0.streaming=true", "train.steps=2"], "a stream never has them"),
-    (PAIR, ["data.sources.0.debias={}"], "made of bare text, and pairs.jsonl gives positive, query"),
-    (TEXT, ["data.sources.0.debias={}", "data.sources.0.streaming=true", "train.steps=2"], "a stream never has them all"),
     (TEXT, ["model.soft_prompts={}", "model.lora={}"], "model.soft_prompts: soft prompts train on a frozen backbone"),
     (TEXT, ["model.soft_prompts={}", "model.freeze=[embeddings]"], "model.freeze: soft prompts freeze the whole"),
     (TEXT, ["model.soft_prompts={}", "model.max_length=500"], "500 tokens and 16 soft prompts are more than the 512"),

@@ -41,9 +41,8 @@ class SourceFacts:
         negatives: explicit negatives per row; None where unknown.
         missing: a local path that matches no file.
         read: roles of its rows as they are read, where others are made of them before training; None elsewhere.
-    """
-        read: roles of its rows as they are read, where others are made of them before training; None elsewhere.
         made: roles that the views make of an unlabelled text.
+    """
 
     index: int
     name: str
@@ -55,9 +54,8 @@ class SourceFacts:
     negatives: int | None = None
     missing: bool = False
     read: frozenset[str] | None = None
-
-    read: frozenset[str] | None = None
     made: frozenset[str] = frozenset({"query", "positive"})
+
     @property
     def unlabelled(self) -> bool:
         return self.roles is not None and "text" in self.roles
@@ -98,8 +96,6 @@ def source_facts(
             facts["rows"] = None
         if facts.get("roles") is None and "text" in source.roles:
             facts["roles"] = frozenset({"text", "label"} & set(source.roles))  # which exclude all others
-        if source.debias is not None:
-            facts |= _debiased(source.debias, facts.get("roles"))
         if source.debias is not None:
             facts |= _debiased(source.debias, facts, known=rows is not None)
         objective = source.objective or recipe.objective
