@@ -168,3 +168,52 @@ def test_a_model_with_a_chat_template_of_its_own(load: Load, llama: Path, tmp_pa
     chat = load(llama.parent / "chat", template={})
     np.testing.assert_allclose(chat.encode(TEXTS), load(llama, template={}).encode(TEXTS), atol=1e-6)
     assert not templates.is_templated(load(llama.parent / "chat").st)
+
+
+def with_tokenizer(base: Path, folder: Path, kind: str) -> Path:
+    """The model with a tokenizer of another family, trained on a few texts; BOS before and EOS after every text."""
+    import shutil
+
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    shutil.copytree(base, folder)
+    tokenizer = Tokenizer(models.BPE(byte_fallback=False))
+    if kind == "byte-level":
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=kind)
+        tokenizer.decoder = decoders.Metaspace(prepend_scheme=kind)
+    special = ["<pad>", "<s>", "</s>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet() if kind == "byte-level" else list(map(chr, range(33, 127)))
+    trainer = trainers.BpeTrainer(vocab_size=320, special_tokens=special, initial_alphabet=alphabet)
+    texts = [*sentences(60, seed=2), *[BEFORE + "A dog runs." + AFTER] * 20, 'He said "yes."']
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", model_max_length=128
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["byte-level", "first", "always"])
+def test_tokenizers_of_language_models(load: Load, llama: Path, tmp_path: Path, kind: str) -> None:
+    """Byte-level (GPT-2, OPT, Qwen) and Metaspace (LLaMA, Mistral, Gemma) tokenizers, whose first word differs."""
+    encoder = load(with_tokenizer(llama, tmp_path / kind, kind), template={}, max_length=9)
+    tokenizer = encoder.st[0].tokenizer
+    assert tokenizer("bade")["input_ids"][:: len(tokenizer("bade")["input_ids"]) - 1] == [1, 2]
+    short = [text for text in [*TEXTS, "bade", "la me."] if len(tokenizer(text)["input_ids"]) <= 9]
+    assert len(short) > 2
+    for text, ids in zip(short, ids_of(encoder, short), strict=True):
+        assert ids == [1, *tokenizer(BEFORE + text + AFTER, add_special_tokens=False)["input_ids"]]
+    end = tokenizer(BEFORE + "x" + AFTER, add_special_tokens=False)["input_ids"][-4:]
+    count = templates.words(encoder.st)
+    for ids in ids_of(encoder, TEXTS):
+        assert ids[0] == 1 and ids[-4:] == end and 2 not in ids and len(ids) <= count + 9
+    encoder.save(tmp_path / "saved")
+    again = load(tmp_path / "saved")
+    assert ids_of(again, TEXTS) == ids_of(encoder, TEXTS)
+    np.testing.assert_allclose(again.st.encode(TEXTS), encoder.encode(TEXTS), atol=5e-6)

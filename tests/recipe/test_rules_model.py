@@ -47,6 +47,15 @@ def test_trained_weights_are_said() -> None:
     assert found.optimizer is not None and whole.optimizer is not None and found.optimizer < whole.optimizer / 3
 
 
+def test_a_high_learning_rate_is_usual_for_prompts() -> None:
+    def warned(**model: Any) -> list[str]:
+        data = {"sources": [{"rows": [{"text": "a"}] * 64}]}
+        recipe = Recipe.model_validate({"model": model, "data": data, "train": {"learning_rate": 0.03}})
+        return [w.what for w in plan(recipe).warnings if "high for training" in w.what]
+
+    assert warned() and not warned(soft_prompts={})
+
+
 def test_a_template_without_a_place(refused: Callable[..., str]) -> None:
     message = refused("model: {template: {text: no place}}\ndata: {sources: [{path: a.txt}]}\n")
     assert "{text}" in message and "cure" in message

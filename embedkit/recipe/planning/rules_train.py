@@ -108,8 +108,8 @@ def rows_fit_micro_batches(c: Context) -> Iterator[Problem]:
 
 
 def learning_rate_is_usual(c: Context) -> Iterator[Problem]:
-    rate = c.recipe.train.learning_rate
-    if rate > 1e-3 and c.recipe.model.lora is None and not c.recipe.model.freeze:
+    rate, model = c.recipe.train.learning_rate, c.recipe.model
+    if rate > 1e-3 and model.lora is None and model.soft_prompts is None and not model.freeze:
         yield problem(("train", "learning_rate"), f"{rate:g} is high for training all weights", "2e-5 to 1e-4 is usual")
 
 
