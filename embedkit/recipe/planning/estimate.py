@@ -25,7 +25,7 @@ class Memory:
         rows_per_block: rows of logits held at once.
         block: one block of logits with its companions.
         leaves: embeddings of the pool with their gradient.
-        parameters: of the encoder.
+        parameters: of the encoder, both towers where there are two.
         trained: of its soft prompts and head, where those are all that trains; None elsewhere.
         optimizer: weights, gradients and Adam's moments.
         keep: activations when the graph is kept.
@@ -80,7 +80,7 @@ def estimate(c: Context, tokens_per_row: float | None = None) -> Memory:
         rows_per_block=block,
         block=block * columns * 4 * LOGIT_COPIES,
         leaves=None if model is None else 2 * 4 * c.pool * most * _width(c, model),
-        parameters=None if model is None else model.parameters,
+        parameters=None if model is None else model.parameters * c.recipe.model.towers,
         trained=None if model is None else _trained(c, model),
         optimizer=None if model is None else _optimizer(c, model),
         keep=keep,
@@ -130,7 +130,7 @@ def _optimizer(c: Context, model: EncoderSize) -> int:
     """Adam on all weights; frozen ones and those under LoRA keep their value only (adapters are small)."""
     trained = _trained(c, model)
     frozen = c.recipe.model.lora is not None or "all" in c.recipe.model.freeze or trained is not None
-    return model.parameters * (4 if frozen else ADAM_BYTES) + (trained or 0) * ADAM_BYTES
+    return c.recipe.model.towers * (model.parameters * (4 if frozen else ADAM_BYTES) + (trained or 0) * ADAM_BYTES)
 
 
 def _trained(c: Context, model: EncoderSize) -> int | None:
