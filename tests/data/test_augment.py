@@ -24,6 +24,7 @@ from embedkit.data.collate import collate
 from embedkit.data.text import text_id
 from embedkit.data.views import Expanded, expand
 from embedkit.errors import DataError
+from embedkit.recipe import registry
 from embedkit.recipe.schema import Views
 from embedkit.types import Example, RowBatch
 from tests.tiny import sentences
@@ -227,3 +228,14 @@ def test_plain_views_leave_the_batch_as_it_was() -> None:
     made = collate(expanded, tokenize, 60, source=0, step=0)
     assert made.variant is None and made.cut is None and made.order is None
     assert made.texts == made.originals == ["a b", "a b"]
+
+
+def test_the_transform_of_the_docs_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Python block of docs/views.md, as written there."""
+    monkeypatch.setattr(registry, "_PLUGINS", dict(registry._PLUGINS))
+    page = (Path(__file__).parents[2] / "docs" / "views.md").read_text(encoding="utf-8")
+    block = page.split("```python\n")[1].split("```")[0]
+    exec(compile(block.replace("from __future__ import annotations", ""), "docs/views.md", "exec"), {"__name__": "own"})
+    views = Views.model_validate({"transforms": [[{"name": "lower_words", "rate": 1.0}]]})
+    view = Viewing(views).unlabelled[0]
+    assert view.text("Ba DE fi", (0, 0, 0, 0), ()) == "ba de fi"
