@@ -109,7 +109,7 @@ def pick(logits: Tensor, level: Tensor | None = None) -> Tensor:
     if level is None:
         return logits.argmax(-1)
     reached = logits.double().softmax(-1).cumsum(-1)
-    return (reached <= level[:, None].double() * reached[:, -1:]).sum(-1)
+    return (reached <= level[:, None].double() * reached[:, -1:]).sum(-1).clamp(max=logits.shape[-1] - 1)
 
 
 def positions(backbone: nn.Module) -> int | None:
