@@ -12,12 +12,13 @@ import pytest
 from embedkit.recipe.load import dump, list_recipes, load_recipe, recipe_hash
 from embedkit.recipe.plan import plan
 from embedkit.recipe.schema import Recipe, Source
+from tests.auxiliary.models import tiny_masked_lm
 from tests.model.architectures import build
 from tests.tiny import sentences, tiny_bert
 
 ROOT = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(str(path.relative_to(ROOT).with_suffix("")) for path in ROOT.rglob("*.yaml"))
-EXPECTED = 16
+EXPECTED = 25
 PYDOCS = {"packages": ["rich", "jinja2", "typer", "pydantic"], "holdout": ["jinja2"], "dev": ["typer"]}
 
 
@@ -81,6 +82,17 @@ def runnable(name: str, folder: Path, base: Path) -> Recipe:
             path = folder / f"source-{i}.jsonl"
             path.write_text("\n".join(json.dumps(row) for row in rows(source)), encoding="utf-8")
             overrides += [f"data.sources.{i}.path={path}"]
+    if shipped.guide is not None:
+        overrides += [f"guide.model={base}"]
+    for i, head in enumerate(shipped.heads):
+        if head.name == "shuffled_group_whitening":  # the tiny model has 32 dimensions
+            overrides += [f"heads.{i}.groups=8"]
+    if shipped.model.pooling_layer is not None:
+        overrides += ["model.pooling_layer=1"]  # the tiny model has two
+    for i, auxiliary in enumerate(shipped.auxiliary):
+        if auxiliary.name == "replaced_tokens":
+            generator = tiny_masked_lm(folder / "generator", "distilbert")
+            overrides += [f"auxiliary.{i}.generator={generator}"]
     if name == "quickstart":
         overrides += [f"eval.suite.tasks.0.pydocs={json.dumps(PYDOCS)}"]
     return load_recipe(name, overrides)
