@@ -14,7 +14,7 @@ from embedkit.data.sampler import StepSampler
 from embedkit.data.sources import LoadedSource
 from embedkit.model.auxiliary import Auxiliary
 from embedkit.model.encoder import Encoder
-from embedkit.objectives.base import build, build_heads
+from embedkit.objectives.base import Objective, build, build_heads
 from embedkit.recipe import registry
 from embedkit.recipe.load import dump
 from embedkit.recipe.memory import KEEP_SHARE, activation_bytes
@@ -68,25 +68,12 @@ def build_trainer(
     pipeline = _pipeline(recipe, sources, sampler, encoder, comm, base_dir)
     encoder.use_sparse_token_gradients()
     args = training_arguments(recipe, folder, sampler.steps, comm)
-    step = Step(
-        encoder,
-        objectives,
-        comm,
-        heads=build_heads(recipe.heads, encoder.training_dim, train.seed),
-        auxiliaries=_auxiliaries(recipe, encoder),
-        guide=_guide(recipe, train.device),
-        seed=train.seed,
-        keep_graph=keep_graph(recipe, encoder, comm.world),
-        rows_per_block=train.rows_per_block,
-        across_processes=recipe.negatives.across_processes,
-        autocast=autocast(train.precision, args.device),
-    )
     return Trainer(
         encoder,
         objectives,
         pipeline,
         args,
-        step,
+        _step(recipe, encoder, objectives, comm, args.device),
         evaluate=evaluate,
         objective_learning_rate=train.objective_learning_rate,
         collapse_guard=train.collapse_guard,
@@ -116,6 +103,23 @@ def _pipeline(
         one_positive=recipe.data.one_positive,
         tokens_per_micro_batch=recipe.train.tokens_per_micro_batch,
         seed=recipe.train.seed,
+    )
+
+
+def _step(recipe: Recipe, encoder: Encoder, objectives: Sequence[Objective], comm: Comm, device: torch.device) -> Step:
+    train = recipe.train
+    return Step(
+        encoder,
+        objectives,
+        comm,
+        heads=build_heads(recipe.heads, encoder.training_dim, train.seed),
+        auxiliaries=_auxiliaries(recipe, encoder),
+        guide=_guide(recipe, train.device),
+        seed=train.seed,
+        keep_graph=keep_graph(recipe, encoder, comm.world),
+        rows_per_block=train.rows_per_block,
+        across_processes=recipe.negatives.across_processes,
+        autocast=autocast(train.precision, device),
     )
 
 
