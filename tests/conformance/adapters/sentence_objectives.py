@@ -124,7 +124,7 @@ def entropy(case: Case) -> dict[str, Tensor]:
 
 
 @adapter("sentence", r"Contrastive Tension BCE \(mean\)")
-def contrastive_tension(case: Case) -> dict[str, Tensor]:
+def tension(case: Case) -> dict[str, Tensor]:
     """One pair of equal texts is followed by `negative_k` random pairs."""
     a, b = case["a"], case["b"]
     if len(a) != case.hyper["batch"]:
@@ -182,7 +182,7 @@ def grace_unsupervised(case: Case) -> dict[str, Tensor]:
 
 
 @adapter("sentence", r"GRACE advantage \(group mean subtracted, no std\)")
-def grace_advantage(case: Case) -> dict[str, Tensor]:
+def advantages(case: Case) -> dict[str, Tensor]:
     reward = torch.tensor(case.inputs.fields["rewards"])
     return {"advantage": advantage(reward, _groups(len(reward), case.entry.inputs["rollouts"]))}
 

@@ -15,7 +15,7 @@ from tests.conformance.runner import Case, adapter
 
 
 @adapter("sentence", r"SimCSE \+ MLM auxiliary")
-def simcse_mlm(case: Case) -> dict[str, Any]:
+def masked_language_model(case: Case) -> dict[str, Any]:
     """Rows of `logits` are sentence-major, as the labels [N, views, L] are; -100 marks what is not masked."""
     contrastive = loss(infonce(case.hyper["temp"]), embeddings(case["a"], case["b"]))
     logits, labels = case["logits"], case["labels"].flatten(0, 1)

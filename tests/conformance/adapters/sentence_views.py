@@ -38,7 +38,7 @@ class _Backbone(nn.Module):
 
 
 @adapter("sentence", "ConSERT cutoff and token shuffle semantics")
-def consert_augment(case: Case) -> dict[str, Any]:
+def augmentations(case: Case) -> dict[str, Any]:
     """Each kind of cutoff on `emb`, then the shuffled positions.
 
     The authors' column cutoff also zeroes padding, which nothing reads; to compare whole outputs, padding counts as
