@@ -229,8 +229,8 @@ class Views(Block):
     )
     pairing: Literal["same", "tension"] = Field(
         "same",
-        description="same: all views are of one text. tension (Contrastive Tension): scored pairs of a text with itself "
-        "(score 1) or with another text of the batch (score 0).",
+        description="same: all views are of one text. tension (Contrastive Tension): scored pairs of a text with "
+        "itself (score 1) or with another text of the batch (score 0).",
     )
     negatives_per_positive: int = Field(
         7, ge=1, description="For pairing `tension`: pairs of score 0 for each pair of score 1."

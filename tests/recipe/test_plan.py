@@ -238,6 +238,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("text", "overrides", "expected"), REFUSED)
+    (TEXT, ["views.pairing=tension"], "pairing tension also pairs different texts, and objective infonce does not look"),
+    (TEXT, ["views.transforms=[[{name: substitute_words, rate: 0.5, source: synonyms, synonyms: no.tsv}]]"], "no.tsv"),
+    (PAIR, ["views.transforms=[[shuffle]]"], "views are made of unlabelled text, and no source has the role text"),
 def test_refusals(make: Make, text: str, overrides: list[str], expected: str) -> None:
     made = make(text, *overrides, model_config=BERT, processes=2 if "train.device=mps" in overrides else 1)
     message = only(made.refusals)
@@ -317,6 +320,12 @@ WARNED = [
     (PAIR, ["eval.select=A/b"], "eval.select: chooses among evaluations during training, and there are none"),
     (PAIR, ["eval.suite=null"], "nothing is measured before and after training"),
     (PAIR, ["train.tokens_per_micro_batch=256"], "a text may have 512 tokens, more than the 256 of a micro-batch"),
+    (
+        TEXT,
+        ["views.pairing=tension", "objective=contrastive_tension", "model.towers=2"],
+        "model.dropout: Contrastive Tension's authors train without dropout",
+    ),
+    (PAIR, ["guide.model=folder"], "guide: no objective asks the guide, which costs a pass over every text"),
     (PAIR, ["train.learning_rate=5e-3"], "0.005 is high for training all weights"),
     (PAIR, ["model.trust_remote_code=true"], "runs on this machine"),
     (PAIR, ["model.include_prompt_in_pooling=false", "model.pooling=cls"], "pooling cls takes one token"),
