@@ -58,6 +58,10 @@ recipes: $(READY) ## Check every shipped recipe (`make test` also trains each fo
 bench: $(READY) ## The three benchmarks against sentence-transformers; minutes
 	@for name in train_step large_batch encode; do echo "== $$name"; $(PY) benchmarks/$$name.py || exit 1; done
 
+.PHONY: compare
+compare: $(READY) ## Methods on one base: make compare BASE=encoder TEXT=sentences.txt DATA=folder [ARGS=--help]
+	@$(PY) -m benchmarks.compare $(if $(BASE),--base "$(BASE)") $(if $(TEXT),--text "$(TEXT)") $(if $(DATA),--data "$(DATA)") $(ARGS)
+
 .PHONY: clean
 clean: ## Remove caches and builds; runs/ and .venv stay
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache

@@ -1,0 +1,1 @@
+"""Methods side by side: same base, same text, same updates, several seeds. Run as ``python -m benchmarks.compare``."""
