@@ -43,6 +43,8 @@ class ObjectiveConfig(Block):
 
     def columns(self, n: int, p: int, m: int) -> int:
         """The most logits a row has in any matrix, in a pool of n examples with p positives and m negatives each."""
+        if self.inner():
+            return max(one.columns(n, p, m) for one in self.inner())
         return p + m if self.scope == "row" else 1
 
 

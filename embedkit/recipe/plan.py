@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from embedkit.recipe.memory import EncoderSize
-from embedkit.recipe.objectives import InfoNCE, leaves
+from embedkit.recipe.objectives import leaves
 from embedkit.recipe.planning import rules
 from embedkit.recipe.planning.context import Context
 from embedkit.recipe.planning.estimate import Memory, estimate
 from embedkit.recipe.planning.evaluations import Evaluations, evaluations
 from embedkit.recipe.planning.facts import ROLES, SourceFacts, model_facts, source_facts
-from embedkit.recipe.pool import seen
+from embedkit.recipe.pool import contrasts
 from embedkit.recipe.reading.problems import Problem, raise_problems
 from embedkit.recipe.reading.tree import KeyPath
 from embedkit.recipe.schema import Recipe
@@ -37,7 +37,7 @@ class SourcePlan:
         scope: ``row`` or ``batch``, of each leaf.
         positives, negatives: P and M per example.
         rows_per_step: texts encoded per batch over all processes.
-        seen: per InfoNCE softmax: anchor, own, others, others_explicit.
+        seen: per softmax: anchor, own, others, others_explicit, noise, less.
         made: how its rows are made before training, in words; empty for rows as they are read.
     """
 
@@ -166,7 +166,7 @@ def _dict(config: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def _source(context: Context, source: SourceFacts) -> SourcePlan:
     p, m = context.slots(source)
-    softmaxes = [s for o in leaves(source.objective) if isinstance(o, InfoNCE) for s in seen(o, context.pool, p, m)]
+    softmaxes = contrasts(source.objective, context.pool, p, m)
     batch = context.recipe.train.batch_size
     return SourcePlan(
         name=source.name,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from embedkit.recipe.objectives import InfoNCE, ObjectiveConfig, leaves, softmaxes
+from embedkit.recipe.objectives import InfoNCE, ObjectiveConfig, softmaxes
+from embedkit.recipe.sentence import DCLR, SupCon, ViewPairs
 
 
 def negatives_per_query(asked: int | None, *, needed: bool, given: bool) -> int:
@@ -26,17 +27,21 @@ class Seen:
         own: the row's explicit negatives.
         others: documents and queries of other rows that are not explicit negatives.
         others_explicit: explicit negatives of other rows.
-        anchor: ``query``, ``document`` or ``pair`` (a joint softmax over several directions).
+        anchor: ``query``, ``document``, ``pair`` (a joint softmax over several directions) or ``view``.
+        noise: made-up negatives.
+        less: which of these are left out when the batch is known.
     """
 
     own: int
     others: int
     others_explicit: int
     anchor: str = "query"
+    noise: int = 0
+    less: str = "those masked as duplicates"
 
     @property
     def total(self) -> int:
-        return self.own + self.others + self.others_explicit
+        return self.own + self.others + self.others_explicit + self.noise
 
 
 def seen(config: InfoNCE, n: int, p: int, m: int) -> list[Seen]:
@@ -60,12 +65,22 @@ def seen(config: InfoNCE, n: int, p: int, m: int) -> list[Seen]:
             if documents and config.other_negatives and not (direction == "d-d" and config.same_side == "positives"):
                 explicit += (n - 1) * m
         sides = {direction[0] for direction in group}
-        found.append(
-            Seen(own, others, explicit, {"q": "query", "d": "document"}[sides.pop()] if len(sides) == 1 else "pair")
-        )
+        anchor = {"q": "query", "d": "document"}[sides.pop()] if len(sides) == 1 else "pair"
+        guided = "those masked as duplicates or by the guide" if config.needs_guide else Seen.less
+        found.append(Seen(own, others, explicit, anchor, less=guided))
     return found
 
 
-def widest(config: ObjectiveConfig, n: int, p: int, m: int) -> int:
-    """The most logits a row has in any matrix of the objective."""
-    return max(1, *(leaf.columns(n, p, m) for leaf in leaves(config)))
+def contrasts(config: ObjectiveConfig, n: int, p: int, m: int) -> list[Seen]:
+    """What each softmax of an objective contrasts its positive with, wrappers included; arguments as of `seen`."""
+    if isinstance(config, InfoNCE):
+        return seen(config, n, p, m)
+    if isinstance(config, SupCon):
+        others = "those of its label" if config.labels else "those of its text"
+        return [Seen(0, (n - 1) * (1 + p), 0, "view", less=others)]
+    if config.in_batch:  # by query against documents, as InfoNCE does by default
+        (plain,) = seen(InfoNCE(), n, p, m)
+        guided = "those masked as duplicates or by the guide" if config.needs_guide else plain.less
+        return [replace(plain, noise=config.noise(n) if isinstance(config, DCLR) else 0, less=guided)]
+    views = 1 if isinstance(config, ViewPairs) else p
+    return [found for inner in config.inner() for found in contrasts(inner, n, views, m)]

@@ -41,7 +41,11 @@ class DCLR(ObjectiveConfig):
         return True
 
     def columns(self, n: int, p: int, m: int) -> int:
-        return columns("q-d", n, p, m) + int(n * self.noise_times)
+        return columns("q-d", n, p, m) + self.noise(n)
+
+    def noise(self, n: int) -> int:
+        """Noise negatives of a pool of n examples."""
+        return int(n * self.noise_times)
 
     @model_validator(mode="after")
     def _ascent(self) -> DCLR:
@@ -132,3 +136,6 @@ class ViewPairs(ObjectiveConfig):
 
     def inner(self) -> tuple[ObjectiveConfig, ...]:
         return (self.objective,)
+
+    def columns(self, n: int, p: int, m: int) -> int:
+        return self.objective.columns(n, 1, m)

@@ -29,7 +29,7 @@ Refused = Callable[..., str]
         ("objective: {name: cosent, temperature: 1}", ["objective.temperature: unknown key", "name, scale"]),
         ("weighting: [{name: focal, gama: 1}]", ["weighting.0.gama: unknown key", "did you mean `gamma`?"]),
         # names
-        ("objective: infonse", ["objective: unknown objective 'infonse'", "did you mean 'infonce'?", "known: info"]),
+        ("objective: infonse", ["objective: unknown objective 'infonse'", "did you mean 'infonce'?", "none, infonce"]),
         ("objective: {name: cosen}", ["unknown objective 'cosen'", "did you mean 'cosent'?"]),
         ("weighting: [{name: focl}]", ["weighting.0: unknown weighting 'focl'", "did you mean 'focal'?"]),
         ("weighting: [{gamma: 1}]", ["weighting.0: expected a mapping with a `name`", "known: focal, hardness"]),
@@ -57,7 +57,7 @@ Refused = Callable[..., str]
         ("train: {learning_rate: 0}", ["train.learning_rate: must be > 0, got 0", "a number, > 0 and < 10"]),
         ("train: {learning_rate: 20}", ["must be < 10, got 20"]),
         ("objective: {temperature: -1}", ["objective.temperature: must be > 0, got -1", "similarity / temperature"]),
-        ("views: {count: 1}", ["views.count: must be >= 2, got 1"]),
+        ("views: {count: 0}", ["views.count: must be >= 1, got 0"]),
         ("train: {epochs: .inf, warmup: 2}", ["train.warmup: must be <= 1, got 2"]),
         ("weighting: [{name: focal, gamma: 100}]", ["weighting.0.gamma: must be <= 10, got 100"]),
         # rules between keys

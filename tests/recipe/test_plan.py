@@ -78,7 +78,15 @@ class TestNumbers:
     def test_triplets_over_processes(self, make: Make) -> None:
         made = make(TRIPLETS, "train.batch_size=32", "train.accumulation=2", processes=2)
         assert made.sources[0].seen == (
-            {"own": 1, "others": 31, "others_explicit": 31, "anchor": "query", "total": 63},
+            {
+                "own": 1,
+                "others": 31,
+                "others_explicit": 31,
+                "anchor": "query",
+                "noise": 0,
+                "less": "those masked as duplicates",
+                "total": 63,
+            },
         )
         assert (made.memory.rows, made.updates) == (16 * 3, 3)
         apart = make(TRIPLETS, "train.batch_size=32", "negatives.across_processes=false", processes=2)
@@ -193,6 +201,9 @@ REFUSED = [
     (TEXT, ["model.soft_prompts={}", "model.freeze=[embeddings]"], "model.freeze: soft prompts freeze the whole"),
     (TEXT, ["model.soft_prompts={}", "model.max_length=500"], "500 tokens and 16 soft prompts are more than the 512"),
     (TEXT, ["model.template={}", "model.include_prompt_in_pooling=false"], "cannot leave prompts out of the pooling"),
+    (PAIR, ["objective.guide=absolute"], "objective: objective infonce asks a guide, and the recipe has none"),
+    (TEXT, ["objective={name: none}"], "leaves nothing to train on"),
+    (TEXT, ["views.count=1", "objective=macl"], "views.count: one view of a text has no positive"),
     (SCORED.replace("sentence1", "sentence_1"), [], "r.yaml:4: data.sources.0.roles.query: scored.csv has no column"),
     (PAIR + "objective: cosent\n", [], "r.yaml:3: data.sources.0: objective cosent needs positive, query, score"),
     (TEXT + "objective: cosent\n", [], "does not give score"),
@@ -227,6 +238,9 @@ REFUSED = [
         "model.head.keep: matryoshka orders the output of the head, which is dropped",
     ),
     (TEXT, ["model.dropout=0"], "the views of an unlabelled text differ by dropout only, and dropout is 0"),
+    (TEXT, ["views.pairing=tension"], "pairing tension also pairs different texts, and objective infonce does not look"),
+    (TEXT, ["views.transforms=[[{name: substitute_words, rate: 0.5, source: synonyms, synonyms: no.tsv}]]"], "no.tsv"),
+    (PAIR, ["views.transforms=[[shuffle]]"], "views are made of unlabelled text, and no source has the role text"),
     (PAIR, ["train.device=mps"], "one Apple GPU cannot serve several processes"),
     (PAIR, ["model.max_length=600"], "600 is more than the 512 positions of the model\n  cure: at most 512"),
     (PAIR, ["model.lora={}", "model.freeze=[embeddings]"], "model.freeze: LoRA freezes the whole backbone already"),
@@ -238,9 +252,6 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("text", "overrides", "expected"), REFUSED)
-    (TEXT, ["views.pairing=tension"], "pairing tension also pairs different texts, and objective infonce does not look"),
-    (TEXT, ["views.transforms=[[{name: substitute_words, rate: 0.5, source: synonyms, synonyms: no.tsv}]]"], "no.tsv"),
-    (PAIR, ["views.transforms=[[shuffle]]"], "views are made of unlabelled text, and no source has the role text"),
 def test_refusals(make: Make, text: str, overrides: list[str], expected: str) -> None:
     made = make(text, *overrides, model_config=BERT, processes=2 if "train.device=mps" in overrides else 1)
     message = only(made.refusals)
@@ -309,6 +320,12 @@ def test_scored_pairs_suit_infonce_and_every_refusal_is_listed(make: Make) -> No
 WARNED = [
     (TEXT, ["model.template={}", "model.pooling=mean"], "model.pooling: a template asks for a word at its last token"),
     (TEXT, ["model.bidirectional=true"], "a plain causal language model is pooled at its last token"),
+    (
+        TEXT,
+        ["views.pairing=tension", "objective=contrastive_tension", "model.towers=2"],
+        "model.dropout: Contrastive Tension's authors train without dropout",
+    ),
+    (PAIR, ["guide.model=folder"], "guide: no objective asks the guide, which costs a pass over every text"),
     (source("nowhere.jsonl"), [], "r.yaml:3: data.sources.0.path: no file matches 'nowhere.jsonl'"),
     (TRIPLETS, ["negatives.per_query=2"], "2 negatives per query, but triplets.tsv has 1 per row"),
     (PAIR, ["views.count=3"], "views.count: no source has role text"),
@@ -320,12 +337,6 @@ WARNED = [
     (PAIR, ["eval.select=A/b"], "eval.select: chooses among evaluations during training, and there are none"),
     (PAIR, ["eval.suite=null"], "nothing is measured before and after training"),
     (PAIR, ["train.tokens_per_micro_batch=256"], "a text may have 512 tokens, more than the 256 of a micro-batch"),
-    (
-        TEXT,
-        ["views.pairing=tension", "objective=contrastive_tension", "model.towers=2"],
-        "model.dropout: Contrastive Tension's authors train without dropout",
-    ),
-    (PAIR, ["guide.model=folder"], "guide: no objective asks the guide, which costs a pass over every text"),
     (PAIR, ["train.learning_rate=5e-3"], "0.005 is high for training all weights"),
     (PAIR, ["model.trust_remote_code=true"], "runs on this machine"),
     (PAIR, ["model.include_prompt_in_pooling=false", "model.pooling=cls"], "pooling cls takes one token"),

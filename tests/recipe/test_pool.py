@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 
 from embedkit.data.sampler import StepSampler
 from embedkit.objectives.base import build
-from embedkit.recipe.objectives import InfoNCE, columns
+from embedkit.recipe.objectives import InfoNCE, ObjectiveConfig, Sum, SumTerm, columns
 from embedkit.recipe.plan import plan
-from embedkit.recipe.pool import negatives_per_query, seen, widest
+from embedkit.recipe.pool import contrasts, negatives_per_query, seen
 from embedkit.recipe.schema import Recipe
+from embedkit.recipe.sentence import DCLR, MACL, EnergyHinge, Rank, SupCon, ViewPairs
 from embedkit.types import Embeddings
 
 DIRECTIONS = [("q-d",), ("d-q",), ("q-d", "q-q"), ("q-d", "d-q"), ("q-d", "d-q", "q-q", "d-d"), ("q-d", "d-d")]
@@ -43,7 +45,7 @@ def embeddings(n: int, p: int, m: int) -> Embeddings:
 def test_widest_row_is_that_of_the_objective() -> None:
     for directions, n, p, m in itertools.product(DIRECTIONS, (1, 3), (1, 2), (0, 2)):
         config = InfoNCE(directions=directions)
-        assert widest(config, n, p, m) == build(config).columns(embeddings(n, p, m))
+        assert config.columns(n, p, m) == build(config).columns(embeddings(n, p, m))
 
 
 @pytest.mark.parametrize(("directions", "expected"), [
@@ -79,6 +81,27 @@ def test_equal_candidates_count_the_negatives() -> None:
 def test_own_negatives_only() -> None:
     found = seen(InfoNCE(in_batch_negatives=False), 64, 1, 3)
     assert [(s.own, s.others, s.others_explicit, s.total) for s in found] == [(3, 0, 0, 3)]
+
+
+@pytest.mark.parametrize("config", [MACL(), EnergyHinge(), DCLR(phi=1.0, noise_times=2.5)], ids=lambda c: c.name)
+def test_other_objectives_with_a_pool_see_what_they_count(config: ObjectiveConfig) -> None:
+    e = embeddings(4, 1, 2)
+    (found,) = contrasts(config, 4, 1, 2)
+    counted = build(config)(replace(e, guide=e), torch.arange(4)).metrics["negatives"]
+    assert float(counted) == found.total - found.noise == 11
+    assert found.noise == (10 if isinstance(config, DCLR) else 0)
+    assert ("guide" in found.less) == config.needs_guide
+
+
+def test_wrappers_see_what_is_inside() -> None:
+    inner = InfoNCE(guide="absolute")
+    alone = contrasts(inner, 4, 1, 0)
+    assert "guide" in alone[0].less
+    assert contrasts(ViewPairs(objective=inner), 4, 3, 0) == alone  # one pair of views at a time
+    assert ViewPairs(objective=inner).columns(4, 3, 0) == 4 and inner.columns(4, 3, 0) == 12
+    both = Sum(terms=(SumTerm(objective=inner), SumTerm(objective=Rank()), SumTerm(objective=SupCon())))
+    assert [s.total for s in contrasts(both, 4, 2, 0)] == [6, 9]
+    assert both.columns(4, 2, 0) == 3 * 3 * 4
 
 
 def test_width_of_each_direction() -> None:

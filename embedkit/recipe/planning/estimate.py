@@ -10,7 +10,6 @@ import psutil
 from embedkit.recipe.memory import ADAM_BYTES, KEEP_SHARE, LOGIT_COPIES, EncoderSize, activation_bytes, rows_per_block
 from embedkit.recipe.objectives import leaves
 from embedkit.recipe.planning.context import Context
-from embedkit.recipe.pool import widest
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def estimate(c: Context, tokens_per_row: float | None = None) -> Memory:
     train, model = c.recipe.train, c.model
     slots = [c.slots(source) for source in c.sources]
     most, own = max(1 + p + m for p, m in slots), max(1, train.batch_size // c.processes)
-    columns = max(widest(s.objective, c.pool, p, m) for s, (p, m) in zip(c.sources, slots, strict=True))
+    columns = max(1, *(s.objective.columns(c.pool, p, m) for s, (p, m) in zip(c.sources, slots, strict=True)))
     block = min(own, train.rows_per_block or rows_per_block(columns))
     longest = c.recipe.model.max_length or (model.max_length if model else None)
     length = tokens_per_row or longest

@@ -32,12 +32,6 @@ def text_has_a_positive(c: Context) -> Iterator[Problem]:
             yield problem(("views", "count"), what, "set it to 2")
 
 
-def transforms_have_views(c: Context) -> Iterator[Problem]:
-    given, count = len(c.recipe.views.transforms), c.recipe.views.count
-    if given > count:
-        yield problem(("views", "transforms"), f"{given} lists of transforms for {count} views", "raise views.count")
-
-
 def guide_is_asked(c: Context) -> Iterator[Problem]:
     every = [leaf for s in c.sources for leaf in leaves(s.objective)]
     known = all(leaf.__module__.startswith("embedkit.") for leaf in every)
@@ -62,6 +56,5 @@ REFUSALS = [
     guide_is_given,
     something_trains,
     text_has_a_positive,
-    transforms_have_views,
 ]
 WARNINGS = [damaged_for_denoising, guide_is_asked]

@@ -69,8 +69,9 @@ def _negatives(plan: Plan) -> Iterator[tuple[str, str]]:
         for softmax in source.seen:
             parts = [f"{softmax['others']:,} in-batch", f"{softmax['own']:,} own explicit"]
             parts.append(f"{softmax['others_explicit']:,} explicit of other examples")
+            parts += [f"{softmax['noise']:,} of noise"] if softmax["noise"] else []
             who = f"a {softmax['anchor']} sees {softmax['total']:,} negatives"
-            yield "negatives", f"{_of(plan, source)}{who}: {' + '.join(parts)}, less those masked as duplicates"
+            yield "negatives", f"{_of(plan, source)}{who}: {' + '.join(parts)}, less {softmax['less']}"
         if not source.seen:
             own = f"{source.negatives} own explicit negatives" if source.negatives else "no negatives"
             whole = "; all pairs of the batch are compared with each other" if "batch" in source.scope else ""
