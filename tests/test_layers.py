@@ -159,7 +159,7 @@ def test_functions_fit_on_a_screen() -> None:
 
 
 def registered() -> list[tuple[registry.Kind, str]]:
-    kinds: tuple[registry.Kind, ...] = ("objective", "weighting", "head")
+    kinds: tuple[registry.Kind, ...] = ("objective", "weighting", "head", "view")
     return [(kind, name) for kind in kinds for name in registry.names(kind)]
 
 
