@@ -15,6 +15,10 @@ class AuxiliaryConfig(Block):
     name: str
     weight: float = Field(1.0, gt=0, description="Factor of this loss beside the objective's.")
 
+    def words(self) -> str:
+        """What it does in a step, for the plan."""
+        return f"{self.name}, weight {self.weight:g}"
+
 
 def _auxiliary(value: Any, info: Any) -> Any:
     return validate_named("auxiliary", value, info)
@@ -37,6 +41,10 @@ class MaskedLM(AuxiliaryConfig):
     mask_inputs: bool = Field(
         False, description="True: the objective sees the same masked rows instead of the plain ones (TransliCo)."
     )
+
+    def words(self) -> str:
+        rows = "every row" if self.views == "all" else "the queries"
+        return f"{super().words()}: one more pass over {rows}, {self.rate:.0%} of the tokens masked"
 
 
 class ReplacedTokens(AuxiliaryConfig):
@@ -61,9 +69,16 @@ class ReplacedTokens(AuxiliaryConfig):
     )
     generator_train_mode: bool = Field(False, description="True: dropout on in the generator (DiffCSE's code).")
 
+    def words(self) -> str:
+        readers = f"the frozen generator {self.generator} and a trained copy of the encoder"
+        return f"{super().words()}: every row also passes through {readers}"
+
 
 class Denoising(AuxiliaryConfig):
     """A decoder rebuilds the undamaged text from the embedding (TSDAE); needs a view that damages the text."""
 
     name: Literal["tsdae"] = "tsdae"
     tie: bool = Field(True, description="The decoder shares the encoder's weights where their names agree.")
+
+    def words(self) -> str:
+        return f"{super().words()}: a decoder writes every text again, with a softmax over the vocabulary per token"

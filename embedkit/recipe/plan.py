@@ -69,6 +69,7 @@ class Plan:
         memory: the estimate per process.
         views: what happens to each view of an unlabelled text.
         pairing: pairs of different texts for each text that is paired with itself; None where none are.
+        auxiliary: each auxiliary loss, and what it costs, in words.
         evaluation: when, and how often.
         refusals: why the recipe cannot run.
         warnings: what is probably not meant.
@@ -84,6 +85,7 @@ class Plan:
     memory: Memory
     views: tuple[str, ...]
     pairing: int | None
+    auxiliary: tuple[str, ...]
     evaluation: Evaluations
     refusals: tuple[Problem, ...]
     warnings: tuple[Problem, ...]
@@ -154,6 +156,7 @@ def plan(
         memory=estimate(context, tokens_per_row),
         views=view_words(recipe),
         pairing=recipe.views.negatives_per_positive if recipe.views.pairing == "tension" else None,
+        auxiliary=tuple(auxiliary.words() for auxiliary in recipe.auxiliary),
         evaluation=evaluations(recipe, context.updates),
         refusals=located(rules.apply(rules.REFUSALS, context)),
         warnings=located(rules.apply(rules.WARNINGS, context)),

@@ -119,7 +119,7 @@ class Model(Block):
     pooling_layer: int | None = Field(
         None,
         ge=0,
-        description="Layer whose output is pooled, 0 for the embedding layer (TransliCo: 8). None: the last. The layers "
+        description="Layer whose output is pooled, 0 for the embedding layer (TransliCo: 8). None: the last. Layers "
         "above it still run.",
     )
     normalize: bool | None = Field(

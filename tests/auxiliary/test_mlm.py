@@ -134,3 +134,16 @@ def test_from_scratch_starts_from_the_configuration_alone(base: Path, tmp_path: 
 def test_held_out_text_needs_the_auxiliary(base: Path, tmp_path: Path) -> None:
     without = recipe(base, tmp_path, auxiliary=[], objective="infonce", views={"count": 2})
     assert any("masked-LM loss is measured" in p.what for p in plan(without).refusals)
+
+
+def test_the_plan_says_what_auxiliaries_do(base: Path, tmp_path: Path) -> None:
+    made = recipe(
+        base, tmp_path, auxiliary=["mlm", "replaced_tokens", "tsdae"], objective="infonce", views={"count": 2}
+    )
+    said = "\n".join(plan(made).lines())
+    for words in (
+        "15% of the tokens masked",
+        "frozen generator distilbert/distilbert-base-uncased",
+        "a decoder writes",
+    ):
+        assert words in said

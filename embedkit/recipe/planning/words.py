@@ -18,7 +18,8 @@ def lines(plan: Plan) -> list[str]:
 
 def facts(plan: Plan) -> list[str]:
     """What the run will do."""
-    found = (*_data(plan), *_step(plan), *_negatives(plan), *_memory(plan), *_updates(plan), *_evaluation(plan))
+    found = (*_data(plan), *_step(plan), *_negatives(plan), *_auxiliary(plan), *_memory(plan), *_updates(plan))
+    found = (*found, *_evaluation(plan))
     return [f"{name:<13}{fact}" for name, fact in found]
 
 
@@ -58,7 +59,8 @@ def _views(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.pairing is not None:
         yield "views", f"1 of {1 + plan.pairing} texts is paired with itself, the others with another text of the batch"
     elif len(set(plan.views)) == 1 and plan.views[0].endswith("dropout"):
-        yield "views", f"each text is encoded {len(plan.views)} times; the views differ by dropout"
+        many = len(plan.views)
+        yield "views", f"each text is encoded {many} times; the views differ by dropout" if many > 1 else "one per text"
         return
     for number, what in enumerate(plan.views, 1):
         yield "" if number > 1 or plan.pairing is not None else "views", f"view {number}: {what}"
@@ -86,6 +88,11 @@ def _negatives(plan: Plan) -> Iterator[tuple[str, str]]:
             f"{plan.accumulation} batches per update: it averages gradients and adds no negatives; "
             f"the pool stays {plan.pool}, not {many}",
         )
+
+
+def _auxiliary(plan: Plan) -> Iterator[tuple[str, str]]:
+    for place, what in enumerate(plan.auxiliary):
+        yield "" if place else "auxiliary", what
 
 
 def _memory(plan: Plan) -> Iterator[tuple[str, str]]:
