@@ -111,7 +111,8 @@ class Trainer(SentenceTransformerTrainer):
         """Batch numbers of one epoch; `get_batch_samples` turns the current update into rows."""
         generator = torch.Generator()  # its own, so that iterating never touches the global random state
         numbers: Any = range(self.pipeline.sampler.batches_per_epoch)
-        return DataLoader(numbers, batch_size=None, generator=generator)
+        # Batches of one number: accelerate skips batches of a resumed epoch, and cannot where there are none.
+        return DataLoader(numbers, batch_size=1, collate_fn=lambda one: one[0], generator=generator)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[int], num_batches: int, device: torch.device

@@ -59,6 +59,17 @@ def test_eight_steps_are_four_and_four(base: Path, whole: tuple, tmp_path: Path)
     assert [h["loss"] for h in resumed.state.log_history if "loss" in h] == whole[2]
 
 
+def test_a_resumed_epoch_goes_on_where_it_was(base: Path, tmp_path: Path) -> None:
+    """With `accumulation` 1 an epoch of the recipe has three updates: 4 is inside the second."""
+    whole = trainer(recipe(base, accumulation=1), tmp_path / "whole")
+    assert whole.pipeline.sampler.batches_per_epoch == 3
+    whole.train()
+    resumed = trainer(recipe(base, accumulation=1), tmp_path / "resumed")
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-4"))
+    assert_equal(state(resumed), state(whole))
+    assert resumed.state.epoch == whole.state.epoch
+
+
 @pytest.mark.parametrize(("what", "survives"), [("step", 4), ("save", 4)])
 def test_after_kill_nine(base: Path, whole: tuple, tmp_path: Path, what: str, survives: int) -> None:
     worker = subprocess.run([sys.executable, "-m", "tests.train.runs", str(base), str(tmp_path), what], check=False)
