@@ -41,8 +41,7 @@ class RowEncoder(Protocol):
 class _Forward:
     """Embeddings of this process's rows, and what the way back needs.
 
-    `outputs` is empty when rows will be encoded again; then `states` holds the random state before each
-    micro-batch and `end` the one after the last.
+    `outputs` is empty when rows will be encoded again; then `states` holds the random state before each micro-batch.
     """
 
     block: Tensor  # [n * S, d]
@@ -223,18 +222,17 @@ class Step:
             if keep:
                 outputs.append(out)
         assert block is not None, "a batch has at least one row"
-        if not keep:
-            states.append(_RandomState(block.device))
         return _Forward(block, positions, outputs, states, padded)
 
     def _encode_again(self, batch: RowBatch, forward: _Forward, leaf_gradient: Tensor) -> None:
-        for rows, position, state in zip(batch.micro_batches, forward.positions, forward.states[:-1], strict=True):
+        end = _RandomState(forward.block.device)  # after the auxiliaries, so that no mask of theirs is drawn again
+        for rows, position, state in zip(batch.micro_batches, forward.positions, forward.states, strict=True):
             features = self.encoder.features(batch, rows)
             state.restore()
             with self.autocast(), torch.enable_grad():
                 out = self.encoder.embed(features)
             out.backward(leaf_gradient[position].to(out.dtype))
-        forward.states[-1].restore()
+        end.restore()
 
 
 class _RandomState:
