@@ -148,9 +148,10 @@ def summary(report: dict[str, Any]) -> list[str]:
     before, drawn, random = report["before"], report["drawn"], report["random_pairs"]
     lines = [
         f"{report['with_positive']:.1%} of {report['sentences']:,} sentences got a positive of their own, "
-        f"{report['with_negative']:.1%} a negative; random pairs have cos {random['mean']:.2f} "
-        f"(99 % are below {random['quantile_99']:.2f})"
+        f"{report['with_negative']:.1%} a negative"
     ]
+    if random:
+        lines[0] += f"; random pairs have cos {random['mean']:.2f} (99 % are below {random['quantile_99']:.2f})"
     for feature, words in (("surface", "surface similarity"), ("length", "length difference")):
         if before[feature]["auc"] is None or drawn[feature]["auc"] is None:
             continue

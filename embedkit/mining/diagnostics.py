@@ -91,7 +91,7 @@ def auc(positive: Weighted, negative: Weighted) -> float:
 
 
 def random_pairs(pools: Sequence[Pool]) -> dict[str, float]:
-    """Cosine in meaning of random pairs: what unrelated means for this guide."""
+    """Cosine in meaning of random pairs: what unrelated means for this guide; empty where all were found otherwise."""
     found = [pool.meaning[:, -pool.random :][pool.valid[:, -pool.random :]] for pool in pools]
     values = np.concatenate(found) if found else np.zeros(0)
     if not len(values):

@@ -206,14 +206,16 @@ def draw_triplets(report: dict[str, Any]) -> Plot:
 
 
 def triplets(report: dict[str, Any], number: int = 0) -> Plot:
-    """What positives and negatives look like when chosen by meaning alone, and as they were drawn.
+    """What positives and negatives look like when chosen by meaning alone (before), and as they were drawn (after).
+
+    The number in a title says how often a positive has more of it than a negative: at 0.5 it says nothing.
 
     Args:
         report: diagnostics of `embedkit.mining.debias`.
         number: of the source, in the name of the plot.
     """
     names = {"surface": "surface similarity", "length": "length difference", "meaning": "cosine in meaning"}
-    moments = {"before": "by meaning alone", "drawn": "as drawn"}
+    moments = {"before": "before", "drawn": "after"}
     figure, axes = _figure(4.6, len(names), len(moments), sharex="row", sharey="row")
     said = []
     for place, ax in enumerate(axes):
@@ -224,9 +226,9 @@ def triplets(report: dict[str, Any], number: int = 0) -> Plot:
             edges = [low + (1 - low) * i / len(bars) for i in range(len(bars) + 1)]
             ax.stairs(bars, edges, color=colour, linestyle=dash, linewidth=1.5, label=role if place == 0 else None)
         auc = report[when].get(feature, {}).get("auc")
-        ax.set_title(f"{names[feature]}, {moments[when]}" + ("" if auc is None else f": {auc:.2f}"))
+        ax.set_title(f"{feature}, {moments[when]}" + ("" if auc is None else f": {auc:.2f}"))
         if auc is not None:
-            said.append(f"more {names[feature]} in a positive than in a negative {moments[when]}: {auc:.0%}")
+            said.append(f"more {names[feature]} in a positive than in a negative, {moments[when]}: {auc:.0%}")
     figure.legend(loc="outside lower left", ncols=2)
     alt = "; ".join(said) or "No pairs to compare."
     name = f"triplets-{number}" if number else "triplets"
