@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers import Trainer as HFTrainer
-from transformers.trainer_callback import ExportableState, PrinterCallback, ProgressCallback
+from transformers.trainer_callback import ExportableState, PrinterCallback, ProgressCallback, TrainerState
 
 from embedkit.errors import TrainingError
 from embedkit.model import adapters
@@ -275,6 +275,15 @@ class Trainer(SentenceTransformerTrainer):
             "heads": self.trainee.heads,
             "auxiliary": self.trainee.auxiliaries,
         }
+
+    def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Train; a checkpoint of the last update is only loaded, where transformers would look for one update more."""
+        path = Path(resume_from_checkpoint) if isinstance(resume_from_checkpoint, str) else None
+        if path is None or checkpoint.step_of(path) < self.pipeline.sampler.steps:
+            return super().train(resume_from_checkpoint, *args, **kwargs)
+        self._load_from_checkpoint(str(path))
+        self.state = TrainerState.load_from_json(str(path / "trainer_state.json"))
+        return None
 
     def load_best(self) -> int | None:
         """Load the best checkpoint into the encoder; returns its update, or None when none was chosen."""

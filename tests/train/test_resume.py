@@ -84,6 +84,19 @@ def test_after_kill_nine(base: Path, whole: tuple, tmp_path: Path, what: str, su
     assert checkpoint.step_of(checkpoint.find_checkpoints(tmp_path)[-1]) == 8
 
 
+@pytest.mark.parametrize("steps", [3, 8])
+def test_a_finished_run_resumes_to_what_it_is(base: Path, tmp_path: Path, steps: int) -> None:
+    """Killed in its last evaluation, say; also where the last update is not the end of an epoch."""
+    first = trainer(recipe(base, steps=steps, save_every=steps), tmp_path)
+    first.train()
+    again = trainer(recipe(base, steps=steps, save_every=steps), tmp_path)
+    again.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{steps}"))
+    assert_equal(again.trainee.state_dict(), first.trainee.state_dict())
+    assert again.state.global_step == steps
+    losses = [[h["loss"] for h in t.state.log_history if "loss" in h] for t in (first, again)]
+    assert losses[0] == losses[1] and len(losses[0]) == steps
+
+
 def test_checkpoint_loads_with_plain_sentence_transformers(whole: tuple) -> None:
     from sentence_transformers import SentenceTransformer
 
