@@ -72,6 +72,6 @@ class Debias(Block):
         return [
             f"encode {many} once with {self.guide or base}; candidates of each: {found}{search}",
             f"positive from cos >= {self.min_positive_similarity:g}, {other}; {negative}",
-            f"drawn with weight exp(+-{self.sharpness:g} cos) / propensity of (word {self.surface}, length difference), "
-            f"strength {self.strength:g}",
+            f"drawn with weight exp(+-{self.sharpness:g} cos) / propensity of (word {self.surface}, length difference)"
+            f", strength {self.strength:g}",
         ]

@@ -239,7 +239,7 @@ REFUSED = [
         "model.head.keep: matryoshka orders the output of the head, which is dropped",
     ),
     (TEXT, ["model.dropout=0"], "the views of an unlabelled text differ by dropout only, and dropout is 0"),
-    (TEXT, ["views.pairing=tension"], "pairing tension also pairs different texts, and objective infonce does not look"),
+    (TEXT, ["views.pairing=tension"], "tension also pairs different texts, and objective infonce does not look"),
     (TEXT, ["views.transforms=[[{name: substitute_words, rate: 0.5, source: synonyms, synonyms: no.tsv}]]"], "no.tsv"),
     (PAIR, ["views.transforms=[[shuffle]]"], "views are made of unlabelled text, and no source has the role text"),
     (PAIR, ["train.device=mps"], "one Apple GPU cannot serve several processes"),
