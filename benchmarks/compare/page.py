@@ -24,7 +24,7 @@ GEOMETRY = """\
 Measured on {task}, unit embeddings. Alignment: mean squared distance of pairs with gold score of at least 4 of 5,
 small is good. Uniformity: log mean exp(-2 d^2) over all distinct sentences, small is good. Effective rank: exp of the
 entropy of the spectrum, of the covariance (centred) and without centring (raw). Time: median seconds of an update
-divided by that of plain SimCSE, both timed in turn in one process."""
+divided by those of plain SimCSE, both timed in turn in one process."""
 
 
 def page(facts: dict[str, Any], methods: Sequence[Method], found: dict[str, Any], notes: str, plot: str) -> str:
@@ -112,12 +112,18 @@ def geometry(methods: Sequence[Method], found: dict[str, Any], task: str) -> str
                 f"{own['mean_cosine']:.3f}",
                 f"{own['effective_rank']:.1f}",
                 f"{own['effective_rank_raw']:.1f}",
-                f"{1000 * time['method']:.0f} ms" if time else "",
-                f"{time['ratio']:.2f}" if time and method.name != REFERENCE else "",
+                _time(method, time),
             ]
         )
-    head = ["method", "alignment", "uniformity", "mean cosine", "eff. rank", "raw", "update", "to SimCSE"]
+    head = ["method", "alignment", "uniformity", "mean cosine", "eff. rank", "raw", "time"]
     return rows(head, body)
+
+
+def _time(method: Method, found: dict[str, Any] | None) -> str:
+    """Milliseconds for the reference; for the others the ratio alone, because only that was measured side by side."""
+    if found is None:
+        return ""
+    return f"{1000 * found['method']:.0f} ms" if method.name == REFERENCE else f"x {found['ratio']:.2f}"
 
 
 def verdicts(methods: Sequence[Method], found: dict[str, Any]) -> list[str]:
@@ -184,11 +190,14 @@ def draw(path: Path, methods: Sequence[Method], found: dict[str, Any]) -> None:
     shown = [m for m in methods if m.name in found and "alignment" in found[m.name]["geometry"][task]]
     own = [found[m.name]["geometry"][task] for m in shown]
     x, y = [g["uniformity"] for g in own], [g["alignment"] for g in own]
-    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
     dots = axes.scatter(x, y, c=[found[m.name]["average"] for m in shown], cmap="viridis", s=36)
-    for method, a, b in zip(shown, x, y, strict=True):
-        axes.annotate(method.title, (a, b), xytext=(5, 3), textcoords="offset points", fontsize=7)
+    for number, place in enumerate(zip(x, y, strict=True), 1):
+        beside = (4, 3 if number % 2 else -9)
+        axes.annotate(str(number), place, xytext=beside, textcoords="offset points", fontsize=7)
+    names = "\n".join(f"{number:2d}  {method.title}" for number, method in enumerate(shown, 1))
+    axes.text(1.02, 1.0, names, transform=axes.transAxes, fontsize=8, va="top", family="monospace")
     axes.set(xlabel=f"uniformity on {task} (small is good)", ylabel="alignment (small is good)")
-    figure.colorbar(dots, label="average STS")
+    figure.colorbar(dots, label="average STS", location="left")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,15 @@ def run(study: Study, method: Method, seed: int, keep_model: bool) -> dict[str, 
     else:
         encoder = Encoder.load(Model.model_validate({"base": study.base, "pooling": method.pooling}))
         facts = _whiten(encoder, study) if method.kind == "whitening" else {}
-    scores = evaluate_suite(encoder, study.tasks, resamples=0, data=study.pairs, model_name=method.name, geometry=True)
+    scores = evaluate_suite(
+        encoder,
+        study.tasks,
+        resamples=0,
+        data=study.pairs,
+        model_name=method.name,
+        geometry=True,
+        progress=sys.stdout.isatty(),
+    )
     draws = {task.task: stats.draws(task, RESAMPLES, BOOTSTRAP_SEED)[task.main] for task in scores.tasks}
     result = {
         "method": method.name,
