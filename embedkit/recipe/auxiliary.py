@@ -44,7 +44,7 @@ class MaskedLM(AuxiliaryConfig):
 
     def words(self) -> str:
         rows = "every row" if self.views == "all" else "the queries"
-        return f"{super().words()}: one more pass over {rows}, {self.rate:.0%} of the tokens masked"
+        return f"{super().words()}: a pass of its own over {rows}, {self.rate:.0%} of the tokens masked"
 
 
 class ReplacedTokens(AuxiliaryConfig):

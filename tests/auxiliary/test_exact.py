@@ -60,7 +60,7 @@ def test_one_process_in_every_layout(name: str, oracles: dict[tuple[str, int], A
 
 
 @pytest.mark.dist
-def test_two_processes_in_every_layout(oracles: dict[tuple[str, int], Answer], folder: Path) -> None:
+def test_two_processes_with_unequal_micro_batches(oracles: dict[tuple[str, int], Answer], folder: Path) -> None:
     env = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     command = [sys.executable, "-m", "tests.auxiliary.worker"]
     workers = [subprocess.Popen([*command, str(rank), "2", str(folder)], env=env) for rank in range(2)]

@@ -142,6 +142,7 @@ def test_the_plan_says_what_auxiliaries_do(base: Path, tmp_path: Path) -> None:
     )
     said = "\n".join(plan(made).lines())
     for words in (
+        "masked-LM loss and perplexity on",
         "15% of the tokens masked",
         "frozen generator distilbert/distilbert-base-uncased",
         "a decoder writes",

@@ -17,6 +17,7 @@ class Evaluations:
         during: name of the suite measured during training, None for none.
         before, after: whether `suite` is measured then.
         every: updates between evaluations, None for none.
+        masked_lm: file on which the masked-LM loss is measured before and after training, None for none.
         times: evaluations during training, None where updates are unknown.
     """
 
@@ -26,6 +27,7 @@ class Evaluations:
     after: bool
     every: int | None
     times: int | None
+    masked_lm: str | None = None
 
 
 def evaluations(recipe: Recipe, updates: int | None) -> Evaluations:
@@ -38,6 +40,7 @@ def evaluations(recipe: Recipe, updates: int | None) -> Evaluations:
         after=block.suite is not None,
         every=block.every,
         times=None if updates is None else (updates // block.every if block.every else 0),
+        masked_lm=block.masked_lm,
     )
 
 

@@ -93,7 +93,7 @@ def selection_happens(c: Context) -> Iterator[Problem]:
 
 
 def nothing_is_measured(c: Context) -> Iterator[Problem]:
-    if c.recipe.eval.suite is None:
+    if c.recipe.eval.suite is None and c.recipe.eval.masked_lm is None:
         yield problem(("eval", "suite"), "nothing is measured before and after training", "set it, e.g. to `sts`")
 
 

@@ -135,7 +135,9 @@ def _updates(plan: Plan) -> Iterator[tuple[str, str]]:
 
 def _evaluation(plan: Plan) -> Iterator[tuple[str, str]]:
     e = plan.evaluation
-    if e.suite is None and e.during is None:
+    if e.masked_lm is not None:
+        yield "evaluation", f"masked-LM loss and perplexity on {e.masked_lm} before and after training"
+    elif e.suite is None and e.during is None:
         yield "evaluation", "none"
         return
     when = " and ".join(w for w, yes in (("before", e.before), ("after", e.after)) if yes)
