@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from embedkit.model.encoder import Encoder
 from embedkit.model.resolve import resolve
 from embedkit.recipe.schema import DEFAULT_MODEL, Recipe
 from embedkit.train.distributed import Comm
+
+MakeLoss = Callable[[SentenceTransformer], torch.nn.Module]
 
 
 class StepTimes(TrainerCallback):
@@ -33,14 +35,24 @@ class StepTimes(TrainerCallback):
         self._last = now
 
 
-def recipe(texts: Sequence[str], *, batch: int, steps: int, max_length: int, **train: Any) -> Recipe:
-    """Unsupervised SimCSE on all-MiniLM-L6-v2."""
+def recipe(
+    texts: Sequence[str],
+    *,
+    batch: int,
+    steps: int,
+    max_length: int,
+    blocks: dict[str, Any] | None = None,
+    model: dict[str, Any] | None = None,
+    **train: Any,
+) -> Recipe:
+    """Unsupervised SimCSE on all-MiniLM-L6-v2; `blocks` of another method take its place."""
     return Recipe.model_validate(
         {
-            "model": {"base": DEFAULT_MODEL, "max_length": max_length, **train.pop("model", {})},
+            "model": {"base": DEFAULT_MODEL, "max_length": max_length, **(model or {})},
             "data": {"sources": [{"name": "text", "rows": [{"text": t} for t in texts]}]},
             "objective": {"name": "infonce", "temperature": 0.05},
             "train": {"batch_size": batch, "steps": steps, "device": "cpu", "save_every": 10**9, **train},
+            **(blocks or {}),
         }
     )
 
@@ -63,26 +75,40 @@ def stock(made: Recipe) -> SentenceTransformer:
     return model
 
 
-def rival(made: Recipe, out: Path, *, mini_batch: int | None = None) -> list[float]:
+def ranking_loss(made: Recipe, mini_batch: int | None = None) -> MakeLoss:
+    """sentence-transformers' SimCSE: MultipleNegativesRankingLoss, or with a mini-batch the cached one."""
+    from sentence_transformers import losses
+
+    scale = 1 / made.objective.temperature  # type: ignore[attr-defined]
+    if mini_batch is None:
+        return lambda model: losses.MultipleNegativesRankingLoss(model, scale=scale)
+    return lambda model: losses.CachedMultipleNegativesRankingLoss(model, scale=scale, mini_batch_size=mini_batch)
+
+
+def rival(
+    made: Recipe,
+    out: Path,
+    *,
+    mini_batch: int | None = None,
+    make_loss: MakeLoss | None = None,
+    columns: dict[str, list[Any]] | None = None,
+) -> list[float]:
     """Run sentence-transformers' trainer with its own loss for the same recipe; seconds per update.
 
     Args:
-        made: the recipe; batch, steps, length, learning rate and temperature are taken from it.
+        made: the recipe; batch, steps, length and learning rate are taken from it.
         out: a folder.
-        mini_batch: None for MultipleNegativesRankingLoss, else the mini-batch of the cached one.
+        mini_batch: see `ranking_loss`.
+        make_loss: another loss.
+        columns: its data; None gives each text twice.
     """
     from datasets import Dataset
-    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments, losses
+    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 
     times = StepTimes()
     model = stock(made)
     texts = [row["text"] for row in made.data.sources[0].rows or ()]
-    scale = 1 / made.objective.temperature  # type: ignore[attr-defined]
-    loss = (
-        losses.MultipleNegativesRankingLoss(model, scale=scale)
-        if mini_batch is None
-        else losses.CachedMultipleNegativesRankingLoss(model, scale=scale, mini_batch_size=mini_batch)
-    )
+    loss = (make_loss or ranking_loss(made, mini_batch))(model)
     args = SentenceTransformerTrainingArguments(
         output_dir=str(out),
         per_device_train_batch_size=made.train.batch_size,
@@ -95,7 +121,7 @@ def rival(made: Recipe, out: Path, *, mini_batch: int | None = None) -> list[flo
         disable_tqdm=True,
         seed=made.train.seed,
     )
-    data = Dataset.from_dict({"anchor": texts, "positive": texts})
+    data = Dataset.from_dict(columns or {"anchor": texts, "positive": texts})
     trainer = SentenceTransformerTrainer(model=model, args=args, train_dataset=data, loss=loss, callbacks=[times])
     trainer.train()
     return times.seconds

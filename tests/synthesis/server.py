@@ -79,11 +79,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         failure = self.state.begin(body, dict(self.headers))
-        try:
-            time.sleep(self.state.delay)
-            self.answer(body, failure)
-        finally:
-            self.state.end()
+        time.sleep(self.state.delay)
+        self.state.end()  # before the answer goes out: with it, the client may send its next request
+        self.answer(body, failure)
 
     def answer(self, body: dict[str, Any], failure: Any) -> None:
         if self.path != "/v1/chat/completions":

@@ -42,7 +42,8 @@ def test_kill_in_a_run_and_in_a_line(server: Server, tmp_path: Path, monkeypatch
     done = spawn(*command)
     _, err = done.communicate(timeout=60)
     assert done.returncode == 0, err
-    assert len(server.requests) - before == 2 * len(TEXTS) - (kept - 1), "only what was missing is asked"
+    late = len(server.requests) - before - (2 * len(TEXTS) - (kept - 1))  # sent before the kill, read after it
+    assert 0 <= late <= concurrency, "only what was missing is asked"
     meta = json.loads(Path("t.meta.json").read_text())
     assert meta["calls"]["cached"]["positive"] + meta["calls"]["cached"]["negative"] == kept - 1
 
