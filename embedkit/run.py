@@ -95,10 +95,10 @@ def train(
     _plan(run)
     with run.timed("model"):
         encoder = _encoder(run)
+        trainer = _trainer(run, encoder)  # before any evaluation: what cannot be built should say so at once
     with run.timed("evaluation before"):
         before = _measure(run, encoder, "before") if recipe.eval.before else None
     run.write_record()
-    trainer = _trainer(run, encoder)
     run.record.warnings += [w for auxiliary in trainer.engine.auxiliaries for w in auxiliary.warnings]
     run.measuring.masked_lm(trainer.engine.auxiliaries, run.record, 0, run.say)
     with run.timed("training"):
@@ -198,7 +198,7 @@ def _start(recipe: Recipe, out: Path, resume: bool, recipe_path: Path | None, sa
     comm = Comm.current()
     folder = RunFolder(out.resolve())
     yaml = dump(recipe)
-    if folder.recipe.is_file() and folder.recipe.read_text(encoding="utf-8") != yaml:
+    if folder.trained and folder.recipe.is_file() and folder.recipe.read_text(encoding="utf-8") != yaml:
         raise TrainingError(
             "this folder holds the run of another recipe",
             str(folder.recipe),

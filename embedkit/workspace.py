@@ -44,6 +44,11 @@ class RunFolder:
     def scores(self, when: str) -> Path:
         return self.root / "eval" / when
 
+    @property
+    def trained(self) -> bool:
+        """Whether there is something that took training: a checkpoint or a model."""
+        return self.model.is_dir() or any(self.checkpoints.glob("checkpoint-*"))
+
     def write_record(self, record: RunRecord) -> None:
         """Write ``run.json`` whole or not at all."""
         staging = self.record.with_suffix(".tmp")

@@ -12,6 +12,7 @@ import typer
 from embedkit.cli.console import LAUNCHED, console, go_offline, say
 from embedkit.cli.options import Offline, Overrides, Processes, Recipe
 from embedkit.errors import EmbedkitError
+from embedkit.workspace import RunFolder
 
 if TYPE_CHECKING:
     from embedkit.recipe.load import Loaded
@@ -73,14 +74,15 @@ def train(
 
 
 def _check_folder(out: Path, resume: bool) -> None:
-    """A run never overwrites anything: its folder is new, empty, or that of the run to resume."""
+    """A run overwrites nothing that was trained: its folder is new, empty, that of a run which failed before its first
+    checkpoint, or that of the run to resume."""
     if out.is_file():
         raise EmbedkitError("is a file, not a folder", str(out), "choose another --out")
     if not out.is_dir() or not any(out.iterdir()):
         return
     if not (out / "recipe.yaml").is_file():
         raise EmbedkitError("is not empty and holds no run of embedkit", str(out), "choose another --out")
-    if not resume:
+    if not resume and RunFolder(out).trained:
         raise EmbedkitError("holds a run already", str(out), "add --resume to go on with it, or choose another --out")
 
 

@@ -43,6 +43,16 @@ def test_a_run_in_one_process_and_its_folder(embedkit: Run, work: Path) -> None:
     assert Path("scores/compare/scores.json").is_file()
 
 
+def test_a_run_that_failed_before_training_may_be_started_again(embedkit: Run, work: Path) -> None:
+    """What cannot be built says so before anything is evaluated, and its folder is not lost."""
+    guided = ["train", "r.yaml", "train.steps=1", "objective={name: infonce, guide: absolute}", "--out", "run"]
+    failed = embedkit(*guided, "guide.model=nowhere", "--offline")
+    assert failed.code == 2 and failed.err.startswith("guide.model: cannot find the model 'nowhere'")
+    assert "Encoding" not in failed.out and not Path("run/eval").exists()
+    done = embedkit(*guided, "guide.model=tiny", "--offline")
+    assert done.code == 0, done.err
+
+
 def test_foreign_folders_are_never_written_to(embedkit: Run, work: Path) -> None:
     Path("mine").mkdir()
     Path("mine/notes.txt").write_text("x")
