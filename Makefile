@@ -55,8 +55,8 @@ recipes: $(READY) ## Check every shipped recipe (`make test` also trains each fo
 	@for recipe in $$(find recipes -name '*.yaml' | sort); do $(EMBEDKIT) check "$$recipe" || exit 1; echo; done
 
 .PHONY: bench
-bench: $(READY) ## The three benchmarks against sentence-transformers; minutes
-	@for name in train_step large_batch encode; do echo "== $$name"; $(PY) benchmarks/$$name.py || exit 1; done
+bench: $(READY) ## The benchmarks against sentence-transformers; half an hour
+	@for name in train_step large_batch encode methods; do echo "== $$name"; $(PY) benchmarks/$$name.py || exit 1; done
 
 .PHONY: compare
 compare: $(READY) ## Methods on one base: make compare BASE=encoder TEXT=sentences.txt DATA=folder [ARGS=--help]

@@ -16,7 +16,7 @@ from embedkit.recipe.load import dump, recipe_hash
 from embedkit.recipe.plan import Plan, plan
 from embedkit.recipe.schema import Model, Recipe
 from embedkit.types import RunRecord, Scores
-from embedkit.workspace import RunFolder, now, versions
+from embedkit.workspace import RunFolder, now, quiet_libraries, versions
 
 if TYPE_CHECKING:
     from embedkit.data.sources import LoadedSource
@@ -157,6 +157,7 @@ def evaluate(
     from embedkit.evaluation import suite as suites
     from embedkit.model.encoder import Encoder
 
+    quiet_libraries()
     folder = Path(data) if data is not None else None
     loaded = suites.load_suite(suite, Path.cwd(), folder)
 
@@ -193,7 +194,7 @@ def _start(recipe: Recipe, out: Path, resume: bool, recipe_path: Path | None, sa
 
     from embedkit.train.distributed import Comm
 
-    _quiet_libraries()
+    quiet_libraries()
     PartialState(cpu=recipe.train.device == "cpu")  # joins the process group when started by torchrun or accelerate
     comm = Comm.current()
     folder = RunFolder(out.resolve())
@@ -381,14 +382,6 @@ def _process_zero_first(comm: Comm) -> Iterator[None]:
     yield
     if comm.rank == 0:
         comm.barrier()
-
-
-def _quiet_libraries() -> None:
-    """One progress bar at a time, ours; what transformers says about loading and saving weights is its log's."""
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
 
 
 def _silent(line: Any) -> None:

@@ -74,3 +74,11 @@ def versions() -> dict[str, str]:
 
 def now() -> str:
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def quiet_libraries() -> None:
+    """One progress bar at a time, ours; what transformers says about loading and saving weights is its log's."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()

@@ -71,6 +71,9 @@ def whiten(
     go_offline(offline)
     from embedkit.evaluation import suite as suites
     from embedkit.model import whitening
+    from embedkit.workspace import quiet_libraries
+
+    quiet_libraries()
 
     _one_of(kind, get_args(whitening.Kind), "--kind")
     _one_of(role, ("query", "document"), "--role")
