@@ -49,6 +49,11 @@ class Auxiliary(nn.Module):
         self.weight = weight
         self.warnings: list[str] = []
 
+    def sizes(self, batch: RowBatch) -> np.ndarray | None:
+        """About how many tokens each row has for this auxiliary; None where they are the encoder's, whose
+        micro-batches then serve here too."""
+        return None
+
     def draw(self, batch: RowBatch, rows: np.ndarray) -> Any:
         """The features of a micro-batch of rows; None when it has nothing to do for them."""
         raise NotImplementedError

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from embedkit.model.encoder import Encoder
 
 WHERE = "auxiliary.tsdae"
+CHARACTERS_PER_TOKEN = 4
+"""Of ordinary text in a WordPiece vocabulary; only sorts rows and sizes micro-batches."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,10 @@ class Denoising(Auxiliary):
         if hasattr(self, "_loss"):
             self.loss.train(mode)
         return self
+
+    def sizes(self, batch: RowBatch) -> np.ndarray:
+        """By the originals: damaged texts of one length come from originals of many."""
+        return np.array([2 + len(text) // CHARACTERS_PER_TOKEN for text in batch.originals])
 
     def draw(self, batch: RowBatch, rows: np.ndarray) -> Originals:
         """Tokens of the undamaged texts of the rows."""

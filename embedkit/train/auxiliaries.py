@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from embedkit.data.collate import micro_batches
 from embedkit.model.auxiliary import Auxiliary
 from embedkit.train.distributed import Comm
 from embedkit.types import RowBatch
@@ -57,8 +59,8 @@ def run(
     if backward and embeddings is not None and any(a.conditioned for a in auxiliaries):
         result.gradient = torch.zeros_like(embeddings)
     for auxiliary in auxiliaries:
-        drawn = [auxiliary.draw(batch, rows) for rows in batch.micro_batches]
-        work = [(rows, d) for rows, d in zip(batch.micro_batches, drawn, strict=True) if d is not None]
+        drawn = [(rows, auxiliary.draw(batch, rows)) for rows in _cuts(auxiliary, batch)]
+        work = [(rows, d) for rows, d in drawn if d is not None]
         (count,) = _sum([sum(auxiliary.count(d) for _, d in work)], comm, device)
         if count == 0:
             continue
@@ -98,6 +100,15 @@ def reference(auxiliary: Auxiliary, batch: RowBatch, embeddings: Tensor | None) 
     if auxiliary.conditioned and embeddings is not None:
         told = embeddings[torch.from_numpy(batch.position[rows]).to(embeddings.device)]
     return auxiliary.weight * auxiliary(drawn, told).value / auxiliary.count(drawn)
+
+
+def _cuts(auxiliary: Auxiliary, batch: RowBatch) -> list[np.ndarray]:
+    """The auxiliary's micro-batches: the encoder's, or as large, of rows that are alike for the auxiliary."""
+    sizes = auxiliary.sizes(batch)
+    if sizes is None:
+        return batch.micro_batches
+    lengths = np.array([len(ids) for ids in batch.input_ids])
+    return micro_batches(sizes, max(int(lengths[rows].sum()) for rows in batch.micro_batches))
 
 
 def _told(
