@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 from embedkit.data.augment import Viewing
 from embedkit.data.sampler import StepSampler
 from embedkit.data.sources import LoadedSource
-from embedkit.errors import RecipeError
+from embedkit.errors import about
 from embedkit.model.auxiliary import Auxiliary
 from embedkit.model.encoder import Encoder
 from embedkit.objectives.base import Objective, build, build_heads
@@ -144,11 +144,8 @@ def _guide(recipe: Recipe, device: str) -> Guide | None:
         max_length=config.max_length,
         trust_remote_code=config.trust_remote_code,
     )
-    try:
+    with about("guide.model", "model.base"), about("guide.trust_remote_code", "model.trust_remote_code"):
         return Guide(Encoder.load(block, device=device))
-    except RecipeError as error:
-        where = error.where.replace("model.base", "guide.model").replace("model.", "guide.", 1)
-        raise RecipeError(error.what, where, error.cure) from error
 
 
 def _per_query(recipe: Recipe, source: LoadedSource, config: ObjectiveConfig) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class EmbedkitError(Exception):
     """Base of every error a user can cause.
@@ -43,3 +46,19 @@ class DataError(EmbedkitError):
 
 class TrainingError(EmbedkitError):
     """Training cannot go on: a non-finite loss, a checkpoint that does not fit."""
+
+
+@contextmanager
+def about(place: str, instead_of: str) -> Iterator[None]:
+    """Errors about one key of a recipe are about another one here: a guide is loaded as the model is.
+
+    Args:
+        place: where the user wrote it.
+        instead_of: the key that the code inside names.
+    """
+    try:
+        yield
+    except RecipeError as error:
+        if error.where != instead_of:
+            raise
+        raise RecipeError(error.what, place, error.cure) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embedkit.errors import about
 from embedkit.recipe.schema import Model
 
 if TYPE_CHECKING:
@@ -29,4 +30,5 @@ def load_guide(name: str | None, model: Model, base_dir: Path, device: str) -> E
         defaults = {key: field.default for key, field in Model.model_fields.items() if key in _TRAINED}
         return Encoder.load(model.model_copy(update=defaults), device=device)
     beside = base_dir / name
-    return Encoder.load(Model(base=str(beside) if beside.is_dir() else name), device=device)
+    with about("debias.guide", "model.base"):
+        return Encoder.load(Model(base=str(beside) if beside.is_dir() else name), device=device)

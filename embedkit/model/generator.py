@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from embedkit.errors import RecipeError
+from embedkit.errors import RecipeError, about
 from embedkit.model import packing, tokens
 from embedkit.model.dropout import use_cpu_dropout
 from embedkit.model.language_head import load_language_head
@@ -40,7 +40,8 @@ class Generator:
     """
 
     def __init__(self, base: str, encoder: Encoder, *, train_mode: bool = False, where: str = "auxiliary") -> None:
-        origin = resolve(base)
+        with about(where, "model.base"):
+            origin = resolve(base)
         self.head = load_language_head(origin, where=where)
         self.backbone: Any = self.head.take_backbone()
         if self.head.new:
