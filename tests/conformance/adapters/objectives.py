@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from embedkit.objectives.base import build
 from embedkit.recipe.objectives import AnglE, CoSENT, STLoss, Triplet
+from embedkit.recipe.sentence import SupCon
 from tests.conformance.ours import embeddings, infonce, loss, nt_xent, option
 from tests.conformance.runner import Case, adapter
 
@@ -101,3 +104,19 @@ def contrastive(case: Case) -> dict[str, Tensor]:
 def triplet(case: Case) -> dict[str, Tensor]:
     config = option(Triplet, margin=float(case.hyper["margin"]), distance="euclidean")
     return {"loss": loss(config, embeddings(case["A"], case["P"], case["N"]))}
+
+
+@adapter("objectives", "supcon", "supcon_pml")
+def supcon(case: Case) -> dict[str, Tensor]:
+    """Views [V, N, d]. A view without a positive counts nothing, as in `supcon_pml`; `supcon` counts it as 0."""
+    tau = float(case.hyper["temperature"])
+    base = float(case.hyper["base_temperature"]) if case.entry.name == "supcon" else None
+    case.hyper.remark("note")
+    views = case["V"].transpose(0, 1)
+    labels = torch.as_tensor(case.inputs.fields["labels"])
+    config = option(SupCon, temperature=tau, base_temperature=base)
+    batch = embeddings(views[:, 0], views[:, 1:], label=labels)
+    out = build(config)(batch, torch.arange(len(batch)))
+    assert out.weight is not None
+    total = (out.value * out.weight).sum()
+    return {"loss": total / (len(batch) if case.entry.name == "supcon" else out.weight.sum())}
