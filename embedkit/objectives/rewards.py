@@ -18,6 +18,24 @@ UNFINISHED = -1.0
 
 
 @dataclass(frozen=True)
+class Settings:
+    """What every reward shares.
+
+    Attributes:
+        temperature: divides every cosine.
+        clustering_weight, cross_group_weight: of the terms of the same names.
+    """
+
+    temperature: float = 0.1
+    clustering_weight: float = 0.2
+    cross_group_weight: float = 0.2
+
+
+DEFAULTS = Settings()
+"""The authors'."""
+
+
+@dataclass(frozen=True)
 class Reward:
     """Rewards of R rollouts and what they are made of; the parts are cosines / temperature, without their weights.
 
@@ -41,10 +59,7 @@ def supervised_reward(
     document: Tensor,
     negative: Tensor,
     group: Tensor,
-    *,
-    temperature: float = 0.1,
-    clustering_weight: float = 0.2,
-    cross_group_weight: float = 0.2,
+    settings: Settings = DEFAULTS,
     finished: Tensor | None = None,
 ) -> Reward:
     """Reward of rollouts of queries with given documents and negatives.
@@ -59,8 +74,7 @@ def supervised_reward(
     Args:
         query, document, negative: [R, d].
         group: [R] id of the prompt.
-        temperature: divides every cosine.
-        clustering_weight, cross_group_weight: of the last two terms.
+        settings: temperature and weights.
         finished: [R] bool; False gives `UNFINISHED`. All finished when None.
     """
     q, d, n = unit(query), unit(document), unit(negative)
@@ -69,17 +83,14 @@ def supervised_reward(
     best = best.scatter_reduce(1, index.expand(len(q), -1), products(q, d), "amax")
     cross = -_other_groups(best, index)
     separate = -(q[first] * n[first]).sum(1)[index]
-    return _reward(q, d, index, cross, separate, (temperature, clustering_weight, cross_group_weight), finished)
+    return _reward(q, d, index, cross, separate, settings, finished)
 
 
 def unsupervised_reward(
     query: Tensor,
     document: Tensor,
     group: Tensor,
-    *,
-    temperature: float = 0.1,
-    clustering_weight: float = 0.2,
-    cross_group_weight: float = 0.2,
+    settings: Settings = DEFAULTS,
     finished: Tensor | None = None,
 ) -> Reward:
     """Reward without labels: the query is a second rollout of the document's prompt.
@@ -89,7 +100,7 @@ def unsupervised_reward(
     q, d = unit(query), unit(document)
     index, first = _groups(group)
     cross = -_other_groups(products(d, q[first]), index)
-    return _reward(q, d, index, cross, None, (temperature, clustering_weight, cross_group_weight), finished)
+    return _reward(q, d, index, cross, None, settings, finished)
 
 
 def advantage(reward: Tensor, group: Tensor) -> Tensor:
@@ -119,15 +130,15 @@ def _reward(
     index: Tensor,
     cross: Tensor,
     separate: Tensor | None,
-    settings: tuple[float, float, float],
+    settings: Settings,
     finished: Tensor | None,
 ) -> Reward:
-    temperature, clustering_weight, cross_group_weight = settings
+    temperature = settings.temperature
     mates = index[:, None] == index
     mates.fill_diagonal_(False)
     cluster = (products(d, d) * mates).sum(1) / mates.sum(1).clamp_min(1)
     positive, cluster, cross = (q * d).sum(1) / temperature, cluster / temperature, cross / temperature
-    total = positive + clustering_weight * cluster + cross_group_weight * cross
+    total = positive + settings.clustering_weight * cluster + settings.cross_group_weight * cross
     if separate is not None:
         separate = separate / temperature
         total = total + separate

@@ -208,6 +208,8 @@ def differentiate(
     terms = objective.terms(leaves.template)
     parts = []
     metrics: dict[str, list[tuple[float, float]]] = {QUERY_COSINE: [(leaves.query_cosine, 1.0)]}
+    if not terms:
+        return BatchGradient(0.0, torch.zeros_like(leaves.values), _mean(metrics, everyone, leaves.values))
     for index, term in enumerate(terms):
         whole = term.objective.scope == "batch"
         columns = term.objective.columns(term.embeddings)
@@ -234,11 +236,11 @@ def differentiate(
                         total += g
         parts.append((term.coefficient, totals, gradient))
 
-    sums = everyone.sum(torch.stack([totals for _, totals, _ in parts] or [leaves.values.new_zeros(2)]))
+    sums = everyone.sum(torch.stack([totals for _, totals, _ in parts]))
     weight = sums[:, 1].clamp_min(torch.finfo(sums.dtype).tiny)
-    loss = sum(c * float(v) for (c, _, _), v in zip(parts, sums[:, 0] / weight, strict=False))
+    loss = sum(c * float(v) for (c, _, _), v in zip(parts, sums[:, 0] / weight, strict=True))
     leaf = torch.zeros_like(leaves.values)
-    for (c, _, gradient), w in zip(parts, weight, strict=False):  # an objective without terms has one row of zeros
+    for (c, _, gradient), w in zip(parts, weight, strict=True):
         for i, g in enumerate(gradient):
             share = g * (coefficient * c / w)
             if i == 0:

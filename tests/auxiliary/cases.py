@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from embedkit.model.auxiliary import Auxiliary
 from embedkit.model.encoder import Encoder
@@ -18,8 +18,8 @@ from embedkit.recipe.objectives import InfoNCE, Nothing
 from embedkit.train.distributed import Comm
 from embedkit.train.step import Step
 from tests.auxiliary.models import load, row_batch
+from tests.contract.answers import Answer
 
-Answer = dict[str, Tensor]
 SEEDS = {1: (3,), 2: (3, 4)}
 """Steps of the batches of one update, by accumulation."""
 

@@ -12,33 +12,15 @@ import torch
 
 from embedkit.recipe import registry
 from embedkit.train.distributed import Comm
-from tests.auxiliary.cases import CASES, LAYOUTS, Answer, oracle, run
-from tests.auxiliary.models import tiny_masked_lm
+from tests.auxiliary.cases import CASES, LAYOUTS, oracle, run
+from tests.contract.answers import Answer, assert_same
 
 RELATIVE = 1e-9
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`base`, a tiny BERT with its masked-LM head, and `generator`, a tiny DistilBERT of the same vocabulary."""
-    folder = tmp_path_factory.mktemp("models")
-    tiny_masked_lm(folder / "base")
-    tiny_masked_lm(folder / "generator", "distilbert", seed=1)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def oracles(folder: Path) -> dict[tuple[str, int], Answer]:
     return {(case, k): oracle(case, k, folder / "base", folder / "generator") for case in CASES for k in (1, 2)}
-
-
-def assert_same(got: Answer, want: Answer, what: str) -> None:
-    assert got.keys() == want.keys()
-    scale = max(float(t.abs().max()) for n, t in want.items() if n != "loss")
-    for name, value in want.items():
-        size = max(float(value.abs().max()), 1e-3 * scale, 1e-12)
-        worst = float((got[name] - value).abs().max()) / size
-        assert worst < RELATIVE, f"{what}: {name} differs by {worst:.2e} (relative)"
 
 
 def test_every_registered_auxiliary_has_a_case() -> None:
@@ -56,7 +38,7 @@ def test_the_gradient_reaches_encoder_and_auxiliary(name: str, oracles: dict[tup
 def test_one_process_in_every_layout(name: str, oracles: dict[tuple[str, int], Answer], folder: Path) -> None:
     for layout in LAYOUTS:
         got = run(name, layout, Comm(), folder / "base", folder / "generator")
-        assert_same(got, oracles[name, layout.accumulation], f"{name}, {layout}")
+        assert_same(got, oracles[name, layout.accumulation], f"{name}, {layout}", RELATIVE)
 
 
 @pytest.mark.dist
@@ -70,4 +52,4 @@ def test_two_processes_with_unequal_micro_batches(oracles: dict[tuple[str, int],
         assert {case for case, _ in answers} == set(CASES)
         for (case, layout), got in answers.items():
             accumulation = 2 if "accumulation=2" in layout else 1
-            assert_same(got, oracles[case, accumulation], f"{case}, process {rank} of 2, {layout}")
+            assert_same(got, oracles[case, accumulation], f"{case}, process {rank} of 2, {layout}", RELATIVE)

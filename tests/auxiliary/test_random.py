@@ -7,17 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.auxiliary.models import tiny_masked_lm
 from tests.auxiliary.test_resume import CASES, recipe
 from tests.train.runs import trainer
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    tiny_masked_lm(folder / "base")
-    tiny_masked_lm(folder / "generator", "distilbert", seed=1)
-    return folder
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from embedkit.recipe.schema import Recipe
-from tests.auxiliary.models import tiny_masked_lm
 from tests.tiny import sentences
 from tests.train.runs import state, trainer
 from tests.train.test_resume import assert_equal
@@ -61,14 +60,6 @@ def recipe(name: str, folder: Path) -> Recipe:
             },
         }
     )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    tiny_masked_lm(folder / "base")
-    tiny_masked_lm(folder / "generator", "distilbert", seed=1)
-    return folder
 
 
 @pytest.mark.parametrize("name", CASES)

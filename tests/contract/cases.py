@@ -12,6 +12,7 @@ from torch import Tensor
 from embedkit.train.distributed import Comm
 from embedkit.train.step import Step, reference
 from embedkit.types import RowBatch
+from tests.contract.answers import Answer
 from tests.contract.parts import CASES, Built, Parts
 from tests.contract.toy import ToyEncoder, toy_batch
 
@@ -34,7 +35,6 @@ class Layout:
 
 
 LAYOUTS = [Layout(*c) for c in product((1, 3, None), (1, 2), (True, False), (None, 2))]
-Answer = dict[str, Tensor]
 
 
 def answer(encoder: ToyEncoder, built: Built, loss: float) -> Answer:

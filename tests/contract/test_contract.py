@@ -13,19 +13,11 @@ import torch
 from embedkit.recipe import registry
 from embedkit.train.distributed import Comm
 from tests.contract import parts
-from tests.contract.cases import LAYOUTS, Answer, Layout, oracle, run
+from tests.contract.answers import Answer, assert_same
+from tests.contract.cases import LAYOUTS, Layout, oracle, run
 
 CASES = sorted(parts.CASES)
 RELATIVE = 1e-10
-
-
-def assert_same(got: Answer, want: Answer, what: str) -> None:
-    assert got.keys() == want.keys()
-    scale = max(float(t.abs().max()) for n, t in want.items() if n != "loss")
-    for name, value in want.items():
-        size = max(float(value.abs().max()), 1e-3 * scale, 1e-12)
-        worst = float((got[name] - value).abs().max()) / size
-        assert worst < RELATIVE, f"{what}: {name} differs by {worst:.2e} (relative)"
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +43,7 @@ def test_the_oracle_has_a_gradient(case: str, oracles: dict[tuple[str, int], Ans
 @pytest.mark.parametrize("case", CASES)
 def test_one_process_in_every_layout(case: str, oracles: dict[tuple[str, int], Answer]) -> None:
     for layout in LAYOUTS:
-        assert_same(run(case, layout, Comm()), oracles[case, layout.accumulation], f"{case}, {layout}")
+        assert_same(run(case, layout, Comm()), oracles[case, layout.accumulation], f"{case}, {layout}", RELATIVE)
 
 
 @pytest.mark.dist
@@ -68,14 +60,14 @@ def test_two_processes_in_every_layout(tmp_path: Path, oracles: dict[tuple[str, 
         for case in CASES:
             for layout in LAYOUTS:
                 what = f"{case}, process {rank} of 2, {layout}"
-                assert_same(answers[case, str(layout)], oracles[case, layout.accumulation], what)
+                assert_same(answers[case, str(layout)], oracles[case, layout.accumulation], what, RELATIVE)
 
 
 def test_a_wrong_scale_would_be_seen(oracles: dict[tuple[str, int], Answer]) -> None:
     case = CASES[0]
     wrong = {n: t * (1 + 1e-6) for n, t in oracles[case, 1].items()}
     with pytest.raises(AssertionError, match="differs by"):
-        assert_same(wrong, oracles[case, 1], "tampered")
+        assert_same(wrong, oracles[case, 1], "tampered", RELATIVE)
 
 
 def test_layouts_are_all_there() -> None:

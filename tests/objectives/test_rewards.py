@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from embedkit.objectives.rewards import UNFINISHED, advantage, supervised_reward, unsupervised_reward
+from embedkit.objectives.rewards import UNFINISHED, Settings, advantage, supervised_reward, unsupervised_reward
 
 GROUP = torch.tensor([7, 7, 7, 2, 2, 9, 9, 9, 9])
 T = 0.1
@@ -29,7 +29,7 @@ def members(group: int) -> list[int]:
 
 def test_supervised_equals_the_loops() -> None:
     q, d, n = texts()
-    reward = supervised_reward(q, d, n, GROUP, temperature=T, clustering_weight=0.3, cross_group_weight=0.5)
+    reward = supervised_reward(q, d, n, GROUP, settings=Settings(T, 0.3, 0.5))
     for i, g in enumerate(GROUP.tolist()):
         first, mates = members(g)[0], [j for j in members(g) if j != i]
         separate = -cos(q[first], n[first])
@@ -41,7 +41,7 @@ def test_supervised_equals_the_loops() -> None:
 
 def test_unsupervised_equals_the_loops() -> None:
     q, d, _ = texts(1)
-    reward = unsupervised_reward(q, d, GROUP, temperature=T)
+    reward = unsupervised_reward(q, d, GROUP, settings=Settings(temperature=T))
     assert reward.negative is None
     for i, g in enumerate(GROUP.tolist()):
         mates = [j for j in members(g) if j != i]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from embedkit.objectives.base import build, build_heads
 from embedkit.objectives.dclr import DCLR as DCLRObjective
 from embedkit.objectives.heads import group_whitening
 from embedkit.objectives.logits import Pool
-from embedkit.objectives.rewards import Reward, advantage, supervised_reward, unsupervised_reward
+from embedkit.objectives.rewards import Reward, Settings, advantage, supervised_reward, unsupervised_reward
 from embedkit.recipe.heads import BatchNormProjector
 from embedkit.recipe.objectives import InfoNCE
 from embedkit.recipe.sentence import DCLR, MACL, ContrastiveTension, EnergyHinge, Rank, SupCon
@@ -165,7 +166,7 @@ def _masked(config: InfoNCE, batch: Embeddings) -> list[int]:
 @adapter("sentence", r"GRACE supervised reward")
 def grace_supervised(case: Case) -> dict[str, Tensor]:
     group = _groups(len(case["q"]), case.entry.inputs["rollouts"])
-    reward = supervised_reward(case["q"], case["m"], case["neg"], group, **_settings(case))
+    reward = supervised_reward(case["q"], case["m"], case["neg"], group, settings=_settings(case))
     assert reward.negative is not None
     return {**_parts(reward), "negative": reward.negative, "cross_group": reward.cross_group}
 
@@ -177,7 +178,7 @@ def grace_unsupervised(case: Case) -> dict[str, Tensor]:
     if said is None:
         raise NotImplementedYet("the entry does not say what its groups are")
     query, document = case["qh"].mean(1), case["mh"].mean(1)
-    reward = unsupervised_reward(query, document, _groups(len(query), int(said[2])), **_settings(case))
+    reward = unsupervised_reward(query, document, _groups(len(query), int(said[2])), settings=_settings(case))
     return {**_parts(reward), "cross_group": -reward.cross_group}
 
 
@@ -191,8 +192,8 @@ def _groups(rows: int, rollouts: int) -> Tensor:
     return torch.arange(rows) // rollouts
 
 
-def _settings(case: Case) -> dict[str, float]:
-    return {name: float(case.hyper[name]) for name in ("temperature", "clustering_weight", "cross_group_weight")}
+def _settings(case: Case) -> Settings:
+    return Settings(**{f.name: float(case.hyper[f.name]) for f in fields(Settings)})
 
 
 def _parts(reward: Reward) -> dict[str, Tensor]:
