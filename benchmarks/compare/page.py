@@ -93,11 +93,12 @@ def scores(methods: Sequence[Method], found: dict[str, Any]) -> str:
 def _difference(found: dict[str, Any] | None) -> list[str]:
     if found is None:
         return ["", "", ""]
-    return [f"{found['value']:+.2f}", *(_range(found[name]) for name in ("pairs", "seeds"))]
+    return [f"{found['value']:+.2f}", *(interval(found[name]) for name in ("pairs", "seeds"))]
 
 
-def _range(interval: Sequence[float] | None) -> str:
-    return "" if interval is None else f"{interval[0]:+.2f} .. {interval[1]:+.2f}"
+def interval(found: Sequence[float] | None) -> str:
+    """Both ends with their sign; "" for none."""
+    return "" if found is None else f"{found[0]:+.2f} .. {found[1]:+.2f}"
 
 
 def geometry(methods: Sequence[Method], found: dict[str, Any], task: str) -> str:
@@ -112,14 +113,14 @@ def geometry(methods: Sequence[Method], found: dict[str, Any], task: str) -> str
                 f"{own['mean_cosine']:.3f}",
                 f"{own['effective_rank']:.1f}",
                 f"{own['effective_rank_raw']:.1f}",
-                _time(method, time),
+                cost(method, time),
             ]
         )
     head = ["method", "alignment", "uniformity", "mean cosine", "eff. rank", "raw", "time"]
     return rows(head, body)
 
 
-def _time(method: Method, found: dict[str, Any] | None) -> str:
+def cost(method: Method, found: dict[str, Any] | None) -> str:
     """Milliseconds for the reference; for the others the ratio alone, because only that was measured side by side."""
     if found is None:
         return ""

@@ -1,0 +1,116 @@
+"""Quote the results in the methods' pages and in the recipes' heads, so that no figure is copied by hand.
+
+    python -m benchmarks.compare.quote
+
+In `docs/methods` the lines between ``<!-- measured: METHOD -->`` and ``<!-- end -->`` are written anew, in a recipe of
+the table the paragraph ``# Result``. A method without results keeps what it has.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.compare import page, table
+from benchmarks.compare.table import REFERENCE, Method
+
+ROOT = Path(__file__).resolve().parents[2]
+WIDTH, INDENT = 120, "#          "
+MARKED = re.compile(r"(<!-- measured: ([\w.+-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+RESULT = re.compile(rf"^# Result .*\n(?:{INDENT}.*\n)*", re.MULTILINE)
+READING = "Same sentences, updates and seeds for every method; how to read it: [the comparison](../results/README.md)."
+
+
+def main() -> int:
+    """Write all quotations; print the files that changed."""
+    for path, text in quotations(ROOT, table.read(table.DEFAULT)).items():
+        if path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            print(path.relative_to(ROOT))
+    return 0
+
+
+def quotations(root: Path, methods: Mapping[str, Method]) -> dict[Path, str]:
+    """What the pages and the recipes below `root` ought to say, given ``docs/results/*.json``."""
+    stored = sorted((root / "docs" / "results").glob("*.json"))
+    results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in stored}
+    wanted = {}
+    for path in sorted((root / "docs" / "methods").glob("*.md")):
+        wanted[path] = MARKED.sub(lambda found: _marked(found, methods, results), path.read_text(encoding="utf-8"))
+    for method in methods.values():
+        if method.recipe and _having(method, results):
+            path = root / "recipes" / f"{method.recipe}.yaml"
+            text = head(method, results)
+            wanted[path] = RESULT.sub(lambda found, text=text: text, path.read_text(encoding="utf-8"), count=1)
+    return wanted
+
+
+def _marked(found: re.Match[str], methods: Mapping[str, Method], results: Mapping[str, Any]) -> str:
+    method = methods[found[2]]
+    block = f"{measured(method, results)}\n\n{READING}\n" if _having(method, results) else found[3]
+    return found[1] + block + found[4]
+
+
+def measured(method: Method, results: Mapping[str, Any]) -> str:
+    """The table of one method, a row per base."""
+    body = []
+    for name, result in _having(method, results).items():
+        own, facts = result["methods"][method.name], result["comparison"]
+        difference = own["difference"] or {}
+        body.append(
+            [
+                f"[{name}](../results/{name}.md), {_size(facts)}",
+                f"{facts['steps']} of {facts['batch']}",
+                before(method, result),
+                after(own),
+                f"{difference['value']:+.2f}" if difference else "",
+                page.interval(difference.get("pairs")),
+                page.interval(difference.get("seeds")),
+                page.cost(method, own["time"]),
+            ]
+        )
+    return page.rows(["base", "updates", "before", "after", "to SimCSE", "pairs", "seeds", "time"], body)
+
+
+def head(method: Method, results: Mapping[str, Any]) -> str:
+    """The paragraph ``# Result`` of a recipe."""
+    parts = []
+    for name, result in _having(method, results).items():
+        own, facts = result["methods"][method.name], result["comparison"]
+        beside = f" (SimCSE {after(result['methods'][REFERENCE])})" if method.name != REFERENCE else ""
+        work = f"{facts['steps']} updates of {facts['batch']}, seeds {', '.join(map(str, own['seeds']))}"
+        parts.append(f"{name} ({_size(facts)}), {work}: {before(method, result)} -> {after(own)}{beside}")
+    text = f"mean of STS12-16, STS-B, SICK-R, 100 x Spearman. {'; '.join(parts)}. More in docs/results."
+    lines = textwrap.wrap(text, WIDTH - len(INDENT), break_on_hyphens=False)
+    return "# Result   " + f"\n{INDENT}".join(lines) + "\n"
+
+
+def before(method: Method, result: Mapping[str, Any]) -> str:
+    """The untrained base's average with the method's pooling; "" where it was not measured."""
+    made = result["methods"][method.name]["recipe"]
+    pooling = made["model"]["pooling"] if method.kind == "train" else made["pooling"]
+    for own in result["methods"].values():
+        if own["recipe"].get("kind") == "base" and own["recipe"]["pooling"] == pooling:
+            return f"{own['average']:.2f}"
+    return ""
+
+
+def after(own: Mapping[str, Any]) -> str:
+    """Average and its spread over seeds."""
+    return f"{own['average']:.2f}" + (f" ± {own['sd']:.2f}" if own["sd"] is not None else "")
+
+
+def _having(method: Method, results: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: result for name, result in results.items() if method.name in result["methods"]}
+
+
+def _size(facts: Mapping[str, Any]) -> str:
+    return f"{facts['base']['parameters'] / 1e6:.1f} M parameters"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

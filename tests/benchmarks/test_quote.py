@@ -1,0 +1,86 @@
+"""What pages and recipes say about the comparison is what docs/results holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.compare import quote, table
+from benchmarks.compare.table import Method
+
+SIMCSE = Method("simcse", "SimCSE", recipe="unsup/simcse")
+OTHER = Method("other", "Other", recipe="unsup/other")
+HEAD = "# A method.\n#\n# Paper    somebody\n# Result   not measured yet\n#          at all\nmodel: {}\n"
+PAGE = "# Other\n\n<!-- measured: other -->\nNot yet.\n<!-- end -->\n\nGolden values: none.\n"
+
+
+def row(average: float, recipe: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"average": average, "sd": None, "seeds": [], "difference": None, "time": None, "recipe": recipe, **more}
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    trained = {"model": {"pooling": "cls"}}
+    difference = {"value": -1.234, "pairs": [-2.0, -0.5], "seeds": None}
+    found = {
+        "base": row(46.891, {"kind": "base", "pooling": "mean"}),
+        "base-cls": row(47.004, {"kind": "base", "pooling": "cls"}),
+        "simcse": row(43.5, trained, sd=0.25, seeds=[1, 2], time={"method": 0.4, "ratio": 1.0}),
+        "other": row(42.266, trained, seeds=[1], difference=difference, time={"method": 0.8, "ratio": 2.04}),
+    }
+    facts = {"base": {"parameters": 7_400_000}, "steps": 100, "batch": 64}
+    for name in ("docs/results", "docs/methods", "recipes/unsup"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "docs/results/small.json").write_text(json.dumps({"comparison": facts, "methods": found}))
+    (tmp_path / "docs/methods/other.md").write_text(PAGE)
+    for name in ("simcse", "other"):
+        (tmp_path / f"recipes/unsup/{name}.yaml").write_text(HEAD)
+    return tmp_path
+
+
+def quoted(root: Path) -> dict[Path, str]:
+    return quote.quotations(root, {"simcse": SIMCSE, "other": OTHER})
+
+
+def test_a_page_gets_a_row_per_base_and_keeps_its_own_text(repository: Path) -> None:
+    text = quoted(repository)[repository / "docs/methods/other.md"]
+    assert "| [small](../results/small.md), 7.4 M parameters | 100 of 64 | 47.00 | 42.27 | -1.23 |" in text
+    assert "| -2.00 .. -0.50 |  | x 2.04 |" in text
+    assert "Not yet" not in text
+    assert text.startswith("# Other\n\n<!-- measured: other -->\n| base |")
+    assert text.endswith("<!-- end -->\n\nGolden values: none.\n")
+
+
+def test_a_recipe_gets_its_result_and_keeps_the_rest(repository: Path) -> None:
+    text = quoted(repository)[repository / "recipes/unsup/other.yaml"]
+    assert text.startswith("# A method.\n#\n# Paper    somebody\n# Result   mean of STS12-16, STS-B, SICK-R")
+    assert text.endswith("\nmodel: {}\n")
+    said = " ".join(line.lstrip("# ") for line in text.splitlines())
+    assert "small (7.4 M parameters), 100 updates of 64, seeds 1: 47.00 -> 42.27 (SimCSE 43.50 ± 0.25)." in said
+    assert "not measured" not in text
+    assert "at all" not in text
+    assert max(map(len, text.splitlines())) <= quote.WIDTH
+
+
+def test_quoting_twice_changes_nothing(repository: Path) -> None:
+    first = quoted(repository)
+    for path, text in first.items():
+        path.write_text(text)
+    assert quoted(repository) == first
+
+
+def test_a_method_without_results_keeps_what_it_has(repository: Path) -> None:
+    (repository / "docs/results/small.json").unlink()
+    assert quoted(repository) == {repository / "docs/methods/other.md": PAGE}
+
+
+def test_the_shipped_pages_and_recipes_quote_the_stored_results() -> None:
+    stale = [
+        str(path.relative_to(quote.ROOT))
+        for path, text in quote.quotations(quote.ROOT, table.read(table.DEFAULT)).items()
+        if path.read_text(encoding="utf-8") != text
+    ]
+    assert not stale, "run `python -m benchmarks.compare.quote`"
