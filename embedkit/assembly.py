@@ -9,6 +9,7 @@ import psutil
 import torch
 from transformers import TrainerCallback
 
+from embedkit import paths
 from embedkit.data.augment import Viewing
 from embedkit.data.sampler import StepSampler
 from embedkit.data.sources import LoadedSource
@@ -74,7 +75,7 @@ def build_trainer(
         objectives,
         pipeline,
         args,
-        _step(recipe, encoder, objectives, comm, args.device),
+        _step(recipe, encoder, objectives, comm, args.device, base_dir),
         evaluate=evaluate,
         objective_learning_rate=train.objective_learning_rate,
         collapse_guard=train.collapse_guard,
@@ -107,15 +108,22 @@ def _pipeline(
     )
 
 
-def _step(recipe: Recipe, encoder: Encoder, objectives: Sequence[Objective], comm: Comm, device: torch.device) -> Step:
+def _step(
+    recipe: Recipe,
+    encoder: Encoder,
+    objectives: Sequence[Objective],
+    comm: Comm,
+    device: torch.device,
+    base_dir: Path | None,
+) -> Step:
     train = recipe.train
     return Step(
         encoder,
         objectives,
         comm,
         heads=build_heads(recipe.heads, encoder.training_dim, train.seed),
-        auxiliaries=_auxiliaries(recipe, encoder),
-        guide=_guide(recipe, train.device),
+        auxiliaries=_auxiliaries(recipe, encoder, base_dir),
+        guide=_guide(recipe, train.device, base_dir),
         seed=train.seed,
         keep_graph=keep_graph(recipe, encoder, comm.world),
         rows_per_block=train.rows_per_block,
@@ -124,21 +132,23 @@ def _step(recipe: Recipe, encoder: Encoder, objectives: Sequence[Objective], com
     )
 
 
-def _auxiliaries(recipe: Recipe, encoder: Encoder) -> list[Auxiliary]:
+def _auxiliaries(recipe: Recipe, encoder: Encoder, base_dir: Path | None) -> list[Auxiliary]:
     built = []
     for config in recipe.auxiliary:
         options = {k: getattr(config, k) for k in type(config).model_fields if k != "name"}
+        if "generator" in options:
+            options["generator"] = paths.folder_or_id(options["generator"], base_dir)
         target = registry.resolve(registry.lookup("auxiliary", config.name).target)
         built.append(target(**options, encoder=encoder, seed=recipe.train.seed))
     return built
 
 
-def _guide(recipe: Recipe, device: str) -> Guide | None:
+def _guide(recipe: Recipe, device: str, base_dir: Path | None) -> Guide | None:
     config = recipe.guide
     if config is None:
         return None
     block = Model(
-        base=config.model,
+        base=paths.folder_or_id(config.model, base_dir),
         revision=config.revision,
         pooling=config.pooling,
         max_length=config.max_length,

@@ -29,14 +29,6 @@ class Measuring:
         self._read: dict[str, tuple[Suite, Any]] = {}
         self._texts: list[str] | None = None
 
-    @property
-    def data_folder(self) -> Path | None:
-        """`eval.data` as an absolute path."""
-        if self.config.data is None:
-            return None
-        wanted = Path(self.config.data).expanduser()
-        return (self.base / wanted if (self.base / wanted).is_dir() else wanted).resolve()
-
     def score(self, encoder: Encoder, reference: str | Suite, name: str, resamples: int, progress: bool) -> Scores:
         """Scores of the encoder on a suite.
 
@@ -51,7 +43,8 @@ class Measuring:
 
         key = str(reference)
         if key not in self._read:
-            suite = suites.load_suite(reference, self.base, self.data_folder)
+            folder = None if self.config.data is None else Path(self.config.data)
+            suite = suites.load_suite(reference, self.base, folder)
             self._read[key] = suite, suites.load_data(suite)
         suite, data = self._read[key]
         selects = self.config.during is None or reference is self.config.during

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedkit import paths
 from embedkit.errors import EmbedkitError, TrainingError
 from embedkit.measuring import Measuring
 from embedkit.recipe.load import dump, recipe_hash
@@ -263,8 +264,7 @@ def _plan(run: _Run) -> Plan:
 def _model(run: _Run) -> Model:
     """The `model` block; as with data, a path starts at the recipe's folder, else at the working folder."""
     model = run.recipe.model
-    beside = run.base / model.base
-    return model.model_copy(update={"base": str(beside)}) if beside.is_dir() else model
+    return model.model_copy(update={"base": paths.folder_or_id(model.base, run.base)})
 
 
 def _encoder(run: _Run) -> Encoder:

@@ -16,7 +16,7 @@ from embedkit.recipe import registry
 
 PACKAGE = Path(__file__).resolve().parent.parent / "embedkit"
 LAYERS = [
-    {"types", "errors"},
+    {"types", "errors", "paths"},
     {"recipe"},
     {"data", "model", "objectives"},
     {"train", "mining", "evaluation", "synthesis"},
@@ -30,7 +30,7 @@ LAYERS = [
 """Lowest first. A part may import parts of lower layers, and none of its own layer but itself."""
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 HEAVY = {"torch", "transformers", "sentence_transformers", "datasets", "accelerate", "faiss", "peft", "numpy", "scipy"}
-LIGHT = {"recipe", "types", "errors"}
+LIGHT = {"recipe", "types", "errors", "paths"}
 LINES, FUNCTION_LINES = 400, 60
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from embedkit import paths
 from embedkit.cli.console import console, go_offline, say_plan
 from embedkit.cli.options import Offline, Overrides, Processes, Recipe
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from embedkit.recipe.load import Loaded
     from embedkit.recipe.suite import Suite
 
@@ -64,7 +64,8 @@ def check(
 def _model_folder(loaded: Loaded) -> Path | None:
     from embedkit.model.resolve import local_copy
 
-    return local_copy(loaded.recipe.model.base, loaded.recipe.model.revision)
+    model = loaded.recipe.model
+    return local_copy(paths.folder_or_id(model.base, loaded.base_dir), model.revision)
 
 
 def _sampled(loaded: Loaded, count: int) -> float | None:
@@ -82,7 +83,7 @@ def _suite(loaded: Loaded) -> Suite | None:
     from embedkit.errors import DataError
     from embedkit.evaluation.suite import load_suite
 
-    folder = None if block.data is None else (loaded.base_dir / block.data).resolve()
+    folder = None if block.data is None else Path(block.data)
     try:
         return load_suite(reference, loaded.base_dir, folder)
     except DataError as error:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from embedkit import paths
 from embedkit.data.augment_text import TextTransform
 from embedkit.recipe import registry
 from embedkit.recipe import views as options
@@ -185,7 +186,7 @@ class Viewing:
 
     def _view(self, views: Views, slot: int, towers: int, base_dir: Path | None) -> View:
         configs = options.transforms_of(views, slot)
-        built = [_build(c, base_dir or Path.cwd()) for c in configs]
+        built = [_build(c, base_dir) for c in configs]
         return View(
             tuple(t for t in built if isinstance(t, TextTransform)),
             tuple(t for t in built if isinstance(t, RowTransform)),
@@ -193,9 +194,8 @@ class Viewing:
         )
 
 
-def _build(config: options.TransformConfig, base_dir: Path) -> Any:
+def _build(config: options.TransformConfig, base_dir: Path | None) -> Any:
     fields = {name: getattr(config, name) for name in type(config).model_fields if name != "name"}
     if fields.get("synonyms") is not None:
-        beside = base_dir / Path(fields["synonyms"]).expanduser()
-        fields["synonyms"] = str(beside if beside.is_file() else fields["synonyms"])
+        fields["synonyms"] = str(paths.find(fields["synonyms"], base_dir, Path.is_file) or fields["synonyms"])
     return registry.resolve(registry.lookup("view", config.name).target)(**fields)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from embedkit import paths
 from embedkit.data.readers import PEEK, columns_of, format_of, read
 from embedkit.data.table import Place
 from embedkit.errors import DataError
@@ -64,16 +64,12 @@ def find_files(pattern: str, base_dir: Path) -> list[Path]:
         DataError: there is none.
     """
     wanted = Path(pattern).expanduser()
-    for base in (base_dir, Path.cwd()):
-        path = base / wanted
-        if path.is_file():
-            return [path]
-        if path.is_dir():
-            raise DataError("is a folder", str(path), f"name files in it, e.g. {pattern.rstrip('/')}/*.jsonl")
-        files = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
-        files = [file for file in files if file.is_file()]
-        if files:
-            return files
+    files = paths.matches(pattern, paths.starts(base_dir))
+    if files:
+        return files
+    folder = paths.find(wanted, base_dir, Path.is_dir)
+    if folder is not None:
+        raise DataError("is a folder", str(folder), f"name files in it, e.g. {pattern.rstrip('/')}/*.jsonl")
     places = str(wanted) if wanted.is_absolute() else f"looked in {base_dir} and {Path.cwd()}"
     raise DataError("no such file", f"{pattern} ({places})", "check the path")
 
@@ -97,7 +93,7 @@ def _local(source: Source, pattern: str, base_dir: Path) -> Origin:
 
 
 def _shown(file: Path, base_dir: Path) -> str:
-    for base in (base_dir, Path.cwd()):
+    for base in paths.starts(base_dir):
         if file.is_relative_to(base):
             return os.fspath(file.relative_to(base))
     return os.fspath(file)
@@ -147,11 +143,10 @@ def _given(rows: tuple[dict[str, Any], ...]) -> Origin:
 def _hub(source: Source, name: str, base_dir: Path) -> Origin:
     import datasets
 
-    folder = base_dir / Path(name).expanduser()
     where = ":".join(part for part in (name, source.config, source.split) if part)
     try:
         data = datasets.load_dataset(
-            str(folder) if folder.is_dir() else name,
+            paths.folder_or_id(name, base_dir),
             source.config,
             split=source.split,
             revision=source.revision,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from embedkit import __version__
+from embedkit import __version__, paths
 from embedkit.errors import DataError, RecipeError
 from embedkit.evaluation import stats
 from embedkit.evaluation.compare import Comparison, compare
@@ -64,7 +64,8 @@ def load_suite(ref: str | Suite, base_dir: Path | None = None, data_dir: Path | 
     Args:
         ref: a `Suite`, a YAML file, the name of a shipped suite (``sts``), or either with chosen tasks
             (``sts:STS-B,SICK-R``). A file that exists wins over a shipped name.
-        base_dir: what a relative `ref`, and the files of a `Suite`, are relative to; default: the working folder.
+        base_dir: folder that a relative `ref`, `data_dir` and the files of a `Suite` start from; for the first two the
+            working folder is tried next. Default: the working folder.
         data_dir: where the files are, instead of beside the suite. ``sts/STS12.tsv`` is found there under its
             whole path or without leading folders, so `data_dir` may be the ``sts`` folder itself.
 
@@ -75,11 +76,12 @@ def load_suite(ref: str | Suite, base_dir: Path | None = None, data_dir: Path | 
         RecipeError: no such suite or task, or the file is wrong.
         DataError: files are missing; the message lists all of them and where they were looked for.
     """
-    base = Path.cwd() if base_dir is None else base_dir
+    if data_dir is not None:
+        data_dir = paths.find(data_dir, base_dir, Path.is_dir) or data_dir
     if isinstance(ref, Suite):
-        return _find_files(ref, data_dir, base)
-    name, chosen = _split_ref(ref, base)
-    path = _find_suite(name, base)
+        return _find_files(ref, data_dir, base_dir or Path.cwd())
+    name, chosen = _split_ref(ref, base_dir)
+    path = _find_suite(name, base_dir)
     suite = _choose(load_suite_file(path), chosen, ref)
     return _find_files(suite, data_dir, path.resolve().parent)
 
@@ -181,17 +183,17 @@ def _versions() -> dict[str, str]:
 # Finding ------------------------------------------------------------------------------------------------------
 
 
-def _split_ref(ref: str, base: Path) -> tuple[str, list[str]]:
+def _split_ref(ref: str, base_dir: Path | None) -> tuple[str, list[str]]:
     """``sts:STS-B,SICK-R`` -> name and tasks. A colon that belongs to a path (``C:\\suite.yaml``) stays in it."""
     head, colon, tail = ref.rpartition(":")
-    if not colon or (base / ref).is_file() or "/" in tail or "\\" in tail:
+    if not colon or paths.find(ref, base_dir, Path.is_file) or "/" in tail or "\\" in tail:
         return ref, []
     return head, [name.strip() for name in tail.split(",")]
 
 
-def _find_suite(name: str, base: Path) -> Path:
-    path = base / Path(name).expanduser()
-    if path.is_file():
+def _find_suite(name: str, base_dir: Path | None) -> Path:
+    path = paths.find(name, base_dir, Path.is_file)
+    if path is not None:
         return path
     shipped = {found.stem: found for found in list_suites()}
     if name in shipped:

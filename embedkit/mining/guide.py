@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embedkit import paths
 from embedkit.errors import about
 from embedkit.recipe.schema import Model
 
@@ -29,6 +30,5 @@ def load_guide(name: str | None, model: Model, base_dir: Path, device: str) -> E
     if name is None:
         defaults = {key: field.default for key, field in Model.model_fields.items() if key in _TRAINED}
         return Encoder.load(model.model_copy(update=defaults), device=device)
-    beside = base_dir / name
     with about("debias.guide", "model.base"):
-        return Encoder.load(Model(base=str(beside) if beside.is_dir() else name), device=device)
+        return Encoder.load(Model(base=paths.folder_or_id(name, base_dir)), device=device)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from embedkit.paths import starts
 from embedkit.recipe.memory import EncoderSize
 from embedkit.recipe.objectives import leaves
 from embedkit.recipe.planning import rules
@@ -126,7 +127,7 @@ def plan(
         where: ``file:line`` of a key path, for problems.
         environ: environment variables; None takes the real ones.
     """
-    folders = [f for f in (base_dir, Path.cwd()) if f is not None]
+    folders = starts(base_dir)
     sources = tuple(source_facts(recipe, folders, rows))
     model = model_config if isinstance(model_config, EncoderSize) else model_facts(recipe, _dict(model_config))
     written = recipe.eval.during or recipe.eval.suite
@@ -138,7 +139,7 @@ def plan(
         _updates(recipe, sources),
         suite or (written if isinstance(written, Suite) else None),
         os.environ if environ is None else environ,
-        tuple(folders),
+        folders,
     )
 
     def located(found: list[Problem]) -> tuple[Problem, ...]:

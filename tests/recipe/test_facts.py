@@ -14,7 +14,7 @@ from embedkit.data.readers import columns_of, format_of, read
 from embedkit.data.roles import resolve_roles
 from embedkit.data.sources import load_source
 from embedkit.errors import EmbedkitError
-from embedkit.recipe.planning.facts import ROLES, count_rows, file_format, local_files, role_columns, source_facts
+from embedkit.recipe.planning.facts import ROLES, count_rows, file_format, role_columns, source_facts
 from embedkit.recipe.schema import Recipe
 
 COLUMNS = [*ROLES, "positives", "negatives", "scores", "a", "b", "c"]
@@ -83,19 +83,6 @@ def test_declared_text_is_unlabelled_wherever_it_is() -> None:
     (facts,) = source_facts(Recipe(data={"sources": [{"hub": "owner/name", "roles": {"text": "sentence"}}]}), [])
     assert facts.unlabelled
     assert facts.gives("score") is False
-
-
-def test_the_first_folder_that_has_the_file_wins(tmp_path: Path) -> None:
-    for folder in ("recipe", "work"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "a.txt").write_text("x\n")
-    (tmp_path / "work" / "b.txt").write_text("x\n")
-    folders = [tmp_path / "recipe", tmp_path / "work"]
-    assert local_files("a.txt", folders) == [tmp_path / "recipe" / "a.txt"]
-    assert local_files("b.txt", folders) == [tmp_path / "work" / "b.txt"]
-    assert local_files("*.txt", folders) == [tmp_path / "recipe" / "a.txt"]
-    assert local_files(str(tmp_path / "*" / "a.txt"), []) == [f / "a.txt" for f in folders]
-    assert local_files("none.txt", folders) == []
 
 
 def test_large_files_are_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import glob
 import gzip
 import json
 import zlib
@@ -13,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from embedkit import paths
 from embedkit.recipe.debias import Debias
 from embedkit.recipe.memory import EncoderSize
 from embedkit.recipe.objectives import ObjectiveConfig
@@ -118,18 +118,6 @@ def source_name(source: Source) -> str:
     return source.hub or source.path or ("pydocs" if source.pydocs is not None else "rows")
 
 
-def local_files(path: str, folders: Sequence[Path]) -> list[Path]:
-    """Files that a path or pattern means: in the first folder where it matches any."""
-    wanted = Path(path).expanduser()
-    for folder in [Path()] if wanted.is_absolute() else folders:
-        place = folder / wanted
-        found = [place] if place.is_file() else sorted(Path(p) for p in glob.glob(str(place), recursive=True))  # noqa: PTH207
-        found = [p for p in found if p.is_file()]
-        if found:
-            return found
-    return []
-
-
 def model_facts(recipe: Recipe, config: dict[str, Any] | None = None) -> EncoderSize | None:
     """Sizes of the encoder: from `config`, else from ``config.json`` of a local folder, else unknown.
 
@@ -167,7 +155,7 @@ def _facts(source: Source, folders: Sequence[Path], count: bool) -> dict[str, An
         return {**_from_head(source, _of_rows(source.rows)), "rows": len(source.rows)}
     if source.path is None:
         return {}
-    files = local_files(source.path, folders)
+    files = paths.matches(source.path, folders)
     if not files:
         return {"missing": True}
     kind = file_format(files[0], source.format)

@@ -15,8 +15,19 @@ from embedkit.recipe.reading.find import find_recipe
 from embedkit.recipe.reading.problems import Problem, dotted
 from embedkit.recipe.reading.tree import KeyPath, Node, override_value, read_tree
 
-_PATHS = (("data", "sources", "*", "path"), ("eval", "suite"), ("eval", "during"), ("eval", "data"))
-"""Keys whose value is a path relative to the recipe that says it."""
+_PATHS = (
+    ("model", "base"),
+    ("data", "sources", "*", "path"),
+    ("data", "sources", "*", "debias", "guide"),
+    ("views", "transforms", "*", "*", "synonyms"),
+    ("guide", "model"),
+    ("auxiliary", "*", "generator"),
+    ("eval", "suite"),
+    ("eval", "during"),
+    ("eval", "data"),
+    ("eval", "masked_lm"),
+)
+"""Keys whose value may be a path relative to the recipe that says it."""
 
 
 def read_chain(path: Path, root: type[BaseModel]) -> Node:
