@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument("--base", default=DEFAULT_MODEL, help="encoder folder or Hub id (default: %(default)s)")
+    made.add_argument("--generator", help="masked language model for methods that need one (default: the base)")
     made.add_argument("--text", type=Path, help="training sentences in random order, one per line; the first are used")
     made.add_argument("--data", type=Path, help="folder of the suite's files")
     made.add_argument("--methods", default="", help="names from the table, with commas; default: all")
@@ -199,6 +200,7 @@ def facts(args: argparse.Namespace, study: Study, failed: dict[str, str]) -> dic
         "train_length": study.train_length,
         "length": study.length,
         "extra": study.extra,
+        "generator": {"name": _last(args.generator), "fingerprint": study.generator} if args.generator else None,
         "failed": failed,
         "versions": versions(),
         "command": command(args),
@@ -209,6 +211,7 @@ def facts(args: argparse.Namespace, study: Study, failed: dict[str, str]) -> dic
 def command(args: argparse.Namespace) -> str:
     """The command that makes the page again, without this machine's folders."""
     words = ["python", "-m", "benchmarks.compare", "--base", _last(args.base), "--text", args.text.name]
+    words += ["--generator", _last(args.generator)] if args.generator else []
     words += ["--data", args.data.name, "--steps", str(args.steps), "--batch", str(args.batch)]
     words += ["--seeds", str(args.seeds), "--suite", _last(args.suite), "--eval-length", str(args.eval_length)]
     words += ["--max-length", str(args.max_length)]
@@ -227,6 +230,9 @@ def _study(args: argparse.Namespace) -> Study:
             raise RecipeError(f"{pair!r} is not KEY=VAL", "--set", "e.g. --set model.max_length=32")
         extra[key] = value
     base = str(Path(args.base).resolve()) if Path(args.base).exists() else args.base
+    generator = args.generator
+    if generator is not None and Path(generator).exists():
+        generator = str(Path(generator).resolve())
     work = args.work or Path("runs") / "compare" / _name(args)
     study = Study(
         base=base,
@@ -240,6 +246,7 @@ def _study(args: argparse.Namespace) -> Study:
         length=args.eval_length,
         extra=extra,
         keep_models=args.keep_models,
+        masked_lm=generator,
     )
     lines, pairs = study.sentences["lines"], sum(len(data.gold) for data in study.pairs)
     origin = study.origin

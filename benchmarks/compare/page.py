@@ -149,6 +149,9 @@ def remarks(methods: Sequence[Method], found: dict[str, Any], facts: dict[str, A
         "- Published figures choose the best of many checkpoints on labelled STS-B dev; these do not.",
         f"- At evaluation {facts['length']} tokens of a text are kept.",
     ]
+    if facts.get("generator"):
+        named = facts["generator"]
+        lines.append(f"- The masked language model of methods that need one: {named['name']} `{named['fingerprint']}`.")
     if any(method.kind == "whitening" for method in methods):
         lines.append("- Whitening is fitted on training sentences; the paper fits it on the test sentences themselves.")
     for method in methods:

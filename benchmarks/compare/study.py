@@ -37,6 +37,7 @@ class Study:
         train_length, length: tokens kept when training and when evaluating.
         extra: overrides for every method.
         keep_models: leave trained models on disk.
+        masked_lm: the generator of methods that need one; None takes the base.
     """
 
     base: str
@@ -50,6 +51,7 @@ class Study:
     length: int = 96
     extra: dict[str, str] = field(default_factory=dict)
     keep_models: bool = False
+    masked_lm: str | None = None
 
     @cached_property
     def tasks(self) -> Suite:
@@ -96,6 +98,14 @@ class Study:
             "dim": encoder.dim,
         }
 
+    @cached_property
+    def generator(self) -> str | None:
+        """Content hash of `masked_lm`."""
+        from embedkit.model.encoder import Encoder
+        from embedkit.recipe.schema import Model
+
+        return Encoder.load(Model(base=self.masked_lm)).fingerprint()[:16] if self.masked_lm else None
+
     @property
     def seen(self) -> int:
         """Sentences of every training: the first lines of the text, each once."""
@@ -128,7 +138,7 @@ class Study:
         Raises:
             EmbedkitError: a model that a method needs was not kept.
         """
-        found = {"base": self.base, "text": str(self.text)}
+        found = {"generator": self.masked_lm or self.base, "base": self.base, "text": str(self.text)}
         for name in needs:
             model = self.work / name / f"seed-{seed}" / "model"
             if not model.is_dir():
@@ -142,7 +152,9 @@ class Study:
 
     def settings(self, resolved: dict[str, Any], places: dict[str, str]) -> dict[str, Any]:
         """What decides the result of a run, without paths: two runs with equal settings are the same run."""
+        reads = self.masked_lm is not None and self.masked_lm in json.dumps(resolved)
         return {
+            **({"generator": self.generator} if reads else {}),
             "base": self.origin["fingerprint"],
             "text": self.sentences["sha256"],
             "suite": {t.name: d.digest for t, d in zip(self.tasks.tasks, self.pairs, strict=True)},

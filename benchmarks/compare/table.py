@@ -14,7 +14,7 @@ from embedkit.errors import RecipeError
 
 DEFAULT = Path(__file__).with_name("methods.yaml")
 KINDS = ("train", "base", "whitening")
-PLACES = ("base", "text", "groups")
+PLACES = ("base", "generator", "text", "groups")
 REFERENCE = "simcse"
 """The method that the others are compared with, in scores and in time per step."""
 
@@ -30,8 +30,9 @@ class Method:
         recipe: name of a shipped recipe.
         paper: where the method is from.
         pooling: of ``base`` and ``whitening``.
-        settings: overrides of the recipe; ``{base}``, ``{text}``, ``{groups}`` (groups of about six coordinates of an
-            embedding) and ``{NAME}`` (the model that method NAME trained with the same seed) are filled in.
+        settings: overrides of the recipe. ``{base}``, ``{generator}`` (a masked language model), ``{text}``, ``{groups}``
+            (groups of about six coordinates of an embedding) and ``{NAME}`` (the model that method NAME trained with
+            the same seed) are filled in.
         why: where the settings come from.
         text: whether the recipe's first source is the text of the comparison.
     """

@@ -47,7 +47,8 @@ def test_the_shipped_table_begins_with_the_base_and_has_the_reference() -> None:
 @pytest.mark.parametrize("name", [name for name, method in SHIPPED.items() if method.kind == "train"])
 def test_shipped_settings_are_valid_and_explained(name: str) -> None:
     method = SHIPPED[name]
-    places = {"base": "some/base", "text": "text.txt", "groups": "32", **dict.fromkeys(method.needs, "some/model")}
+    places = {"base": "some/base", "generator": "some/lm", "text": "text.txt", "groups": "32"}
+    places |= dict.fromkeys(method.needs, "some/model")
     common = {"model.base": "{base}", "train.steps": 5, "eval.suite": None, "eval.every": None, "eval.keep": "last"}
     made = load_recipe(method.recipe, table.overrides(method, common, places))
     assert made.train.steps == 5 and made.eval.suite is None
@@ -321,3 +322,17 @@ def test_the_table_can_be_listed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_lost_model_is_said(finished: Path) -> None:
     with pytest.raises(EmbedkitError, match="the model that simcse trained with seed 9 is not there"):
         study(finished / "work").places(9, ["simcse"])
+
+
+def test_a_generator_of_its_own_decides_the_runs_that_read_it(place: Path) -> None:
+    base, other = str(place / "tiny"), str(tiny_bert(place / "other", hidden=32))
+    files = {"text": place / "text.txt", "data": place, "work": place / "none", "suite": str(place / "suite.yaml")}
+    own, plain = (Study(base=base, steps=1, batch=2, masked_lm=name, **files) for name in (other, None))
+    for made, read in ((own, other), (plain, base)):
+        places = made.places(1, [])
+        assert places["generator"] == read
+        found = made.settings({"model": base, "reads": places["generator"]}, places)
+        assert found["recipe"] == {"model": "{base}", "reads": "{generator}" if read == other else "{base}"}
+        assert ("generator" in found) == (read == other)
+    assert "generator" not in own.settings({"model": base}, own.places(1, []))
+    assert own.generator != own.origin["fingerprint"]

@@ -99,7 +99,7 @@ def _memory(plan: Plan) -> Iterator[tuple[str, str]]:
     m = plan.memory
     if m.whole_batch:
         yield "matrix", f"the objective sees all {plan.pool} examples at once, on every process"
-    else:
+    elif m.columns > 1:
         yield "matrix", f"{m.rows_per_block} x {m.columns:,} logits per block: {amount(m.block)}"
     if m.parameters is None or m.optimizer is None or m.leaves is None:
         yield "memory", "unknown until the model is loaded"
