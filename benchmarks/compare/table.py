@@ -30,9 +30,9 @@ class Method:
         recipe: name of a shipped recipe.
         paper: where the method is from.
         pooling: of ``base`` and ``whitening``.
-        settings: overrides of the recipe. ``{base}``, ``{generator}`` (a masked language model), ``{text}``, ``{groups}``
-            (groups of about six coordinates of an embedding) and ``{NAME}`` (the model that method NAME trained with
-            the same seed) are filled in.
+        settings: overrides of the recipe. ``{base}``, ``{generator}`` (a masked language model), ``{text}``,
+            ``{groups}`` (groups of about six coordinates of an embedding) and ``{NAME}`` (the model that method NAME
+            trained with the same seed) are filled in.
         why: where the settings come from.
         text: whether the recipe's first source is the text of the comparison.
     """
