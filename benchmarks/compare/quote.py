@@ -1,9 +1,9 @@
-"""Quote the results in the methods' pages and in the recipes' heads, so that no figure is copied by hand.
+"""Quote the results in the README, the methods' pages and the recipes' heads, so that no figure is copied by hand.
 
     python -m benchmarks.compare.quote
 
-In `docs/methods` the lines between ``<!-- measured: METHOD -->`` and ``<!-- end -->`` are written anew, in a recipe of
-the table the paragraph ``# Result``. A method without results keeps what it has.
+In the README and in `docs/methods` the lines between ``<!-- measured: METHOD -->`` (``all`` for a row per method) and
+``<!-- end -->`` are written anew, in a recipe of the table the paragraph ``# Result``. What has no results stays.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from benchmarks.compare.table import REFERENCE, Method
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH, INDENT = 120, "#          "
+ALL = "all"
+SIGNS = {"better": " ▲", "worse": " ▼", "unclear": ""}
 MARKED = re.compile(r"(<!-- measured: ([\w.+-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 RESULT = re.compile(rf"^# Result .*\n(?:{INDENT}.*\n)*", re.MULTILINE)
 READING = "Same sentences, updates and seeds for every method; how to read it: [the comparison](../results/README.md)."
@@ -39,7 +41,7 @@ def quotations(root: Path, methods: Mapping[str, Method]) -> dict[Path, str]:
     stored = sorted((root / "docs" / "results").glob("*.json"))
     results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in stored}
     wanted = {}
-    for path in sorted((root / "docs" / "methods").glob("*.md")):
+    for path in [root / "README.md", *sorted((root / "docs" / "methods").glob("*.md"))]:
         wanted[path] = MARKED.sub(lambda found: _marked(found, methods, results), path.read_text(encoding="utf-8"))
     for method in methods.values():
         if method.recipe and _having(method, results):
@@ -50,6 +52,8 @@ def quotations(root: Path, methods: Mapping[str, Method]) -> dict[Path, str]:
 
 
 def _marked(found: re.Match[str], methods: Mapping[str, Method], results: Mapping[str, Any]) -> str:
+    if found[2] == ALL:
+        return found[1] + (overview(methods.values(), results) + "\n" if results else found[3]) + found[4]
     method = methods[found[2]]
     block = f"{measured(method, results)}\n\n{READING}\n" if _having(method, results) else found[3]
     return found[1] + block + found[4]
@@ -74,6 +78,27 @@ def measured(method: Method, results: Mapping[str, Any]) -> str:
             ]
         )
     return page.rows(["base", "updates", "before", "after", "to SimCSE", "pairs", "seeds", "time"], body)
+
+
+def overview(methods: Iterable[Method], results: Mapping[str, Any]) -> str:
+    """A row per method: its average on every base, marked where it differs from SimCSE's, and its time on the first."""
+    heads = [
+        f"[{name}](docs/results/{name}.md), {found['comparison']['steps']} updates" for name, found in results.items()
+    ]
+    body = []
+    for method in methods:
+        having = _having(method, results)
+        cells = [_cell(found["methods"].get(method.name)) for found in results.values()]
+        times = [page.cost(method, found["methods"][method.name]["time"]) for found in having.values()]
+        if having:
+            body.append([method.title, *cells, next(filter(None, times), "")])
+    return page.rows(["method", *heads, "time"], body)
+
+
+def _cell(own: Mapping[str, Any] | None) -> str:
+    if own is None:
+        return ""
+    return after(own) + (SIGNS[own["difference"]["verdict"]] if own["difference"] else "")
 
 
 def head(method: Method, results: Mapping[str, Any]) -> str:

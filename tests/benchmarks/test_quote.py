@@ -24,7 +24,7 @@ def row(average: float, recipe: dict[str, Any], **more: Any) -> dict[str, Any]:
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     trained = {"model": {"pooling": "cls"}}
-    difference = {"value": -1.234, "pairs": [-2.0, -0.5], "seeds": None}
+    difference = {"value": -1.234, "pairs": [-2.0, -0.5], "seeds": None, "verdict": "worse"}
     found = {
         "base": row(46.891, {"kind": "base", "pooling": "mean"}),
         "base-cls": row(47.004, {"kind": "base", "pooling": "cls"}),
@@ -36,6 +36,7 @@ def repository(tmp_path: Path) -> Path:
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "docs/results/small.json").write_text(json.dumps({"comparison": facts, "methods": found}))
     (tmp_path / "docs/methods/other.md").write_text(PAGE)
+    (tmp_path / "README.md").write_text("# R\n<!-- measured: all -->\nnothing\n<!-- end -->\n")
     for name in ("simcse", "other"):
         (tmp_path / f"recipes/unsup/{name}.yaml").write_text(HEAD)
     return tmp_path
@@ -74,7 +75,20 @@ def test_quoting_twice_changes_nothing(repository: Path) -> None:
 
 def test_a_method_without_results_keeps_what_it_has(repository: Path) -> None:
     (repository / "docs/results/small.json").unlink()
-    assert quoted(repository) == {repository / "docs/methods/other.md": PAGE}
+    found = quoted(repository)
+    assert sorted(path.name for path in found) == ["README.md", "other.md"]
+    assert all(path.read_text() == text for path, text in found.items())
+
+
+def test_the_readme_has_a_row_per_method_that_has_results(repository: Path) -> None:
+    text = quoted(repository)[repository / "README.md"]
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert rows == [
+        "| method | [small](docs/results/small.md), 100 updates | time |",
+        "| --- | ---: | ---: |",
+        "| SimCSE | 43.50 ± 0.25 | 400 ms |",
+        "| Other | 42.27 ▼ | x 2.04 |",
+    ]
 
 
 def test_the_shipped_pages_and_recipes_quote_the_stored_results() -> None:
