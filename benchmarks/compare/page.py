@@ -16,10 +16,11 @@ during training, the last weights are measured, and no setting was tuned on thes
 correlation of the cosine, all pairs of a year in one correlation (`all`), test splits of STS-B and SICK-R; the
 average is the plain mean of the tasks."""
 READING = """\
-± is the standard deviation over seeds. The difference to plain SimCSE is paired: same seeds, same test pairs. Two 95 %
-intervals stand beside it. *pairs*: percentile bootstrap over the test pairs, the trained models fixed. *seeds*:
-Student's interval of the per-seed differences, the test pairs fixed; with few seeds it is wide, and rightly so. A
-method counts as better or worse only if both intervals lie on one side of zero."""
+± in the table of scores is the standard deviation over seeds. *To the start*: to the untrained base with the pooling of
+the method. *To SimCSE*: to plain SimCSE with the same seed. Both are paired by test pair and have two 95 % intervals.
+*pairs*: percentile bootstrap over the test pairs, the trained models fixed. *seeds*: Student's interval of the per-seed
+differences, the test pairs fixed; with few seeds it is wide, and rightly so. A method counts as better or worse only if
+both intervals lie on one side of zero (what has no seeds: the one)."""
 GEOMETRY = """\
 Measured on {task}, unit embeddings. Alignment: mean squared distance of pairs with gold score of at least 4 of 5,
 small is good. Uniformity: log mean exp(-2 d^2) over all distinct sentences, small is good. Effective rank: exp of the
@@ -49,6 +50,8 @@ def page(facts: dict[str, Any], methods: Sequence[Method], found: dict[str, Any]
         PROTOCOL,
         "## Scores",
         scores(shown, found),
+        "## Differences",
+        differences(shown, found),
         READING,
         *([f"![Alignment and uniformity]({plot})"] if plot else []),
         "## Geometry and cost",
@@ -86,8 +89,18 @@ def scores(methods: Sequence[Method], found: dict[str, Any]) -> str:
         own = found[method.name]
         spread = f" ± {own['sd']:.2f}" if own["sd"] is not None else ""
         values = [f"{own['scores'][task]:.2f}" for task in tasks]
-        body.append([method.title, *values, f"**{own['average']:.2f}**{spread}", *_difference(own["difference"])])
-    return rows(["method", *tasks, "average", "to SimCSE", "pairs", "seeds"], body)
+        body.append([method.title, *values, f"**{own['average']:.2f}**{spread}"])
+    return rows(["method", *tasks, "average"], body)
+
+
+def differences(methods: Sequence[Method], found: dict[str, Any]) -> str:
+    body = []
+    for method in methods:
+        own = found[method.name]
+        cells = [*_difference(own["gain"]), *_difference(own["difference"])]
+        if any(cells):
+            body.append([method.title, *cells])
+    return rows(["method", "to the start", "pairs", "seeds", "to SimCSE", "pairs", "seeds"], body)
 
 
 def _difference(found: dict[str, Any] | None) -> list[str]:
@@ -129,17 +142,16 @@ def cost(method: Method, found: dict[str, Any] | None) -> str:
 
 def verdicts(methods: Sequence[Method], found: dict[str, Any]) -> list[str]:
     """Who is better, worse or neither, in one sentence each; losses are named like gains."""
-    said: dict[str, list[str]] = {"better": [], "worse": [], "unclear": []}
-    for method in methods:
-        difference = found[method.name]["difference"]
-        if method.kind == "train" and difference is not None:
-            said[difference["verdict"]].append(f"{method.title} ({difference['value']:+.2f})")
-    words = {
-        "better": "Better than plain SimCSE here, by both intervals",
-        "worse": "Worse than plain SimCSE here, by both intervals",
-        "unclear": "Not told apart from plain SimCSE",
-    }
-    return ["\n".join(f"- {words[key]}: {', '.join(names) or 'none'}." for key, names in said.items())]
+    lines = []
+    for key, other in (("gain", "the untrained base"), ("difference", "plain SimCSE")):
+        said: dict[str, list[str]] = {"better": [], "worse": [], "unclear": []}
+        for method in methods:
+            own = found[method.name][key]
+            if method.kind != "base" and own is not None:
+                said[own["verdict"]].append(f"{method.title} ({own['value']:+.2f})")
+        words = {"better": f"Better than {other}", "worse": f"Worse than {other}", "unclear": f"Not told from {other}"}
+        lines += [f"- {words[verdict]}: {', '.join(names) or 'none'}." for verdict, names in said.items()]
+    return ["\n".join(lines)]
 
 
 def remarks(methods: Sequence[Method], found: dict[str, Any], facts: dict[str, Any]) -> list[str]:

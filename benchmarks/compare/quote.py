@@ -71,17 +71,18 @@ def measured(method: Method, results: Mapping[str, Any]) -> str:
                 f"{facts['steps']} of {facts['batch']}",
                 before(method, result),
                 after(own),
+                f"{own['gain']['value']:+.2f}" if own["gain"] else "",
                 f"{difference['value']:+.2f}" if difference else "",
                 page.interval(difference.get("pairs")),
                 page.interval(difference.get("seeds")),
                 page.cost(method, own["time"]),
             ]
         )
-    return page.rows(["base", "updates", "before", "after", "to SimCSE", "pairs", "seeds", "time"], body)
+    return page.rows(["base", "updates", "before", "after", "gain", "to SimCSE", "pairs", "seeds", "time"], body)
 
 
 def overview(methods: Iterable[Method], results: Mapping[str, Any]) -> str:
-    """A row per method: its average on every base, marked where it differs from SimCSE's, and its time on the first."""
+    """A row per method: its average on every base, marked where it left its start, and its time on the first."""
     heads = [
         f"[{name}](docs/results/{name}.md), {found['comparison']['steps']} updates" for name, found in results.items()
     ]
@@ -98,7 +99,7 @@ def overview(methods: Iterable[Method], results: Mapping[str, Any]) -> str:
 def _cell(own: Mapping[str, Any] | None) -> str:
     if own is None:
         return ""
-    return after(own) + (SIGNS[own["difference"]["verdict"]] if own["difference"] else "")
+    return after(own) + (SIGNS[own["gain"]["verdict"]] if own["gain"] else "")
 
 
 def head(method: Method, results: Mapping[str, Any]) -> str:

@@ -23,12 +23,15 @@ Run = tuple[dict[str, Any], dict[str, np.ndarray]]
 def summarise(study: Study, methods: Sequence[Method], finished: Collection[Key]) -> dict[str, Any]:
     """One entry per method that has results in `finished`: scores, their spread, the difference, geometry, time.
 
-    The difference is taken to the reference over the same seeds. Its interval ``pairs`` is a paired percentile
-    bootstrap over the test pairs, the trained models fixed and averaged over seeds; ``seeds`` is Student's interval
-    of the per-seed differences, the test pairs fixed. None where there is nothing to compare or a single seed.
+    ``difference`` is that to the reference over the same seeds, ``gain`` that to the untrained base with the method's
+    pooling. The interval ``pairs`` of either is a paired percentile bootstrap over the test pairs, the trained models
+    fixed and averaged over seeds; ``seeds`` is Student's interval of the per-seed differences, the test pairs fixed.
+    None where there is nothing to compare or a single seed.
     """
+    by_name = {method.name: method for method in methods}
     runs = {method.name: _runs(study, method, finished) for method in methods}
     reference = runs.get(REFERENCE, {})
+    starts = {_pooling(own): own for name, own in runs.items() if own and by_name[name].kind == "base"}
     found = {}
     for method in methods:
         own = runs[method.name]
@@ -37,6 +40,7 @@ def summarise(study: Study, methods: Sequence[Method], finished: Collection[Key]
                 **_means(list(own.values())),
                 "seeds": [seed for seed in own if seed is not None],
                 "difference": None if method.name == REFERENCE else _difference(own, reference),
+                "gain": None if method.kind == "base" else _gain(own, starts.get(_pooling(own), {})),
                 "time": _time(study, method),
                 "recipe": next(iter(own.values()))[0]["settings"]["recipe"],
                 "facts": [result["facts"] for result, _ in own.values()],
@@ -81,9 +85,27 @@ def _means(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _difference(own: dict[int | None, Run], reference: dict[int | None, Run]) -> dict[str, Any] | None:
-    """Average of `own` minus average of `reference`, with both intervals."""
+    """To the reference: seed by seed, or a method without seeds to every seed of it."""
     fixed = None in own
-    pairs = [(own[None if fixed else seed], reference[seed]) for seed in reference if fixed or seed in own]
+    return _paired([(own[None if fixed else seed], reference[seed]) for seed in reference if fixed or seed in own])
+
+
+def _gain(own: dict[int | None, Run], start: dict[int | None, Run]) -> dict[str, Any] | None:
+    """To where a method started: every seed to the one untrained base."""
+    found = _paired([(run, start[None]) for run in own.values() if start])
+    if found is not None and None in own:  # neither side has seeds: the test pairs alone decide
+        found["verdict"] = verdict({**found, "seeds": found["pairs"]})
+    return found
+
+
+def _pooling(own: dict[int | None, Run]) -> str | None:
+    recipe = next(iter(own.values()))[0]["settings"]["recipe"]
+    found: str | None = recipe.get("model", recipe).get("pooling")
+    return found
+
+
+def _paired(pairs: Sequence[tuple[Run, Run]]) -> dict[str, Any] | None:
+    """Average of the first of each pair minus average of the second, with both intervals; None without pairs."""
     if not pairs:
         return None
     by_seed = [a["average"] - b["average"] for (a, _), (b, _) in pairs]

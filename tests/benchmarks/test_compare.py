@@ -95,7 +95,9 @@ def study(folder: Path) -> Study:
     return Study(base="b", text=folder / "t.txt", data=None, work=folder, steps=1, batch=2)
 
 
-def store(folder: Path, name: str, seed: int | None, values: list[float], draws: np.ndarray) -> None:
+def store(
+    folder: Path, name: str, seed: int | None, values: list[float], draws: np.ndarray, pooling: str = "mean"
+) -> None:
     """A finished run with these task scores."""
     tasks = [f"T{i}" for i in range(len(values))]
     shape = {"uniformity": -2.0, "alignment": None}
@@ -104,7 +106,7 @@ def store(folder: Path, name: str, seed: int | None, values: list[float], draws:
         "scores": dict(zip(tasks, values, strict=True)),
         "geometry": dict.fromkeys(tasks, shape),
         "facts": {},
-        "settings": {"recipe": {}},
+        "settings": {"recipe": {"pooling": pooling}},
     }
     write(folder / name / ("fixed" if seed is None else f"seed-{seed}"), result, dict(zip(tasks, draws, strict=True)))
 
@@ -170,13 +172,34 @@ def test_a_single_seed_gives_no_seed_interval(tmp_path: Path) -> None:
 
 def test_losses_are_named_like_gains() -> None:
     found = {
-        name: {"difference": {"value": value, "verdict": verdict}}
+        name: {"difference": {"value": value, "verdict": verdict}, "gain": {"value": 1 + value, "verdict": "better"}}
         for name, value, verdict in (("a", 1.0, "better"), ("b", -2.0, "worse"), ("c", 0.1, "unclear"))
     }
     (text,) = page.verdicts([Method(n, n.upper()) for n in "abc"], found)
-    assert "Better than plain SimCSE here, by both intervals: A (+1.00)." in text
-    assert "Worse than plain SimCSE here, by both intervals: B (-2.00)." in text
-    assert "Not told apart from plain SimCSE: C (+0.10)." in text
+    assert "Better than plain SimCSE: A (+1.00)." in text
+    assert "Worse than plain SimCSE: B (-2.00)." in text
+    assert "Not told from plain SimCSE: C (+0.10)." in text
+    assert "Better than the untrained base: A (+2.00), B (-1.00), C (+1.10)." in text
+    assert "Worse than the untrained base: none." in text
+
+
+def test_the_gain_is_that_to_the_base_with_the_methods_pooling(tmp_path: Path) -> None:
+    draws = np.linspace(-1, 1, 401)[None]
+    store(tmp_path, "base", None, [60], 60 + draws)
+    store(tmp_path, "cls", None, [40], 40 + draws, pooling="cls")
+    store(tmp_path, "white", None, [63], 63 + 2 * draws)
+    for seed, value in ((1, 58.0), (2, 57.0), (3, 56.0)):
+        store(tmp_path, "simcse", seed, [value], value + draws)
+        store(tmp_path, "other", seed, [value], value + draws, pooling="cls")
+    methods = [Method("cls", "C", kind="base"), Method("white", "W", kind="whitening"), *METHODS]
+    found = summary.summarise(study(tmp_path), methods, {("cls", 1), ("white", 1), *runs_of(3)})
+    assert found["simcse"]["gain"]["value"] == pytest.approx(-3) and found["simcse"]["gain"]["verdict"] == "worse"
+    assert found["simcse"]["gain"]["by_seed"] == pytest.approx([-2, -3, -4])
+    assert found["other"]["gain"]["value"] == pytest.approx(17) and found["other"]["gain"]["verdict"] == "better"
+    white = found["white"]["gain"]
+    assert white["value"] == pytest.approx(3) and white["pairs"] == pytest.approx([2.05, 3.95], abs=1e-3)
+    assert white["seeds"] is None and white["verdict"] == "better"
+    assert found["base"]["gain"] is None and found["cls"]["gain"] is None
 
 
 # A whole comparison -------------------------------------------------------------------------------------------

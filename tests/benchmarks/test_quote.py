@@ -18,18 +18,34 @@ PAGE = "# Other\n\n<!-- measured: other -->\nNot yet.\n<!-- end -->\n\nGolden va
 
 
 def row(average: float, recipe: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"average": average, "sd": None, "seeds": [], "difference": None, "time": None, "recipe": recipe, **more}
+    return {
+        "average": average,
+        "sd": None,
+        "seeds": [],
+        "difference": None,
+        "gain": None,
+        "time": None,
+        "recipe": recipe,
+        **more,
+    }
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     trained = {"model": {"pooling": "cls"}}
-    difference = {"value": -1.234, "pairs": [-2.0, -0.5], "seeds": None, "verdict": "worse"}
+    difference = {"value": -1.234, "pairs": [-2.0, -0.5], "seeds": None, "verdict": "unclear"}
     found = {
         "base": row(46.891, {"kind": "base", "pooling": "mean"}),
         "base-cls": row(47.004, {"kind": "base", "pooling": "cls"}),
         "simcse": row(43.5, trained, sd=0.25, seeds=[1, 2], time={"method": 0.4, "ratio": 1.0}),
-        "other": row(42.266, trained, seeds=[1], difference=difference, time={"method": 0.8, "ratio": 2.04}),
+        "other": row(
+            42.266,
+            trained,
+            seeds=[1],
+            difference=difference,
+            gain={"value": -4.738, "verdict": "worse"},
+            time={"method": 0.8, "ratio": 2.04},
+        ),
     }
     facts = {"base": {"parameters": 7_400_000}, "steps": 100, "batch": 64}
     for name in ("docs/results", "docs/methods", "recipes/unsup"):
@@ -48,7 +64,7 @@ def quoted(root: Path) -> dict[Path, str]:
 
 def test_a_page_gets_a_row_per_base_and_keeps_its_own_text(repository: Path) -> None:
     text = quoted(repository)[repository / "docs/methods/other.md"]
-    assert "| [small](../results/small.md), 7.4 M parameters | 100 of 64 | 47.00 | 42.27 | -1.23 |" in text
+    assert "| [small](../results/small.md), 7.4 M parameters | 100 of 64 | 47.00 | 42.27 | -4.74 | -1.23 |" in text
     assert "| -2.00 .. -0.50 |  | x 2.04 |" in text
     assert "Not yet" not in text
     assert text.startswith("# Other\n\n<!-- measured: other -->\n| base |")
