@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import re
 import shlex
 import sys
 import time
@@ -24,7 +23,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.compare import table
-from benchmarks.compare.study import OtherSettings, Study
+from benchmarks.compare.study import OtherSettings, Study, without_folders
 from benchmarks.compare.summary import Key
 from benchmarks.compare.table import REFERENCE, Method
 from embedkit.errors import EmbedkitError, RecipeError
@@ -143,9 +142,8 @@ def train_all(study: Study, methods: Sequence[Method], seeds: Sequence[int]) -> 
 
 
 def _reason(error: Exception) -> str:
-    """Why a method did not run, without the folders of this machine, for the page."""
-    text = error.what if isinstance(error, EmbedkitError) else f"{type(error).__name__}: {error}"
-    return re.sub(r"(/[\w.-]+)+/([\w.-]+)", r"\2", text)
+    """Why a method did not run, for the page."""
+    return without_folders(error.what if isinstance(error, EmbedkitError) else f"{type(error).__name__}: {error}")
 
 
 def time_all(study: Study, methods: Sequence[Method], seed: int, steps: int, rounds: int) -> None:

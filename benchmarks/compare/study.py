@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -163,6 +164,11 @@ class Study:
                 resolved, {place: f"{{{name}}}" for name, place in places.items() if "/" in place}
             ),
         }
+
+
+def without_folders(text: str) -> str:
+    """A message without the folders of this machine: of every absolute path the last part stays."""
+    return re.sub(r"(/[\w.-]+)+/([\w.-]+)", r"\2", text)
 
 
 def groups(dim: int, size: int = 6) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-from benchmarks.compare.study import Study
+from benchmarks.compare.study import Study, without_folders
 from benchmarks.compare.table import REFERENCE, Method
 
 LEVEL = 0.95
@@ -43,7 +43,7 @@ def summarise(study: Study, methods: Sequence[Method], finished: Collection[Key]
                 "gain": None if method.kind == "base" else _gain(own, starts.get(_pooling(own), {})),
                 "time": _time(study, method),
                 "recipe": next(iter(own.values()))[0]["settings"]["recipe"],
-                "facts": [result["facts"] for result, _ in own.values()],
+                "facts": [_public(result["facts"]) for result, _ in own.values()],
             }
     return found
 
@@ -57,6 +57,10 @@ def _runs(study: Study, method: Method, finished: Collection[Key]) -> dict[int |
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         found[seed if method.seeded else None] = result, draws
     return found
+
+
+def _public(facts: dict[str, Any]) -> dict[str, Any]:
+    return facts | {"warnings": [without_folders(text) for text in facts.get("warnings", ())]}
 
 
 def _means(runs: Sequence[Run]) -> dict[str, Any]:

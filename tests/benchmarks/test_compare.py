@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.compare import page, summary, table
 from benchmarks.compare.__main__ import main
-from benchmarks.compare.study import Study, groups, write
+from benchmarks.compare.study import Study, groups, without_folders, write
 from benchmarks.compare.table import Method
 from embedkit.errors import EmbedkitError, RecipeError
 from embedkit.recipe.load import load_recipe
@@ -254,6 +254,11 @@ def test_only_models_that_others_need_are_kept(finished: Path) -> None:
 def test_a_method_starts_from_the_model_it_needs_with_the_same_seed(finished: Path) -> None:
     found = json.loads((finished / "work/warm/seed-2/result.json").read_text())
     assert found["settings"]["recipe"]["model"]["base"] == "{simcse}"
+
+
+def test_a_message_keeps_the_last_part_of_a_path() -> None:
+    said = "mlm: offline: /home/me/.venv/lib/python3.11/model holds no head; see sts/STS12.tsv, sentence-transformers/x"
+    assert without_folders(said) == "mlm: offline: model holds no head; see sts/STS12.tsv, sentence-transformers/x"
 
 
 def test_the_page_says_what_was_done_and_names_no_folder(finished: Path) -> None:
