@@ -208,8 +208,8 @@ def facts(args: argparse.Namespace, study: Study, failed: dict[str, str]) -> dic
 
 def command(args: argparse.Namespace) -> str:
     """The command that makes the page again, without this machine's folders."""
-    words = ["python", "-m", "benchmarks.compare", "--base", _last(args.base), "--text", args.text.name]
-    words += ["--generator", _last(args.generator)] if args.generator else []
+    words = ["python", "-m", "benchmarks.compare", "--base", _portable(args.base), "--text", args.text.name]
+    words += ["--generator", _portable(args.generator)] if args.generator else []
     words += ["--data", args.data.name, "--steps", str(args.steps), "--batch", str(args.batch)]
     words += ["--seeds", str(args.seeds), "--suite", _last(args.suite), "--eval-length", str(args.eval_length)]
     words += ["--max-length", str(args.max_length)]
@@ -217,6 +217,7 @@ def command(args: argparse.Namespace) -> str:
     words += ["--table", args.table.name] if args.table != table.DEFAULT else []
     words += [word for pair in args.set for word in ("--set", pair)]
     words += ["--threads", str(args.threads)] if args.threads else []
+    words += ["--timed-steps", str(args.timed_steps), "--rounds", str(args.rounds)]
     return shlex.join(words)
 
 
@@ -258,6 +259,11 @@ def _study(args: argparse.Namespace) -> Study:
 
 def _name(args: argparse.Namespace) -> str:
     return str(args.name or _last(args.base))
+
+
+def _portable(name: str) -> str:
+    """A Hub id as it is, of a folder the last part."""
+    return _last(name) if Path(name).exists() else name
 
 
 def _last(name: str) -> str:
