@@ -13,8 +13,8 @@ PROTOCOL = """\
 Every method starts from the same encoder and sees the same sentences for the same number of updates; its other
 settings are those of its recipe and of the table below. The comparison chooses nothing on evaluation data: there is no
 evaluation during training, and the last weights are measured. What a person chose stands under Notes. STS: 100 x
-Spearman's correlation of the cosine, all pairs of a year in one correlation (`all`), test splits of STS-B and SICK-R; the
-average is the plain mean of the tasks."""
+Spearman's correlation of the cosine, all pairs of a year in one correlation (`all`), test splits of STS-B and SICK-R;
+the average is the plain mean of the tasks."""
 READING = """\
 ± in the table of scores is the standard deviation over seeds. *To the start*: to the untrained base with the pooling of
 the method. *To SimCSE*: to plain SimCSE with the same seed. Both are paired by test pair and have two 95 % intervals.
