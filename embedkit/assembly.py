@@ -136,8 +136,7 @@ def _auxiliaries(recipe: Recipe, encoder: Encoder, base_dir: Path | None) -> lis
     built = []
     for config in recipe.auxiliary:
         options = {k: getattr(config, k) for k in type(config).model_fields if k != "name"}
-        if "generator" in options:
-            options["generator"] = paths.folder_or_id(options["generator"], base_dir)
+        options |= {key: paths.folder_or_id(options[key], base_dir) for key in config.models}
         target = registry.resolve(registry.lookup("auxiliary", config.name).target)
         built.append(target(**options, encoder=encoder, seed=recipe.train.seed))
     return built

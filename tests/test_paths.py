@@ -8,8 +8,17 @@ from pathlib import Path
 import pytest
 
 from embedkit import paths
+from embedkit.assembly import build_trainer
+from embedkit.data.sources import load_source
+from embedkit.errors import DataError
 from embedkit.evaluation.suite import load_suite
+from embedkit.model.encoder import Encoder
 from embedkit.recipe.load import load_recipe
+from embedkit.recipe.schema import Recipe
+from embedkit.recipe.suite import StsTask, Suite
+from embedkit.train.distributed import Comm
+from tests.auxiliary.models import tiny_masked_lm
+from tests.tiny import sentences, tiny_bert
 
 
 @pytest.fixture
@@ -58,6 +67,43 @@ def test_suites_and_their_data_are_found_in_the_working_folder(folders: tuple[Pa
     for reference in ("own.yaml", "own.yaml:pairs"):
         suite = load_suite(reference, recipe, Path("data"))
         assert suite.tasks[0].files == (str(work / "data" / "pairs.tsv"),)  # type: ignore[union-attr]
+
+
+def test_a_suite_written_in_a_recipe_has_its_files_in_either_folder(folders: tuple[Path, Path]) -> None:
+    recipe, work = folders
+    for folder, name in ((recipe, "beside.tsv"), (work, "here.tsv")):
+        (folder / name).write_text("score\tsentence1\tsentence2\n1\ta b\tc d\n")
+    tasks = tuple(StsTask(name=name, files=(f"{name}.tsv",)) for name in ("beside", "here"))
+    suite = load_suite(Suite(name="own", tasks=tasks), recipe)
+    assert [task.files for task in suite.tasks] == [  # type: ignore[union-attr]
+        (str(recipe / "beside.tsv"),),
+        (str(work / "here.tsv"),),
+    ]
+    with pytest.raises(DataError) as caught:
+        load_suite(Suite(name="own", tasks=(StsTask(name="no", files=("no.tsv",)),)), recipe)
+    assert str(recipe) in caught.value.where and str(work) in caught.value.where
+
+
+@pytest.mark.parametrize("place", ["recipe", "work"])
+def test_guide_and_generator_are_found_in_either_folder(folders: tuple[Path, Path], place: str) -> None:
+    recipe, work = folders
+    folder = folders[place == "work"]
+    tiny_bert(folder / "guide")
+    tiny_masked_lm(folder / "generator", "distilbert", seed=1)
+    made = Recipe.model_validate(
+        {
+            "model": {"base": str(tiny_masked_lm(work / "base"))},
+            "data": {"sources": [{"rows": [{"text": text} for text in sentences(8)], "roles": {"text": "text"}}]},
+            "objective": {"name": "infonce", "guide": "absolute"},
+            "guide": {"model": "guide"},
+            "auxiliary": [{"name": "replaced_tokens", "generator": "generator"}],
+            "train": {"batch_size": 4, "steps": 1, "device": "cpu"},
+        }
+    )
+    encoder = Encoder.load(made.model, device="cpu")
+    sources = [load_source(source, recipe) for source in made.data.sources]
+    trainer = build_trainer(made, sources, encoder, work / "run", Comm(), base_dir=recipe)
+    assert trainer.engine.guide is not None and len(trainer.engine.auxiliaries) == 1
 
 
 def test_every_path_of_an_extended_recipe_holds_from_the_one_that_extends_it(folders: tuple[Path, Path]) -> None:

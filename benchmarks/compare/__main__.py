@@ -228,13 +228,9 @@ def _study(args: argparse.Namespace) -> Study:
         if not equals:
             raise RecipeError(f"{pair!r} is not KEY=VAL", "--set", "e.g. --set model.max_length=32")
         extra[key] = value
-    base = str(Path(args.base).resolve()) if Path(args.base).exists() else args.base
-    generator = args.generator
-    if generator is not None and Path(generator).exists():
-        generator = str(Path(generator).resolve())
     work = args.work or Path("runs") / "compare" / _name(args)
     study = Study(
-        base=base,
+        base=_absolute(args.base),
         text=args.text.resolve(),
         data=args.data,
         work=work.resolve(),
@@ -245,7 +241,7 @@ def _study(args: argparse.Namespace) -> Study:
         length=args.eval_length,
         extra=extra,
         keep_models=args.keep_models,
-        masked_lm=generator,
+        masked_lm=_absolute(args.generator) if args.generator else None,
     )
     lines, pairs = study.sentences["lines"], sum(len(data.gold) for data in study.pairs)
     origin = study.origin
@@ -259,6 +255,11 @@ def _study(args: argparse.Namespace) -> Study:
 
 def _name(args: argparse.Namespace) -> str:
     return str(args.name or _last(args.base))
+
+
+def _absolute(name: str) -> str:
+    """A Hub id as it is, of a folder the whole path."""
+    return str(Path(name).resolve()) if Path(name).exists() else name
 
 
 def _portable(name: str) -> str:

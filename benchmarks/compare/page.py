@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +87,14 @@ def scores(methods: Sequence[Method], found: dict[str, Any]) -> str:
     body = []
     for method in methods:
         own = found[method.name]
-        spread = f" ± {own['sd']:.2f}" if own["sd"] is not None else ""
         values = [f"{own['scores'][task]:.2f}" for task in tasks]
-        body.append([method.title, *values, f"**{own['average']:.2f}**{spread}"])
+        body.append([method.title, *values, mean(own, "**")])
     return rows(["method", *tasks, "average"], body)
+
+
+def mean(own: Mapping[str, Any], mark: str = "") -> str:
+    """Average, between two marks, and its spread over seeds."""
+    return f"{mark}{own['average']:.2f}{mark}" + (f" ± {own['sd']:.2f}" if own["sd"] is not None else "")
 
 
 def differences(methods: Sequence[Method], found: dict[str, Any]) -> str:

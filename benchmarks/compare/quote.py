@@ -69,8 +69,8 @@ def measured(method: Method, results: Mapping[str, Any]) -> str:
             [
                 f"[{name}](../results/{name}.md), {_size(facts)}",
                 f"{facts['steps']} of {facts['batch']}",
-                before(method, result),
-                after(own),
+                before(own),
+                page.mean(own),
                 f"{own['gain']['value']:+.2f}" if own["gain"] else "",
                 f"{difference['value']:+.2f}" if difference else "",
                 page.interval(difference.get("pairs")),
@@ -99,7 +99,7 @@ def overview(methods: Iterable[Method], results: Mapping[str, Any]) -> str:
 def _cell(own: Mapping[str, Any] | None) -> str:
     if own is None:
         return ""
-    return after(own) + (SIGNS[own["gain"]["verdict"]] if own["gain"] else "")
+    return page.mean(own) + (SIGNS[own["gain"]["verdict"]] if own["gain"] else "")
 
 
 def head(method: Method, results: Mapping[str, Any]) -> str:
@@ -107,27 +107,17 @@ def head(method: Method, results: Mapping[str, Any]) -> str:
     parts = []
     for name, result in _having(method, results).items():
         own, facts = result["methods"][method.name], result["comparison"]
-        beside = f" (SimCSE {after(result['methods'][REFERENCE])})" if method.name != REFERENCE else ""
+        beside = f" (SimCSE {page.mean(result['methods'][REFERENCE])})" if method.name != REFERENCE else ""
         work = f"{facts['steps']} updates of {facts['batch']}, seeds {', '.join(map(str, own['seeds']))}"
-        parts.append(f"{name} ({_size(facts)}), {work}: {before(method, result)} -> {after(own)}{beside}")
+        parts.append(f"{name} ({_size(facts)}), {work}: {before(own)} -> {page.mean(own)}{beside}")
     text = f"mean of STS12-16, STS-B, SICK-R, 100 x Spearman. {'; '.join(parts)}. More in docs/results."
     lines = textwrap.wrap(text, WIDTH - len(INDENT), break_on_hyphens=False)
     return "# Result   " + f"\n{INDENT}".join(lines) + "\n"
 
 
-def before(method: Method, result: Mapping[str, Any]) -> str:
+def before(own: Mapping[str, Any]) -> str:
     """The untrained base's average with the method's pooling; "" where it was not measured."""
-    made = result["methods"][method.name]["recipe"]
-    pooling = made["model"]["pooling"] if method.kind == "train" else made["pooling"]
-    for own in result["methods"].values():
-        if own["recipe"].get("kind") == "base" and own["recipe"]["pooling"] == pooling:
-            return f"{own['average']:.2f}"
-    return ""
-
-
-def after(own: Mapping[str, Any]) -> str:
-    """Average and its spread over seeds."""
-    return f"{own['average']:.2f}" + (f" ± {own['sd']:.2f}" if own["sd"] is not None else "")
+    return f"{own['average'] - own['gain']['value']:.2f}" if own["gain"] else ""
 
 
 def _having(method: Method, results: Mapping[str, Any]) -> dict[str, Any]:

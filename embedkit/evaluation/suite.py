@@ -64,8 +64,8 @@ def load_suite(ref: str | Suite, base_dir: Path | None = None, data_dir: Path | 
     Args:
         ref: a `Suite`, a YAML file, the name of a shipped suite (``sts``), or either with chosen tasks
             (``sts:STS-B,SICK-R``). A file that exists wins over a shipped name.
-        base_dir: folder that a relative `ref`, `data_dir` and the files of a `Suite` start from; for the first two the
-            working folder is tried next. Default: the working folder.
+        base_dir: folder that a relative `ref`, `data_dir` and the files of a `Suite` start from; the working folder is
+            tried next. Files of a suite in a file start at that file.
         data_dir: where the files are, instead of beside the suite. ``sts/STS12.tsv`` is found there under its
             whole path or without leading folders, so `data_dir` may be the ``sts`` folder itself.
 
@@ -79,11 +79,11 @@ def load_suite(ref: str | Suite, base_dir: Path | None = None, data_dir: Path | 
     if data_dir is not None:
         data_dir = paths.find(data_dir, base_dir, Path.is_dir) or data_dir
     if isinstance(ref, Suite):
-        return _find_files(ref, data_dir, base_dir or Path.cwd())
+        return _find_files(ref, data_dir, paths.starts(base_dir))
     name, chosen = _split_ref(ref, base_dir)
     path = _find_suite(name, base_dir)
     suite = _choose(load_suite_file(path), chosen, ref)
-    return _find_files(suite, data_dir, path.resolve().parent)
+    return _find_files(suite, data_dir, (path.resolve().parent,))
 
 
 def load_data(suite: Suite) -> list[TaskData]:
@@ -213,20 +213,20 @@ def _choose(suite: Suite, chosen: Sequence[str], ref: str) -> Suite:
     return suite.model_copy(update={"tasks": tuple(tasks[name] for name in chosen)}) if chosen else suite
 
 
-def _find_files(suite: Suite, data_dir: Path | None, base: Path) -> Suite:
-    roots = [base] if data_dir is None else [data_dir, base]
+def _find_files(suite: Suite, data_dir: Path | None, folders: Sequence[Path]) -> Suite:
+    roots = dict.fromkeys(root.resolve() for root in (data_dir, *folders) if root is not None)
     missing: list[str] = []
     tasks: list[StsTask | RetrievalTask] = []
     for task in suite.tasks:
         if isinstance(task, StsTask):
-            files = tuple(_locate(file, data_dir, base, missing) for file in task.files)
+            files = tuple(_locate(file, data_dir, folders, missing) for file in task.files)
             tasks.append(task.model_copy(update={"files": files}))
         elif task.folder is not None:
-            tasks.append(task.model_copy(update={"folder": _locate(task.folder, data_dir, base, missing)}))
+            tasks.append(task.model_copy(update={"folder": _locate(task.folder, data_dir, folders, missing)}))
         else:
             tasks.append(task)
     if missing:
-        looked = " and ".join(str(root.resolve()) for root in roots)
+        looked = " and ".join(map(str, roots))
         raise DataError(
             f"suite {suite.name!r} needs files that are not there: {', '.join(missing)}",
             looked,
@@ -235,10 +235,10 @@ def _find_files(suite: Suite, data_dir: Path | None, base: Path) -> Suite:
     return suite.model_copy(update={"tasks": tuple(tasks)})
 
 
-def _locate(name: str, data_dir: Path | None, base: Path, missing: list[str]) -> str:
+def _locate(name: str, data_dir: Path | None, folders: Sequence[Path], missing: list[str]) -> str:
     """Absolute path of a file or folder of a suite, or its name added to `missing`."""
     path = Path(name).expanduser()
-    wanted = [base / path]
+    wanted = [folder / path for folder in folders]
     if data_dir is not None and not path.is_absolute():
         below = [part for part in path.parts if part != ".."]
         wanted = [*(data_dir.joinpath(*below[i:]) for i in range(len(below))), *wanted]

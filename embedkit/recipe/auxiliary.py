@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
@@ -10,8 +10,9 @@ from embedkit.recipe.base import Block, validate_named
 
 
 class AuxiliaryConfig(Block):
-    """Base of all auxiliary losses' options."""
+    """Base of all auxiliary losses' options. `models` names those that are a model: a folder or a Hub id."""
 
+    models: ClassVar[tuple[str, ...]] = ()
     name: str
     weight: float = Field(1.0, gt=0, description="Factor of this loss beside the objective's.")
 
@@ -50,6 +51,7 @@ class MaskedLM(AuxiliaryConfig):
 class ReplacedTokens(AuxiliaryConfig):
     """Conditional replaced-token detection with a frozen generator (DiffCSE)."""
 
+    models: ClassVar[tuple[str, ...]] = ("generator",)
     name: Literal["replaced_tokens"] = "replaced_tokens"
     weight: float = Field(0.005, gt=0, description="Factor of the loss; 0.005 in DiffCSE.")
     generator: str = Field(
