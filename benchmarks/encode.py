@@ -49,8 +49,8 @@ def main() -> None:
     setup(args.threads)
     from sentence_transformers import SentenceTransformer
 
-    from embedkit.model.encoder import Encoder
-    from embedkit.model.resolve import resolve
+    from embedkit.model.reading.resolve import resolve
+    from embedkit.model.running.encoder import Encoder
     from embedkit.recipe.schema import DEFAULT_MODEL, Model
 
     texts = corpus(args.file, args.texts)

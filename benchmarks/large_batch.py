@@ -93,7 +93,7 @@ def main() -> None:
 def report_limit(args: argparse.Namespace, ours: float) -> None:
     import sides
 
-    from embedkit.model.encoder import Encoder
+    from embedkit.model.running.encoder import Encoder
 
     texts = sentences(args.file, args.batch)
     made = sides.recipe(texts, batch=args.batch, steps=1, max_length=args.max_length)

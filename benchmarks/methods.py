@@ -40,7 +40,7 @@ class Method:
 def guided(model: Any) -> Any:
     from sentence_transformers import SentenceTransformer, losses
 
-    from embedkit.model.resolve import resolve
+    from embedkit.model.reading.resolve import resolve
     from embedkit.recipe.schema import DEFAULT_MODEL
 
     return losses.GISTEmbedLoss(

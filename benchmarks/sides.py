@@ -11,11 +11,11 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
 
-from embedkit.assembly import build_trainer
 from embedkit.data.sources import load_source
-from embedkit.model.encoder import Encoder
-from embedkit.model.resolve import resolve
+from embedkit.model.reading.resolve import resolve
+from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import DEFAULT_MODEL, Recipe
+from embedkit.run.build import build_trainer
 from embedkit.train.distributed import Comm
 
 MakeLoss = Callable[[SentenceTransformer], torch.nn.Module]

@@ -21,7 +21,7 @@ def main() -> None:
     setup(args.threads)
     import sides
 
-    from embedkit.model.encoder import Encoder
+    from embedkit.model.running.encoder import Encoder
 
     texts = sentences(args.file, args.batch * (args.steps + 1))
     made = sides.recipe(texts, batch=args.batch, steps=args.steps + 1, max_length=args.max_length)

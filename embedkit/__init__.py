@@ -17,7 +17,7 @@ _PUBLIC = {
     "train": "embedkit.run",
     "evaluate": "embedkit.run",
     "Trainer": "embedkit.train.trainer",
-    "Encoder": "embedkit.model.encoder",
+    "Encoder": "embedkit.model.running.encoder",
     "Objective": "embedkit.objectives.base",
 }
 

@@ -7,14 +7,36 @@ Shapes use N = examples in the global batch, n = examples of this process, S = s
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from torch import Tensor
 
 PAD_ID = 0
 """Text id that stands for "no text" in id tensors; `text_id` never returns it."""
+
+
+class Encodes(Protocol):
+    """What evaluation and mining need of a model; `embedkit.model.running.encoder.Encoder` is one."""
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        role: str = "query",
+        max_length: int | None = None,
+        batch_tokens: int = 8192,
+        progress: bool = False,
+    ) -> np.ndarray:
+        """float32 [len(texts), d]."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Content hash of weights and settings."""
+        ...
 
 
 @dataclass(frozen=True)

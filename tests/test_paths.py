@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from embedkit import paths
-from embedkit.assembly import build_trainer
 from embedkit.data.sources import load_source
 from embedkit.errors import DataError
 from embedkit.evaluation.suite import load_suite
-from embedkit.model.encoder import Encoder
+from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.load import load_recipe
 from embedkit.recipe.schema import Recipe
 from embedkit.recipe.suite import StsTask, Suite
+from embedkit.run.build import build_trainer
 from embedkit.train.distributed import Comm
 from tests.auxiliary.models import tiny_masked_lm
 from tests.tiny import sentences, tiny_bert

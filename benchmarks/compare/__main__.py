@@ -185,7 +185,7 @@ def write(
 
 def facts(args: argparse.Namespace, study: Study, failed: dict[str, str]) -> dict[str, Any]:
     """What the comparison was made with. Paths are told by their last part: another machine has others."""
-    from embedkit.workspace import versions
+    from embedkit.run.environment import versions
 
     return {
         "base": study.origin,

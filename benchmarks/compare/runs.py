@@ -17,12 +17,12 @@ from benchmarks.compare.table import Method, overrides
 from embedkit.data.sources import load_source
 from embedkit.evaluation import stats
 from embedkit.evaluation.suite import evaluate_suite, plain
-from embedkit.model.encoder import Encoder
-from embedkit.model.whitening import whiten
+from embedkit.model.changing.whitening import whiten
+from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.load import load_recipe
 from embedkit.recipe.schema import Model, Recipe, Source
+from embedkit.run.environment import versions
 from embedkit.types import Scores
-from embedkit.workspace import versions
 
 RESAMPLES, BOOTSTRAP_SEED = 1000, 0
 FITTED = 8192

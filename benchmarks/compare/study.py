@@ -87,7 +87,7 @@ class Study:
     @cached_property
     def origin(self) -> dict[str, Any]:
         """The base in words: name, content hash, size."""
-        from embedkit.model.encoder import Encoder
+        from embedkit.model.running.encoder import Encoder
         from embedkit.recipe.schema import Model
 
         encoder = Encoder.load(Model(base=self.base))
@@ -102,7 +102,7 @@ class Study:
     @cached_property
     def generator(self) -> str | None:
         """Content hash of `masked_lm`."""
-        from embedkit.model.encoder import Encoder
+        from embedkit.model.running.encoder import Encoder
         from embedkit.recipe.schema import Model
 
         return Encoder.load(Model(base=self.masked_lm)).fingerprint()[:16] if self.masked_lm else None

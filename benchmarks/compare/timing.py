@@ -16,12 +16,12 @@ from transformers import TrainerCallback
 from benchmarks.compare.runs import recipe
 from benchmarks.compare.study import Study
 from benchmarks.compare.table import Method
-from embedkit.assembly import build_trainer
-from embedkit.model.encoder import Encoder
-from embedkit.preparing import load_sources
+from embedkit.folders import RunFolder
+from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Recipe
+from embedkit.run.build import build_trainer
+from embedkit.run.data import load_sources
 from embedkit.train.distributed import Comm
-from embedkit.workspace import RunFolder
 
 WARM = 2
 """Updates before the clock counts."""

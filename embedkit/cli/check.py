@@ -62,7 +62,7 @@ def check(
 
 
 def _model_folder(loaded: Loaded) -> Path | None:
-    from embedkit.model.resolve import local_copy
+    from embedkit.model.reading.resolve import local_copy
 
     model = loaded.recipe.model
     return local_copy(paths.folder_or_id(model.base, loaded.base_dir), model.revision)

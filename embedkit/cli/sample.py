@@ -32,7 +32,7 @@ class Sampler:
     def __init__(self, loaded: Loaded, count: int) -> None:
         from transformers import AutoTokenizer
 
-        from embedkit.model.resolve import resolve
+        from embedkit.model.reading.resolve import resolve
 
         self.loaded, self.count, model = loaded, count, loaded.recipe.model
         origin = resolve(model.base, model.revision)

@@ -12,7 +12,7 @@ import typer
 from embedkit.cli.console import LAUNCHED, console, go_offline, say
 from embedkit.cli.options import Offline, Overrides, Processes, Recipe
 from embedkit.errors import EmbedkitError
-from embedkit.workspace import RunFolder
+from embedkit.folders import RunFolder
 
 if TYPE_CHECKING:
     from embedkit.recipe.load import Loaded

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from embedkit.data.sources import LoadedSource
-    from embedkit.model.encoder import Encoder
+    from embedkit.model.running.encoder import Encoder
     from embedkit.recipe.suite import Suite
     from embedkit.types import Scores
 
@@ -70,8 +70,8 @@ def whiten(
     """
     go_offline(offline)
     from embedkit.evaluation import suite as suites
-    from embedkit.model import whitening
-    from embedkit.workspace import quiet_libraries
+    from embedkit.model.changing import whitening
+    from embedkit.run.environment import quiet_libraries
 
     quiet_libraries()
 
@@ -120,7 +120,7 @@ def _one_of(value: str, known: tuple[str, ...], option: str) -> None:
 
 
 def _load(model: str, pooling: str | None) -> Encoder:
-    from embedkit.model.encoder import Encoder
+    from embedkit.model.running.encoder import Encoder
     from embedkit.recipe.schema import Model, Pooling
 
     if pooling is not None:

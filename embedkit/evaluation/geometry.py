@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embedkit.errors import DataError
 from embedkit.evaluation.metrics import unit
-
-if TYPE_CHECKING:
-    from embedkit.evaluation.tasks import Encodes
+from embedkit.types import Encodes
 
 POSITIVE = 0.8
 """Share of the largest gold score from which a graded pair counts as positive: 4 of 5 on STS."""

@@ -23,10 +23,10 @@ from embedkit.evaluation.files import file_digest
 from embedkit.evaluation.loading import beir_files
 from embedkit.evaluation.store import load_scores, plain, write_scores
 from embedkit.evaluation.table import table
-from embedkit.evaluation.tasks import Encodes, TaskData, load_task, run_task
+from embedkit.evaluation.tasks import TaskData, load_task, run_task
 from embedkit.recipe.load import load_suite_file
 from embedkit.recipe.suite import RetrievalTask, StsTask, Suite
-from embedkit.types import Scores, TaskScore
+from embedkit.types import Encodes, Scores, TaskScore
 
 __all__ = [
     "Comparison",

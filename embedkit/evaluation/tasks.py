@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -15,29 +15,9 @@ from embedkit.evaluation.loading import StsData, load_retrieval, load_sts
 from embedkit.evaluation.metrics import name_main, paired_cosine, retrieval_metrics, sts_metrics, unit
 from embedkit.evaluation.ranking import Relevant, rank_relevant, tie_order
 from embedkit.recipe.suite import RetrievalTask, StsTask
-from embedkit.types import RetrievalData, TaskScore
+from embedkit.types import Encodes, RetrievalData, TaskScore
 
 TaskData = StsData | RetrievalData
-
-
-class Encodes(Protocol):
-    """What the evaluation needs of a model; `embedkit.model.encoder.Encoder` is one."""
-
-    def encode(
-        self,
-        texts: Sequence[str],
-        *,
-        role: str = "query",
-        max_length: int | None = None,
-        batch_tokens: int = 8192,
-        progress: bool = False,
-    ) -> np.ndarray:
-        """float32 [len(texts), d]."""
-        ...
-
-    def fingerprint(self) -> str:
-        """Content hash of weights and settings."""
-        ...
 
 
 def load_task(task: StsTask | RetrievalTask) -> TaskData:

@@ -36,7 +36,7 @@ _SLOW_SECONDS = 5.0
 
 
 class Guide(Protocol):
-    """What judges meaning: an `embedkit.model.encoder.Encoder`."""
+    """What judges meaning: an `embedkit.model.running.encoder.Encoder`."""
 
     def encode(self, texts: Sequence[str]) -> np.ndarray: ...
 

@@ -10,7 +10,7 @@ from embedkit.errors import about
 from embedkit.recipe.schema import Model
 
 if TYPE_CHECKING:
-    from embedkit.model.encoder import Encoder
+    from embedkit.model.running.encoder import Encoder
 
 _TRAINED = ("head", "lora", "soft_prompts", "freeze", "dropout")
 """Keys of the model block that only matter to training: they start from random weights, or change none."""
@@ -25,7 +25,7 @@ def load_guide(name: str | None, model: Model, base_dir: Path, device: str) -> E
         base_dir: folder of the recipe.
         device: ``train.device``.
     """
-    from embedkit.model.encoder import Encoder
+    from embedkit.model.running.encoder import Encoder
 
     if name is None:
         defaults = {key: field.default for key, field in Model.model_fields.items() if key in _TRAINED}

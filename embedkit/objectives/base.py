@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from embedkit.errors import DataError, RecipeError
 from embedkit.recipe import registry
 from embedkit.recipe.heads import HeadConfig
-from embedkit.recipe.objectives import ObjectiveConfig, SumTerm, leaves
+from embedkit.recipe.objectives.base import ObjectiveConfig, leaves
+from embedkit.recipe.objectives.wrappers import SumTerm
 from embedkit.recipe.weighting import WeightingConfig
 from embedkit.types import Embeddings, LossOut
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from embedkit.objectives.base import Objective, example_weight, targets
 from embedkit.objectives.logits import Candidates, Pool, Rules, log_sum_exp
 from embedkit.objectives.weighting import Weighting
-from embedkit.recipe.objectives import Direction, GuideRule, Similarity, SoftTargets, columns, softmaxes
+from embedkit.recipe.objectives.contrastive import Direction, GuideRule, Similarity, SoftTargets, columns, softmaxes
 from embedkit.types import Embeddings, LossOut
 
 

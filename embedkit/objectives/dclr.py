@@ -12,7 +12,7 @@ from embedkit.objectives.base import Objective, example_weight, one_positive
 from embedkit.objectives.contrastive import similarity_metrics
 from embedkit.objectives.logits import Candidates, Pool, Rules, log_sum_exp, products, unit
 from embedkit.recipe.memory import rows_per_block
-from embedkit.recipe.objectives import columns
+from embedkit.recipe.objectives.contrastive import columns
 from embedkit.types import Embeddings, LossOut
 
 _NOISE = 0xDC12 << 32

@@ -8,7 +8,7 @@ from torch import Tensor
 from embedkit.objectives.base import Objective, example_weight
 from embedkit.objectives.contrastive import similarity_metrics
 from embedkit.objectives.logits import Pool, Rules
-from embedkit.recipe.objectives import columns
+from embedkit.recipe.objectives.contrastive import columns
 from embedkit.types import Embeddings, LossOut
 
 

@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from embedkit.errors import DataError, RecipeError
 from embedkit.objectives.base import upcast
-from embedkit.recipe.objectives import Direction, GuideRule, Similarity
+from embedkit.recipe.objectives.contrastive import Direction, GuideRule, Similarity
 from embedkit.types import PAD_ID, Embeddings
 
 

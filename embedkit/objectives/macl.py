@@ -9,7 +9,7 @@ from embedkit.errors import TrainingError
 from embedkit.objectives.base import Objective, example_weight
 from embedkit.objectives.contrastive import similarity_metrics
 from embedkit.objectives.logits import Pool, Rules, log_sum_exp
-from embedkit.recipe.objectives import columns
+from embedkit.recipe.objectives.contrastive import columns
 from embedkit.types import Embeddings, LossOut
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from embedkit.errors import DataError
 from embedkit.objectives.base import Objective, example_weight, no_weight, one_positive, targets, upcast
 from embedkit.objectives.logits import prepare, unit
-from embedkit.recipe.objectives import Similarity
+from embedkit.recipe.objectives.contrastive import Similarity
 from embedkit.types import Embeddings, LossOut
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedkit.errors import EmbedkitError
+from embedkit.folders import RunFolder
 from embedkit.publish import plots, view
 from embedkit.publish.redact import redact
 from embedkit.types import Interval, RunRecord
-from embedkit.workspace import RunFolder
 
 if TYPE_CHECKING:
     from rich.table import Table

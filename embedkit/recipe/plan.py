@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from embedkit.paths import starts
 from embedkit.recipe.memory import EncoderSize
-from embedkit.recipe.objectives import leaves
-from embedkit.recipe.planning import rules
+from embedkit.recipe.objectives.base import leaves
+from embedkit.recipe.planning import rules, words
 from embedkit.recipe.planning.context import Context
-from embedkit.recipe.planning.estimate import Memory, estimate
-from embedkit.recipe.planning.evaluations import Evaluations, evaluations
+from embedkit.recipe.planning.estimate import estimate
+from embedkit.recipe.planning.evaluations import evaluations
 from embedkit.recipe.planning.facts import ROLES, SourceFacts, model_facts, source_facts
+from embedkit.recipe.planning.result import Planned, SourcePlan
 from embedkit.recipe.pool import contrasts
 from embedkit.recipe.reading.problems import Problem, raise_problems
 from embedkit.recipe.reading.tree import KeyPath
@@ -24,72 +25,8 @@ from embedkit.recipe.suite import Suite
 from embedkit.recipe.views import view_words
 
 
-@dataclass(frozen=True)
-class SourcePlan:
-    """One source's part in the plan.
-
-    Attributes:
-        name: of the source.
-        roles: roles it gives; None where unknown.
-        declared: roles that the recipe names.
-        rows: None where unknown.
-        batches: full batches in one pass; None where unknown.
-        objective: name, wrappers as ``matryoshka(infonce)``.
-        scope: ``row`` or ``batch``, of each leaf.
-        positives, negatives: P and M per example.
-        rows_per_step: texts encoded per batch over all processes.
-        seen: per softmax: anchor, own, others, others_explicit, noise, less.
-        made: how its rows are made before training, in words; empty for rows as they are read.
-    """
-
-    name: str
-    roles: tuple[str, ...] | None
-    declared: tuple[str, ...]
-    rows: int | None
-    batches: int | None
-    objective: str
-    scope: tuple[str, ...]
-    positives: int
-    negatives: int
-    rows_per_step: int
-    seen: tuple[dict[str, Any], ...]
-    made: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run will do. `lines` says it in words.
-
-    Attributes:
-        model: base model.
-        processes: number of processes.
-        batch_size, accumulation: of the recipe; a query's pool is one batch.
-        pool: examples whose embeddings meet in one loss.
-        updates: optimiser steps, None where the number of rows is unknown.
-        sources: one entry per source.
-        memory: the estimate per process.
-        views: what happens to each view of an unlabelled text.
-        pairing: pairs of different texts for each text that is paired with itself; None where none are.
-        auxiliary: each auxiliary loss, and what it costs, in words.
-        evaluation: when, and how often.
-        refusals: why the recipe cannot run.
-        warnings: what is probably not meant.
-    """
-
-    model: str
-    processes: int
-    batch_size: int
-    accumulation: int
-    pool: int
-    updates: int | None
-    sources: tuple[SourcePlan, ...]
-    memory: Memory
-    views: tuple[str, ...]
-    pairing: int | None
-    auxiliary: tuple[str, ...]
-    evaluation: Evaluations
-    refusals: tuple[Problem, ...]
-    warnings: tuple[Problem, ...]
+class Plan(Planned):
+    """What a run will do. `lines` says it in words."""
 
     def refuse(self) -> None:
         """Raise a RecipeError that lists every refusal; return if there is none."""
@@ -97,9 +34,7 @@ class Plan:
 
     def lines(self) -> list[str]:
         """The plan for a reader, warnings included; refusals are for `refuse`."""
-        from embedkit.recipe.planning.words import lines
-
-        return lines(self)
+        return words.lines(self)
 
 
 def plan(
@@ -155,7 +90,7 @@ def plan(
         updates=context.updates,
         sources=parts,
         memory=estimate(context, tokens_per_row),
-        views=view_words(recipe),
+        views=view_words(recipe.views, recipe.model.dropout, recipe.model.towers),
         pairing=recipe.views.negatives_per_positive if recipe.views.pairing == "tension" else None,
         auxiliary=tuple(auxiliary.words() for auxiliary in recipe.auxiliary),
         evaluation=evaluations(recipe, context.updates),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from embedkit.recipe.objectives import InfoNCE, ObjectiveConfig, softmaxes
-from embedkit.recipe.sentence import DCLR, SupCon, ViewPairs
+from embedkit.recipe.objectives.base import ObjectiveConfig
+from embedkit.recipe.objectives.contrastive import InfoNCE, softmaxes
+from embedkit.recipe.objectives.dclr import DCLR
+from embedkit.recipe.objectives.supcon import SupCon
+from embedkit.recipe.objectives.wrappers import ViewPairs
 
 
 def negatives_per_query(asked: int | None, *, needed: bool, given: bool) -> int:

@@ -35,29 +35,32 @@ class Entry:
     target: Any
 
 
-_O, _W = "embedkit.recipe.objectives", "embedkit.recipe.weighting"
+_W = "embedkit.recipe.weighting"
 _A = "embedkit.recipe.auxiliary"
-_V, _S, _H = "embedkit.recipe.views", "embedkit.recipe.sentence", "embedkit.recipe.heads"
+_V, _H = "embedkit.recipe.views", "embedkit.recipe.heads"
 _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
     "objective": {
-        "none": (f"{_O}:Nothing", "embedkit.objectives.wrappers:Nothing"),
-        "infonce": (f"{_O}:InfoNCE", "embedkit.objectives.contrastive:InfoNCE"),
-        "cosent": (f"{_O}:CoSENT", "embedkit.objectives.scored:CoSENT"),
-        "angle": (f"{_O}:AnglE", "embedkit.objectives.scored:AnglE"),
-        "cosine_mse": (f"{_O}:CosineMSE", "embedkit.objectives.scored:CosineMSE"),
-        "triplet": (f"{_O}:Triplet", "embedkit.objectives.scored:Triplet"),
-        "margin_mse": (f"{_O}:MarginMSE", "embedkit.objectives.scored:MarginMSE"),
-        "kl": (f"{_O}:KLDistillation", "embedkit.objectives.scored:KLDistillation"),
-        "dclr": (f"{_S}:DCLR", "embedkit.objectives.dclr:DCLR"),
-        "macl": (f"{_S}:MACL", "embedkit.objectives.macl:MACL"),
-        "supcon": (f"{_S}:SupCon", "embedkit.objectives.supcon:SupCon"),
-        "rank": (f"{_S}:Rank", "embedkit.objectives.spectrum:Rank"),
-        "energy_hinge": (f"{_S}:EnergyHinge", "embedkit.objectives.hinge:EnergyHinge"),
-        "contrastive_tension": (f"{_S}:ContrastiveTension", "embedkit.objectives.scored:ContrastiveTension"),
-        "st": (f"{_O}:STLoss", "embedkit.objectives.st:STObjective"),
-        "matryoshka": (f"{_O}:Matryoshka", "embedkit.objectives.wrappers:Matryoshka"),
-        "sum": (f"{_O}:Sum", "embedkit.objectives.wrappers:WeightedSum"),
-        "view_pairs": (f"{_S}:ViewPairs", "embedkit.objectives.wrappers:ViewPairs"),
+        "none": ("embedkit.recipe.objectives.wrappers:Nothing", "embedkit.objectives.wrappers:Nothing"),
+        "infonce": ("embedkit.recipe.objectives.contrastive:InfoNCE", "embedkit.objectives.contrastive:InfoNCE"),
+        "cosent": ("embedkit.recipe.objectives.scored:CoSENT", "embedkit.objectives.scored:CoSENT"),
+        "angle": ("embedkit.recipe.objectives.scored:AnglE", "embedkit.objectives.scored:AnglE"),
+        "cosine_mse": ("embedkit.recipe.objectives.scored:CosineMSE", "embedkit.objectives.scored:CosineMSE"),
+        "triplet": ("embedkit.recipe.objectives.scored:Triplet", "embedkit.objectives.scored:Triplet"),
+        "margin_mse": ("embedkit.recipe.objectives.scored:MarginMSE", "embedkit.objectives.scored:MarginMSE"),
+        "kl": ("embedkit.recipe.objectives.scored:KLDistillation", "embedkit.objectives.scored:KLDistillation"),
+        "dclr": ("embedkit.recipe.objectives.dclr:DCLR", "embedkit.objectives.dclr:DCLR"),
+        "macl": ("embedkit.recipe.objectives.macl:MACL", "embedkit.objectives.macl:MACL"),
+        "supcon": ("embedkit.recipe.objectives.supcon:SupCon", "embedkit.objectives.supcon:SupCon"),
+        "rank": ("embedkit.recipe.objectives.spectrum:Rank", "embedkit.objectives.spectrum:Rank"),
+        "energy_hinge": ("embedkit.recipe.objectives.hinge:EnergyHinge", "embedkit.objectives.hinge:EnergyHinge"),
+        "contrastive_tension": (
+            "embedkit.recipe.objectives.scored:ContrastiveTension",
+            "embedkit.objectives.scored:ContrastiveTension",
+        ),
+        "st": ("embedkit.recipe.objectives.st:STLoss", "embedkit.objectives.st:STObjective"),
+        "matryoshka": ("embedkit.recipe.objectives.wrappers:Matryoshka", "embedkit.objectives.wrappers:Matryoshka"),
+        "sum": ("embedkit.recipe.objectives.wrappers:Sum", "embedkit.objectives.wrappers:WeightedSum"),
+        "view_pairs": ("embedkit.recipe.objectives.wrappers:ViewPairs", "embedkit.objectives.wrappers:ViewPairs"),
     },
     "weighting": {
         "focal": (f"{_W}:Focal", "embedkit.objectives.weighting:Focal"),
@@ -84,9 +87,9 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "dropout": (f"{_V}:Dropout", "embedkit.data.augment:Dropout"),
     },
     "auxiliary": {
-        "mlm": (f"{_A}:MaskedLM", "embedkit.model.mlm:MaskedLM"),
-        "replaced_tokens": (f"{_A}:ReplacedTokens", "embedkit.model.replaced_tokens:ReplacedTokens"),
-        "tsdae": (f"{_A}:Denoising", "embedkit.model.denoising:Denoising"),
+        "mlm": (f"{_A}:MaskedLM", "embedkit.auxiliary.mlm:MaskedLM"),
+        "replaced_tokens": (f"{_A}:ReplacedTokens", "embedkit.auxiliary.replaced_tokens:ReplacedTokens"),
+        "tsdae": (f"{_A}:Denoising", "embedkit.auxiliary.denoising:Denoising"),
     },
 }
 _PLUGINS: dict[tuple[Kind, str], Entry] = {}

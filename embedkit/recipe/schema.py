@@ -15,10 +15,11 @@ from embedkit.recipe.auxiliary import AnyAuxiliary
 from embedkit.recipe.base import Block, invalid
 from embedkit.recipe.debias import Debias
 from embedkit.recipe.heads import AnyHead
-from embedkit.recipe.objectives import AnyObjective, InfoNCE
+from embedkit.recipe.objectives.base import AnyObjective
+from embedkit.recipe.objectives.contrastive import InfoNCE
 from embedkit.recipe.pydocs import PydocsSource
 from embedkit.recipe.suite import SuiteRef
-from embedkit.recipe.views import AnyTransform
+from embedkit.recipe.views import Views
 from embedkit.recipe.weighting import AnyWeighting
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -217,33 +218,6 @@ class Data(Block):
     one_positive: Literal["sample", "first"] = Field(
         "sample", description="Of several positives of one example: draw one per step, or always the first."
     )
-
-
-class Views(Block):
-    """How unlabelled text (role `text`) becomes rows."""
-
-    count: int = Field(2, ge=1, le=16, description="Passes per text: the first is the query, the others positives.")
-    transforms: tuple[tuple[AnyTransform, ...], ...] = Field(
-        (),
-        description="What is done to each view, one list per view; views without a list differ by dropout alone.",
-    )
-    pairing: Literal["same", "tension"] = Field(
-        "same",
-        description="same: all views are of one text. tension (Contrastive Tension): scored pairs of a text with "
-        "itself (score 1) or with another text of the batch (score 0).",
-    )
-    negatives_per_positive: int = Field(
-        7, ge=1, description="For pairing `tension`: pairs of score 0 for each pair of score 1."
-    )
-
-    @model_validator(mode="after")
-    def _fits(self) -> Views:
-        if len(self.transforms) > self.count:
-            what = f"views.transforms has {len(self.transforms)} lists and there are {self.count} views"
-            raise invalid(what, f"set views.count to {len(self.transforms)}, or remove lists")
-        if self.pairing == "tension" and self.count != 2:
-            raise invalid(f"pairing `tension` makes pairs, and views.count is {self.count}", "set views.count to 2")
-        return self
 
 
 class Guide(Block):

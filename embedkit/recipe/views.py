@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from embedkit.recipe.base import Block, invalid, validate_named
-
-if TYPE_CHECKING:
-    from embedkit.recipe.schema import Recipe, Views
 
 
 class TransformConfig(Block):
@@ -160,6 +157,33 @@ class Dropout(TransformConfig):
         return f"dropout {self.rate:g}"
 
 
+class Views(Block):
+    """How unlabelled text (role `text`) becomes rows."""
+
+    count: int = Field(2, ge=1, le=16, description="Passes per text: the first is the query, the others positives.")
+    transforms: tuple[tuple[AnyTransform, ...], ...] = Field(
+        (),
+        description="What is done to each view, one list per view; views without a list differ by dropout alone.",
+    )
+    pairing: Literal["same", "tension"] = Field(
+        "same",
+        description="same: all views are of one text. tension (Contrastive Tension): scored pairs of a text with "
+        "itself (score 1) or with another text of the batch (score 0).",
+    )
+    negatives_per_positive: int = Field(
+        7, ge=1, description="For pairing `tension`: pairs of score 0 for each pair of score 1."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Views:
+        if len(self.transforms) > self.count:
+            what = f"views.transforms has {len(self.transforms)} lists and there are {self.count} views"
+            raise invalid(what, f"set views.count to {len(self.transforms)}, or remove lists")
+        if self.pairing == "tension" and self.count != 2:
+            raise invalid(f"pairing `tension` makes pairs, and views.count is {self.count}", "set views.count to 2")
+        return self
+
+
 # How rows are encoded -----------------------------------------------------------------------------------------------
 
 
@@ -193,15 +217,14 @@ def transforms_of(views: Views, view: int) -> tuple[TransformConfig, ...]:
     return views.transforms[view] if view < len(views.transforms) else ()
 
 
-def view_words(recipe: Recipe) -> tuple[str, ...]:
-    """What happens to each view of an unlabelled text, for the plan."""
-    views, dropout = recipe.views, recipe.model.dropout
+def view_words(views: Views, dropout: float | None, towers: int) -> tuple[str, ...]:
+    """What happens to each view of an unlabelled text, for the plan; `dropout` and `towers` are the model block's."""
     own = "the model's dropout" if dropout is None else f"dropout {dropout:g}" if dropout else "no dropout"
     found = []
     for view in range(views.count):
         transforms = transforms_of(views, view)
         said = [t.words() for t in transforms]
         said += [] if any(isinstance(t, Dropout) for t in transforms) else [own]
-        said += [f"tower {2 if view else 1}"] if recipe.model.towers == 2 else []
+        said += [f"tower {2 if view else 1}"] if towers == 2 else []
         found.append("; ".join(said))
     return tuple(found)

@@ -24,8 +24,8 @@ from transformers import (
 )
 
 from embedkit.errors import EmbedkitError, RecipeError
-from embedkit.model.encoder import pick_device
-from embedkit.model.resolve import resolve
+from embedkit.model.reading.resolve import resolve
+from embedkit.model.running.encoder import pick_device
 from embedkit.synthesis.calls import Call, Finish, Reply
 
 

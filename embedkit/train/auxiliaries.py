@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from embedkit.auxiliary.base import Auxiliary
 from embedkit.data.collate import micro_batches
-from embedkit.model.auxiliary import Auxiliary
 from embedkit.train.distributed import Comm
 from embedkit.types import RowBatch
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from embedkit.data.text import text_id
-from embedkit.model.encoder import Encoder
+from embedkit.model.running.encoder import Encoder
 from embedkit.types import RowBatch
 
 CACHE_BYTES = 512 * 2**20

@@ -15,7 +15,7 @@ from embedkit.types import Example, RowBatch
 
 if TYPE_CHECKING:
     from embedkit.data.sources import LoadedSource
-    from embedkit.model.encoder import Encoder
+    from embedkit.model.running.encoder import Encoder
     from embedkit.train.distributed import Comm
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embedkit.model.auxiliary import Auxiliary
+from embedkit.auxiliary.base import Auxiliary
 from embedkit.objectives.base import BatchHead, Objective
 from embedkit.train import auxiliaries as auxiliary_losses
 from embedkit.train import boundary
@@ -31,7 +31,7 @@ from embedkit.types import RowBatch, StepResult
 
 
 class RowEncoder(Protocol):
-    """What the step needs of an encoder (`embedkit.model.encoder.Encoder`)."""
+    """What the step needs of an encoder (`embedkit.model.running.encoder.Encoder`)."""
 
     def features(self, batch: RowBatch, rows: np.ndarray) -> dict[str, Any]: ...
     def embed(self, features: dict[str, Any]) -> Tensor: ...

@@ -18,8 +18,8 @@ from transformers import Trainer as HFTrainer
 from transformers.trainer_callback import ExportableState, PrinterCallback, ProgressCallback, TrainerState
 
 from embedkit.errors import TrainingError
-from embedkit.model import adapters
-from embedkit.model.encoder import Encoder
+from embedkit.model.changing import adapters
+from embedkit.model.running.encoder import Encoder
 from embedkit.objectives.base import Objective
 from embedkit.train import checkpoint
 from embedkit.train.distributed import Comm

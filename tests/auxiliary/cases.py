@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from embedkit.model.auxiliary import Auxiliary
-from embedkit.model.encoder import Encoder
+from embedkit.auxiliary.base import Auxiliary
+from embedkit.model.running.encoder import Encoder
 from embedkit.objectives.base import build, build_heads
 from embedkit.recipe import registry
-from embedkit.recipe.objectives import InfoNCE, Nothing
+from embedkit.recipe.objectives.contrastive import InfoNCE
+from embedkit.recipe.objectives.wrappers import Nothing
 from embedkit.train.distributed import Comm
 from embedkit.train.step import Step
 from tests.auxiliary.models import load, row_batch

@@ -10,7 +10,7 @@ import torch
 
 from embedkit.data.collate import collate
 from embedkit.data.views import expand
-from embedkit.model.encoder import Encoder
+from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Model
 from embedkit.types import Example, RowBatch
 from tests.model.architectures import DISTILBERT, MODERNBERT, SIZE, TOKENS

@@ -10,8 +10,8 @@ import pytest
 import torch
 from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncoderLoss
 
+from embedkit.auxiliary.denoising import Denoising
 from embedkit.errors import RecipeError
-from embedkit.model.denoising import Denoising
 from embedkit.recipe.plan import plan
 from embedkit.recipe.schema import Recipe
 from tests.auxiliary.models import load, row_batch, tiny_masked_lm

@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
+from embedkit.auxiliary.language_head import load_language_head, transformer_origin
+from embedkit.auxiliary.mlm import MaskedLM
 from embedkit.errors import RecipeError
-from embedkit.model.language_head import load_language_head, transformer_origin
-from embedkit.model.mlm import MaskedLM
 from tests.auxiliary.models import FAMILIES, load, tiny_masked_lm
 from tests.model.architectures import build
 from tests.tiny import sentences, tiny_bert

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedkit.model.masking import Masker, row_draws
+from embedkit.auxiliary.masking import Masker, row_draws
 from tests.auxiliary.models import load, row_batch
 from tests.tiny import sentences, tiny_bert
 
@@ -56,8 +56,8 @@ def test_a_row_keeps_its_mask_in_every_process_micro_batch_and_order(encoder: An
 
 
 def test_a_tokenizer_without_mask_token_is_refused(tmp_path: Path) -> None:
+    from embedkit.auxiliary.mlm import MaskedLM
     from embedkit.errors import RecipeError
-    from embedkit.model.mlm import MaskedLM
 
     encoder = load(tiny_bert(tmp_path))
     encoder.st.tokenizer.mask_token = None

@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM
 
+from embedkit.auxiliary.mlm import MaskedLM, masked_lm_loss
 from embedkit.errors import RecipeError
-from embedkit.model.mlm import MaskedLM, masked_lm_loss
 from embedkit.recipe.plan import plan
 from embedkit.recipe.schema import Recipe
 from embedkit.run import train

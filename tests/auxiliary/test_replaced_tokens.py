@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForMaskedLM
 
+from embedkit.auxiliary.generator import pick
+from embedkit.auxiliary.replaced_tokens import ReplacedTokens, edited, replaced_token_loss
 from embedkit.errors import RecipeError
-from embedkit.model.generator import pick
-from embedkit.model.replaced_tokens import ReplacedTokens, edited, replaced_token_loss
 from embedkit.recipe.schema import Recipe
 from embedkit.train import checkpoint
 from tests.auxiliary.models import load, row_batch, tiny_masked_lm
@@ -127,8 +127,8 @@ def published(
 
 
 def _mask_draws(rtd: ReplacedTokens, batch: Any, rows: np.ndarray) -> Any:
-    from embedkit.model import replaced_tokens
-    from embedkit.model.masking import row_draws
+    from embedkit.auxiliary import replaced_tokens
+    from embedkit.auxiliary.masking import row_draws
 
     return row_draws(replaced_tokens._MASKS, rtd.seed, batch, rows)
 

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from embedkit.errors import RecipeError
 from embedkit.objectives.base import build
-from embedkit.recipe.objectives import InfoNCE, Matryoshka, ObjectiveConfig, Sum, SumTerm
+from embedkit.recipe.objectives.base import ObjectiveConfig
+from embedkit.recipe.objectives.contrastive import InfoNCE
+from embedkit.recipe.objectives.wrappers import Matryoshka, Sum, SumTerm
 from embedkit.recipe.weighting import WeightingConfig
 from embedkit.types import Embeddings, LossOut
 from tests.conformance.inputs import NotImplementedYet

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from embedkit.model.auxiliary import Auxiliary
+from embedkit.auxiliary.base import Auxiliary
 from embedkit.objectives.base import BatchHead, Objective, build, build_heads
 from embedkit.recipe import registry
 from embedkit.recipe import weighting as w
 from embedkit.recipe.heads import HeadConfig
-from embedkit.recipe.objectives import Nothing, ObjectiveConfig
+from embedkit.recipe.objectives.base import ObjectiveConfig
+from embedkit.recipe.objectives.wrappers import Nothing
 from embedkit.types import Embeddings, LossOut, RowBatch
 from tests.contract.toy import WIDTH, ToyEncoder
 from tests.objectives.examples import EXAMPLES, batch, infonce, tangled

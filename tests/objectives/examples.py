@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from embedkit.recipe import objectives as o
-from embedkit.recipe import sentence as s
 from embedkit.recipe import weighting as w
 from embedkit.types import PAD_ID, Embeddings
+from tests.objectives import options as o
 
 N, D = 12, 8
 ALL: tuple[o.Direction, ...] = ("q-d", "q-q", "d-q", "d-d")
@@ -177,28 +176,28 @@ EXAMPLES: dict[str, Case] = {
         infonce(soft_targets="all", in_batch_negatives=False, positive_in_denominator="never"),
         tangled(batch(m=2, score=scores(1))),
     ),
-    "dclr": Case(s.DCLR(phi=0.8), guided(batch())),
+    "dclr": Case(o.DCLR(phi=0.8), guided(batch())),
     "dclr-tangled": Case(
-        s.DCLR(phi=0.5, noise_times=2.5, step_length=0.1, temperature=0.1), guided(tangled(batch(m=2, weight=WEIGHT)))
+        o.DCLR(phi=0.5, noise_times=2.5, step_length=0.1, temperature=0.1), guided(tangled(batch(m=2, weight=WEIGHT)))
     ),
-    "dclr-still": Case(s.DCLR(phi=0.5, noise_steps=0), guided(tangled(batch(m=1)))),
+    "dclr-still": Case(o.DCLR(phi=0.5, noise_steps=0), guided(tangled(batch(m=1)))),
     "dclr-paper": Case(
-        s.DCLR(variant="paper", phi=0.5, step_length=0.1, noise_temperature=0.5), guided(tangled(batch(m=1)))
+        o.DCLR(variant="paper", phi=0.5, step_length=0.1, noise_temperature=0.5), guided(tangled(batch(m=1)))
     ),
-    "dclr-paper-no-noise": Case(s.DCLR(variant="paper", noise_times=0.0), guided(tangled(batch()))),
-    "macl": Case(s.MACL(), batch()),
-    "macl-tangled": Case(s.MACL(tau0=0.1, alpha=1.0, a0=0.5), tangled(batch(p=2, m=1, weight=WEIGHT))),
-    "supcon": Case(s.SupCon(), tangled(batch(p=2, label=CLASSES, weight=WEIGHT))),
+    "dclr-paper-no-noise": Case(o.DCLR(variant="paper", noise_times=0.0), guided(tangled(batch()))),
+    "macl": Case(o.MACL(), batch()),
+    "macl-tangled": Case(o.MACL(tau0=0.1, alpha=1.0, a0=0.5), tangled(batch(p=2, m=1, weight=WEIGHT))),
+    "supcon": Case(o.SupCon(), tangled(batch(p=2, label=CLASSES, weight=WEIGHT))),
     "supcon-one-view": Case(
-        s.SupCon(temperature=0.2, base_temperature=None), batch(p=0, label=torch.tensor([0, 0, 0, 1, 1, 2] * 2))
+        o.SupCon(temperature=0.2, base_temperature=None), batch(p=0, label=torch.tensor([0, 0, 0, 1, 1, 2] * 2))
     ),
-    "supcon-lone": Case(s.SupCon(temperature=0.5), batch(p=0, label=torch.tensor([*range(10), 0, 1]))),
-    "supcon-texts": Case(s.SupCon(labels=False), tangled(batch(p=3))),
-    "rank": Case(s.Rank(), batch(p=0)),
-    "rank-effective": Case(s.Rank(quantity="effective_rank", of="all"), tangled(batch(m=2, weight=WEIGHT))),
-    "energy_hinge": Case(s.EnergyHinge(), tangled(batch(m=1, weight=WEIGHT))),
-    "energy_hinge-views": Case(s.EnergyHinge(margin=0.6), tangled(batch(p=2))),
-    "contrastive_tension": Case(s.ContrastiveTension(), batch(score=(scores(1) > 0.7).double(), weight=WEIGHT)),
+    "supcon-lone": Case(o.SupCon(temperature=0.5), batch(p=0, label=torch.tensor([*range(10), 0, 1]))),
+    "supcon-texts": Case(o.SupCon(labels=False), tangled(batch(p=3))),
+    "rank": Case(o.Rank(), batch(p=0)),
+    "rank-effective": Case(o.Rank(quantity="effective_rank", of="all"), tangled(batch(m=2, weight=WEIGHT))),
+    "energy_hinge": Case(o.EnergyHinge(), tangled(batch(m=1, weight=WEIGHT))),
+    "energy_hinge-views": Case(o.EnergyHinge(margin=0.6), tangled(batch(p=2))),
+    "contrastive_tension": Case(o.ContrastiveTension(), batch(score=(scores(1) > 0.7).double(), weight=WEIGHT)),
     "cosent": Case(o.CoSENT(), batch(score=graded())),
     "angle": Case(o.AnglE(), batch(score=graded())),
     "cosine_mse": Case(o.CosineMSE(), batch(score=graded(), weight=WEIGHT)),
@@ -229,9 +228,9 @@ EXAMPLES: dict[str, Case] = {
     "matryoshka-focal": Case(
         o.Matryoshka(objective=infonce(), dims=(8, 3)), tangled(batch(m=1)), (w.Focal(normalize="weight"),)
     ),
-    "view_pairs": Case(s.ViewPairs(objective=infonce()), tangled(batch(p=2))),
+    "view_pairs": Case(o.ViewPairs(objective=infonce()), tangled(batch(p=2))),
     "view_pairs-all": Case(
-        s.ViewPairs(objective=infonce(guide="absolute"), pairs="all", reduction="mean"),
+        o.ViewPairs(objective=infonce(guide="absolute"), pairs="all", reduction="mean"),
         guided(tangled(batch(p=3, m=1, weight=WEIGHT))),
     ),
     "sum": Case(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from embedkit.objectives.base import Objective, build
-from embedkit.recipe.objectives import ObjectiveConfig
+from embedkit.recipe.objectives.base import ObjectiveConfig
 from embedkit.recipe.weighting import WeightingConfig
 from embedkit.types import Embeddings, LossOut
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from embedkit.recipe import objectives as o
 from embedkit.recipe import weighting as w
 from embedkit.types import Embeddings
+from tests.objectives import options as o
 
 Rows = tuple[Tensor, Tensor]
 

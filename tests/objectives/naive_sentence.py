@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from embedkit.recipe import sentence as s
 from embedkit.types import Embeddings
+from tests.objectives import options as o
 from tests.objectives.naive import Rows, example_weight, ids, similarity
 
 ZERO = torch.zeros((), dtype=torch.float64)
@@ -34,7 +34,7 @@ def negatives(e: Embeddings, i: int) -> list[Tensor]:
     return [similarity(e.query[i], x, "cos") for x, _, known in others(e, i) if not known]
 
 
-def noise(c: s.DCLR, e: Embeddings) -> Tensor:
+def noise(c: o.DCLR, e: Embeddings) -> Tensor:
     """The noise after its steps, by autograd on the whole loss."""
     generator = torch.Generator().manual_seed((0xDC12 << 32) + e.step)
     x = torch.randn(int(len(e) * c.noise_times), e.query.shape[1], generator=generator).double()
@@ -52,7 +52,7 @@ def noise(c: s.DCLR, e: Embeddings) -> Tensor:
     return x.detach()
 
 
-def dclr(c: s.DCLR, e: Embeddings) -> Rows:
+def dclr(c: o.DCLR, e: Embeddings) -> Rows:
     values, weights, extra = [], [], noise(c, e)
     for i in range(len(e)):
         positive = similarity(e.query[i], e.positive[i, 0], "cos") / c.temperature
@@ -73,7 +73,7 @@ def dclr(c: s.DCLR, e: Embeddings) -> Rows:
     return torch.stack(values), torch.stack(weights)
 
 
-def macl(c: s.MACL, e: Embeddings) -> Rows:
+def macl(c: o.MACL, e: Embeddings) -> Rows:
     pairs = [similarity(q, p, "cos") for q, ps in zip(e.query, e.positive, strict=True) for p in ps]
     t = c.tau0 * (1 + c.alpha * (torch.stack(pairs).mean().detach() - c.a0))
     values, weights = [], []
@@ -85,7 +85,7 @@ def macl(c: s.MACL, e: Embeddings) -> Rows:
     return torch.stack(values), torch.stack(weights)
 
 
-def supcon(c: s.SupCon, e: Embeddings) -> Rows:
+def supcon(c: o.SupCon, e: Embeddings) -> Rows:
     views = [[e.query[i], *e.positive[i]] for i in range(len(e))]
     flat = [(j, v) for j in range(len(e)) for v in range(len(views[j]))]
     factor = 1.0 if c.base_temperature is None else c.temperature / c.base_temperature
@@ -109,7 +109,7 @@ def supcon(c: s.SupCon, e: Embeddings) -> Rows:
     return torch.stack(values), torch.stack(weights)
 
 
-def rank(c: s.Rank, e: Embeddings) -> Tensor:
+def rank(c: o.Rank, e: Embeddings) -> Tensor:
     """From singular values instead of eigenvalues."""
     rows, weights = [], []
     for i in range(len(e)):
@@ -124,7 +124,7 @@ def rank(c: s.Rank, e: Embeddings) -> Tensor:
     return h if c.quantity == "entropy" else h.exp()
 
 
-def energy_hinge(c: s.EnergyHinge, e: Embeddings) -> Rows:
+def energy_hinge(c: o.EnergyHinge, e: Embeddings) -> Rows:
     values, weights = [], []
     for i in range(len(e)):
         hardest = max(negatives(e, i))
@@ -134,7 +134,7 @@ def energy_hinge(c: s.EnergyHinge, e: Embeddings) -> Rows:
     return torch.stack(values), torch.stack(weights)
 
 
-def contrastive_tension(c: s.ContrastiveTension, e: Embeddings) -> Rows:
+def contrastive_tension(c: o.ContrastiveTension, e: Embeddings) -> Rows:
     values, weights = [], []
     for i in range(len(e)):
         p = (e.query[i] * e.positive[i, 0]).sum().sigmoid()

@@ -13,10 +13,10 @@ from embedkit.errors import RecipeError
 from embedkit.objectives.base import Objective, build
 from embedkit.objectives.contrastive import InfoNCE
 from embedkit.objectives.wrappers import Matryoshka
-from embedkit.recipe import objectives as o
 from embedkit.recipe import registry
 from embedkit.recipe.weighting import Focal
 from embedkit.types import Embeddings, LossOut
+from tests.objectives import options as o
 from tests.objectives.examples import EXAMPLES, batch, graded, infonce
 from tests.objectives.helpers import assert_same_loss, loss_of, make
 

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from embedkit.objectives.base import Objective
-from embedkit.recipe import objectives as o
 from embedkit.recipe import registry
-from embedkit.recipe.sentence import DCLR, MACL
+from embedkit.recipe.objectives.dclr import DCLR
+from embedkit.recipe.objectives.macl import MACL
 from embedkit.recipe.weighting import Focal, Hardness
 from embedkit.types import Embeddings
 from tests.objectives import naive, naive_sentence
+from tests.objectives import options as o
 from tests.objectives.examples import EXAMPLES, Case, batch, infonce, tangled
 from tests.objectives.helpers import FIELDS, average, gradients, leaves, make, total
 

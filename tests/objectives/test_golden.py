@@ -16,9 +16,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from embedkit.recipe import objectives as o
 from embedkit.recipe import weighting as w
 from embedkit.types import Embeddings
+from tests.objectives import options as o
 from tests.objectives.examples import ALL, batch
 from tests.objectives.helpers import loss_of
 

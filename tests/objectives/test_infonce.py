@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from embedkit.errors import DataError, RecipeError
-from embedkit.recipe import objectives as o
 from embedkit.recipe.weighting import Hardness
 from embedkit.types import PAD_ID, Embeddings
+from tests.objectives import options as o
 from tests.objectives.examples import ALL, WEIGHT, N, batch, infonce, tangled
 from tests.objectives.helpers import answer, assert_same_loss, gradients, leaves, loss_of, make
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from embedkit.errors import DataError
-from embedkit.recipe import objectives as o
 from embedkit.types import Embeddings
+from tests.objectives import options as o
 from tests.objectives.examples import WEIGHT, N, batch, graded, scores, tangled
 from tests.objectives.helpers import answer, assert_same_loss, loss_of
 

@@ -15,9 +15,8 @@ from embedkit.errors import DataError, RecipeError, TrainingError
 from embedkit.objectives.dclr import ascend, binary_cross_entropies, draw_noise
 from embedkit.objectives.logits import unit
 from embedkit.objectives.spectrum import energy_rank, entropy, spectrum
-from embedkit.recipe import objectives as o
-from embedkit.recipe import sentence as s
 from embedkit.types import Embeddings
+from tests.objectives import options as o
 from tests.objectives.examples import CLASSES, WEIGHT, batch, guided, infonce, scores, tangled
 from tests.objectives.helpers import answer, assert_same_loss, gradients, leaves, loss_of, make
 
@@ -61,7 +60,7 @@ def test_a_guide_changes_the_candidates_and_gets_no_gradient() -> None:
 
 
 def test_an_absent_guide_is_named() -> None:
-    for config in (infonce(guide="absolute"), s.DCLR()):
+    for config in (infonce(guide="absolute"), o.DCLR()):
         assert config.needs_guide
         with pytest.raises(RecipeError, match="guide"):
             loss_of(config, batch())
@@ -137,7 +136,7 @@ def test_the_ascent_is_that_of_autograd_whatever_the_blocks(
 
 def test_steps_make_the_noise_harder() -> None:
     e = guided(batch())
-    losses = [float(loss_of(s.DCLR(noise_steps=n, step_length=0.2), e)) for n in (0, 5, 20)]
+    losses = [float(loss_of(o.DCLR(noise_steps=n, step_length=0.2), e)) for n in (0, 5, 20)]
     assert losses == sorted(losses)
 
 
@@ -155,20 +154,20 @@ def test_released_false_negatives_keep_a_place_and_the_paper_s_do_not() -> None:
     """With every other document a false negative and no noise: N - 1 logits of 0, or nothing at all."""
     e = guided(batch())
     all_false: dict[str, Any] = {"phi": -0.999, "noise_times": 0.0}
-    n, out = len(e), answer(s.DCLR(**all_false), e)
+    n, out = len(e), answer(o.DCLR(**all_false), e)
     cosine = (unit(e.query) * unit(e.positive[:, 0])).sum(1) / 0.05
     p = cosine.exp() / (cosine.exp() + n - 1)
     torch.testing.assert_close(out.value, -(p.log() + (n - 1) * (1 - (1 - p) / (n - 1)).log()) / n)
     assert out.weight is not None and bool((out.weight == 1).all())
-    weight = answer(s.DCLR(variant="paper", **all_false), e).weight
+    weight = answer(o.DCLR(variant="paper", **all_false), e).weight
     assert weight is not None and not weight.any()
 
 
 def test_dclr_takes_one_pair() -> None:
     with pytest.raises(DataError, match="exactly one positive"):
-        loss_of(s.DCLR(), guided(batch(p=2)))
+        loss_of(o.DCLR(), guided(batch(p=2)))
     with pytest.raises(ValidationError, match="noise_temperature belongs to variant: paper"):
-        s.DCLR(noise_temperature=0.1)
+        o.DCLR(noise_temperature=0.1)
 
 
 # --- MACL ---
@@ -176,7 +175,7 @@ def test_dclr_takes_one_pair() -> None:
 
 def test_macl_without_alpha_has_the_gradient_of_reweighted_infonce() -> None:
     e = leaves(batch())
-    out = answer(s.MACL(tau0=0.1, alpha=0.0), e)
+    out = answer(o.MACL(tau0=0.1, alpha=0.0), e)
     plain = answer(infonce(temperature=0.1), e)
     p = (-plain.value.detach()).exp()
     torch.testing.assert_close(out.value, plain.value / (1 - p))
@@ -188,14 +187,14 @@ def test_macl_is_finite_where_the_positive_has_probability_one() -> None:
     """In float32, 1 - P rounds to 0 and 1 / (1 - P) would be infinite; the loss tends to 1, its gradient does not."""
     e = replace(batch(d=64), positive=batch(d=64).query[:, None] * 1.0)
     e = leaves(e, torch.float32)
-    out = make(s.MACL(tau0=0.005, alpha=0.0)).float()(e, torch.arange(len(e)))
+    out = make(o.MACL(tau0=0.005, alpha=0.0)).float()(e, torch.arange(len(e)))
     torch.testing.assert_close(out.value.detach(), torch.ones(len(e)))
     got = gradients(out.value.sum(), e)
     assert bool(got["query"].isfinite().all()) and float(got["query"].norm()) > 1
 
 
 def test_macl_measures_alignment_over_the_whole_batch() -> None:
-    e, objective = batch(p=2), make(s.MACL(alpha=1.0))
+    e, objective = batch(p=2), make(o.MACL(alpha=1.0))
     part, whole = objective(e, torch.arange(3)), objective(e, torch.arange(len(e)))
     torch.testing.assert_close(part.metrics["temperature"], whole.metrics["temperature"], rtol=0, atol=0)
     cosine = (unit(e.query)[:, None] * unit(e.positive)).sum(-1).mean()
@@ -205,7 +204,7 @@ def test_macl_measures_alignment_over_the_whole_batch() -> None:
 def test_macl_refuses_a_temperature_that_is_not_positive() -> None:
     e = batch()
     with pytest.raises(TrainingError, match="mean positive cosine of -1"):
-        loss_of(s.MACL(alpha=1.0, a0=0.5), replace(e, positive=-e.query[:, None]))
+        loss_of(o.MACL(alpha=1.0, a0=0.5), replace(e, positive=-e.query[:, None]))
 
 
 # --- SupCon ---
@@ -214,23 +213,23 @@ def test_macl_refuses_a_temperature_that_is_not_positive() -> None:
 def test_supcon_without_labels_is_infonce_over_all_views() -> None:
     e = batch()
     nt_xent = infonce(temperature=0.1, directions=("q-d", "q-q", "d-q", "d-d"), partition="per_direction")
-    supcon = s.SupCon(temperature=0.1, base_temperature=None, labels=False)
+    supcon = o.SupCon(temperature=0.1, base_temperature=None, labels=False)
     assert_same_loss(lambda e: loss_of(supcon, e), lambda e: loss_of(nt_xent, e), e)
 
 
 def test_a_label_alone_in_the_batch_counts_nothing() -> None:
-    out = answer(s.SupCon(), batch(p=0, label=torch.tensor([*range(10), 0, 1])))
+    out = answer(o.SupCon(), batch(p=0, label=torch.tensor([*range(10), 0, 1])))
     assert out.weight is not None and out.weight.tolist() == [1, 1, *[0] * 8, 1, 1]
 
 
 def test_supcon_says_what_it_needs() -> None:
-    assert s.SupCon().roles() == {"query", "label"} and s.SupCon(labels=False).roles() == {"query", "positive"}
+    assert o.SupCon().roles() == {"query", "label"} and o.SupCon(labels=False).roles() == {"query", "positive"}
     with pytest.raises(DataError, match="needs labels"):
-        loss_of(s.SupCon(), batch())
+        loss_of(o.SupCon(), batch())
     with pytest.raises(DataError, match="needs a positive"):
-        loss_of(s.SupCon(labels=False), batch(p=0))
+        loss_of(o.SupCon(labels=False), batch(p=0))
     with pytest.raises(DataError, match="no place for explicit negatives"):
-        loss_of(s.SupCon(), batch(m=1, label=CLASSES))
+        loss_of(o.SupCon(), batch(m=1, label=CLASSES))
 
 
 # --- rank ---
@@ -280,33 +279,33 @@ def test_a_positive_weight_lowers_the_rank() -> None:
 
 def test_the_hinge_is_zero_where_every_positive_wins_by_the_margin() -> None:
     e = replace(batch(d=8, n=4), query=torch.eye(8)[:4].double(), positive=torch.eye(8)[:4, None].double())
-    assert float(loss_of(s.EnergyHinge(margin=0.9), e)) == 0
-    assert float(loss_of(s.EnergyHinge(margin=1.25), e)) == pytest.approx(0.25)
+    assert float(loss_of(o.EnergyHinge(margin=0.9), e)) == 0
+    assert float(loss_of(o.EnergyHinge(margin=1.25), e)) == pytest.approx(0.25)
 
 
 def test_the_hinge_ignores_known_matches() -> None:
     e = batch(n=2)
     e = replace(e, positive_id=e.positive_id[:1].expand(2, 1))  # one text answers both: no negative is left
-    weight = answer(s.EnergyHinge(), e).weight
+    weight = answer(o.EnergyHinge(), e).weight
     assert weight is not None and not weight.any()
 
 
 def test_tension_refuses_scores_that_are_no_probabilities() -> None:
     with pytest.raises(DataError, match=r"0\.\.1, got 0 to 5"):
-        loss_of(s.ContrastiveTension(), batch(score=torch.tensor([[0.0], [5.0]] * 6).double()))
+        loss_of(o.ContrastiveTension(), batch(score=torch.tensor([[0.0], [5.0]] * 6).double()))
 
 
 def test_pairs_of_views_add_up() -> None:
     def sliced(e: Embeddings, k: int) -> Embeddings:
         return replace(e, positive=e.positive[:, k : k + 1], positive_id=e.positive_id[:, k : k + 1])
 
-    first = s.ViewPairs(objective=infonce())
+    first = o.ViewPairs(objective=infonce())
     assert_same_loss(
         lambda e: loss_of(first, e),
         lambda e: loss_of(infonce(), sliced(e, 0)) + loss_of(infonce(), sliced(e, 1)),
         batch(p=2, m=1, weight=WEIGHT),
     )
-    everything = s.ViewPairs(objective=infonce(), pairs="all", reduction="mean")
+    everything = o.ViewPairs(objective=infonce(), pairs="all", reduction="mean")
     assert len(make(everything).terms(batch(p=3))) == 6
     assert o.leaves(everything) == [infonce()]
     with pytest.raises(DataError, match="no positives to pair"):
@@ -320,7 +319,7 @@ def test_texts_of_the_views_left_out_stay_known() -> None:
     positive_id[1, 1] = positive_id[0, 0]
     masked = [
         answer(infonce(), term.embeddings).metrics["masked"]
-        for term in make(s.ViewPairs(objective=infonce())).terms(replace(e, positive_id=positive_id))
+        for term in make(o.ViewPairs(objective=infonce())).terms(replace(e, positive_id=positive_id))
     ]
     assert [float(m) * len(e) for m in masked] == [1.0, 1.0]
 
@@ -328,10 +327,10 @@ def test_texts_of_the_views_left_out_stay_known() -> None:
 @pytest.mark.parametrize(
     ("config", "width"),
     [
-        (s.DCLR(noise_times=2.5), 12 * 2 + 30),
-        (s.MACL(), 24),
-        (s.EnergyHinge(), 24),
-        (s.SupCon(), 2 * 12 * 2),
+        (o.DCLR(noise_times=2.5), 12 * 2 + 30),
+        (o.MACL(), 24),
+        (o.EnergyHinge(), 24),
+        (o.SupCon(), 2 * 12 * 2),
     ],
 )
 def test_the_plan_s_width_is_the_objective_s(config: o.ObjectiveConfig, width: int) -> None:

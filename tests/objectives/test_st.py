@@ -14,8 +14,8 @@ from torch import nn
 from embedkit.errors import DataError, RecipeError
 from embedkit.objectives.base import build
 from embedkit.objectives.st import available
-from embedkit.recipe import objectives as o
 from embedkit.types import Embeddings
+from tests.objectives import options as o
 from tests.objectives.examples import CLASSES, WEIGHT, N, batch, graded, scores, tangled
 from tests.objectives.helpers import assert_same_loss, loss_of
 

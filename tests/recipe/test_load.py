@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from embedkit.errors import RecipeError
 from embedkit.recipe import registry
 from embedkit.recipe.load import base_dir_of, dump, find_recipe, list_recipes, load, load_recipe, recipe_hash
-from embedkit.recipe.objectives import CoSENT, InfoNCE
+from embedkit.recipe.objectives.contrastive import InfoNCE
+from embedkit.recipe.objectives.scored import CoSENT
 from embedkit.recipe.reading import find
 from embedkit.recipe.schema import Data, Recipe, Source
 from tests.recipe.conftest import DATA, Write
@@ -198,7 +199,7 @@ class TestPlugins:
         write(
             """
             from pydantic import Field
-            from embedkit.recipe.objectives import ObjectiveConfig
+            from embedkit.recipe.objectives.base import ObjectiveConfig
             from embedkit.recipe.registry import register
 
             class Config(ObjectiveConfig):
@@ -234,7 +235,7 @@ class TestPlugins:
         write("Metadata-Version: 2.1\nName: x\nVersion: 1.0\n", "site/x-1.0.dist-info/METADATA")
         write(
             """
-            from embedkit.recipe.objectives import ObjectiveConfig
+            from embedkit.recipe.objectives.base import ObjectiveConfig
             from embedkit.recipe.registry import register
 
             class Config(ObjectiveConfig):

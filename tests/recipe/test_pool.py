@@ -12,11 +12,17 @@ from hypothesis import strategies as st
 
 from embedkit.data.sampler import StepSampler
 from embedkit.objectives.base import build
-from embedkit.recipe.objectives import InfoNCE, ObjectiveConfig, Sum, SumTerm, columns
+from embedkit.recipe.objectives.base import ObjectiveConfig
+from embedkit.recipe.objectives.contrastive import InfoNCE, columns
+from embedkit.recipe.objectives.dclr import DCLR
+from embedkit.recipe.objectives.hinge import EnergyHinge
+from embedkit.recipe.objectives.macl import MACL
+from embedkit.recipe.objectives.spectrum import Rank
+from embedkit.recipe.objectives.supcon import SupCon
+from embedkit.recipe.objectives.wrappers import Sum, SumTerm, ViewPairs
 from embedkit.recipe.plan import plan
 from embedkit.recipe.pool import contrasts, negatives_per_query, seen
 from embedkit.recipe.schema import Recipe
-from embedkit.recipe.sentence import DCLR, MACL, EnergyHinge, Rank, SupCon, ViewPairs
 from embedkit.types import Embeddings
 
 DIRECTIONS = [("q-d",), ("d-q",), ("q-d", "q-q"), ("q-d", "d-q"), ("q-d", "d-q", "q-q", "d-d"), ("q-d", "d-d")]

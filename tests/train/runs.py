@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from embedkit.assembly import build_trainer
 from embedkit.data.sources import load_source
-from embedkit.model.encoder import Encoder
+from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Recipe
+from embedkit.run.build import build_trainer
 from embedkit.train import checkpoint
 from embedkit.train.distributed import Comm
 from embedkit.train.trainer import Trainer

@@ -9,9 +9,9 @@ import torch
 
 from embedkit.data.collate import collate
 from embedkit.data.views import expand
-from embedkit.model.encoder import Encoder
+from embedkit.model.running.encoder import Encoder
 from embedkit.objectives.base import build
-from embedkit.recipe.objectives import InfoNCE
+from embedkit.recipe.objectives.contrastive import InfoNCE
 from embedkit.recipe.schema import Model
 from embedkit.train.step import Step, reference
 from embedkit.types import Example

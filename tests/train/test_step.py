@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from embedkit.objectives.base import build
-from embedkit.recipe.objectives import InfoNCE
+from embedkit.recipe.objectives.contrastive import InfoNCE
 from embedkit.train.step import Step, reference
 from tests.contract.toy import ToyEncoder, toy_batch
 from tests.objectives.examples import EXAMPLES

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from embedkit.assembly import build_trainer
 from embedkit.data.sources import load_source
-from embedkit.model.encoder import Encoder
+from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Recipe
+from embedkit.run.build import build_trainer
 from embedkit.train.distributed import Comm
 from tests.tiny import sentences
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedkit.recipe.memory import EncoderSize
-from embedkit.recipe.objectives import needs
+from embedkit.recipe.objectives.base import needs
 from embedkit.recipe.planning.facts import SourceFacts
 from embedkit.recipe.pool import negatives_per_query
 from embedkit.recipe.reading.problems import Problem

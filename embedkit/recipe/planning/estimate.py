@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import psutil
 
 from embedkit.recipe.memory import ADAM_BYTES, KEEP_SHARE, LOGIT_COPIES, EncoderSize, activation_bytes, rows_per_block
-from embedkit.recipe.objectives import leaves
+from embedkit.recipe.objectives.base import leaves
 from embedkit.recipe.planning.context import Context
 
 

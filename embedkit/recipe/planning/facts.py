@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 from embedkit import paths
 from embedkit.recipe.debias import Debias
 from embedkit.recipe.memory import EncoderSize
-from embedkit.recipe.objectives import ObjectiveConfig
+from embedkit.recipe.objectives.base import ObjectiveConfig
 from embedkit.recipe.schema import Recipe, Role, Source
 
 ROLES = get_args(Role)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from embedkit.recipe.objectives import needs
+from embedkit.recipe.objectives.base import needs
 from embedkit.recipe.planning.context import Context, problem
 from embedkit.recipe.planning.facts import SourceFacts
 from embedkit.recipe.reading.fields import nearest

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from embedkit.recipe.objectives import InfoNCE, Matryoshka, ObjectiveConfig, leaves, needs
+from embedkit.recipe.objectives.base import ObjectiveConfig, leaves, needs
+from embedkit.recipe.objectives.contrastive import InfoNCE
+from embedkit.recipe.objectives.wrappers import Matryoshka
 from embedkit.recipe.planning.context import Context, objective_path, problem
 from embedkit.recipe.planning.facts import SourceFacts
 from embedkit.recipe.pool import seen

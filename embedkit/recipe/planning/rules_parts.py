@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from embedkit.recipe.objectives import Nothing, leaves
+from embedkit.recipe.objectives.base import leaves
+from embedkit.recipe.objectives.wrappers import Nothing
 from embedkit.recipe.planning.context import Context, objective_path, problem
 from embedkit.recipe.reading.problems import Problem
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from embedkit.recipe.objectives import leaves
+from embedkit.recipe.objectives.base import leaves
 from embedkit.recipe.planning.context import Context, objective_path, problem
 from embedkit.recipe.reading.problems import Problem
 from embedkit.recipe.views import SubstituteWords, TransformConfig, transforms_of, variant

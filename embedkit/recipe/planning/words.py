@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from embedkit.recipe.memory import KEEP_SHARE, amount
-
-if TYPE_CHECKING:
-    from embedkit.recipe.plan import Plan, SourcePlan
+from embedkit.recipe.planning.result import Planned, SourcePlan
 
 
-def lines(plan: Plan) -> list[str]:
-    """One fact per line, a word in front; warnings last. Refusals are for `Plan.refuse` to raise."""
+def lines(plan: Planned) -> list[str]:
+    """One fact per line, a word in front; warnings last. Refusals are for `Planned.refuse` to raise."""
     return facts(plan) + warnings(plan)
 
 
-def facts(plan: Plan) -> list[str]:
+def facts(plan: Planned) -> list[str]:
     """What the run will do."""
     found = (*_data(plan), *_step(plan), *_negatives(plan), *_auxiliary(plan), *_memory(plan), *_updates(plan))
     found = (*found, *_evaluation(plan))
     return [f"{name:<13}{fact}" for name, fact in found]
 
 
-def warnings(plan: Plan) -> list[str]:
+def warnings(plan: Planned) -> list[str]:
     """What is probably not meant."""
     return [_indented("warning", str(w)) for w in plan.warnings]
 
@@ -32,7 +29,7 @@ def _indented(name: str, text: str) -> str:
     return f"{name:<13}" + text.replace("\n", "\n" + " " * 13)
 
 
-def _data(plan: Plan) -> Iterator[tuple[str, str]]:
+def _data(plan: Planned) -> Iterator[tuple[str, str]]:
     yield "model", plan.model
     for source in plan.sources:
         rows = f"{source.rows:,} rows" if source.rows is not None else "rows unknown until loaded"
@@ -44,7 +41,7 @@ def _data(plan: Plan) -> Iterator[tuple[str, str]]:
             yield "" if place else "debias", line
 
 
-def _step(plan: Plan) -> Iterator[tuple[str, str]]:
+def _step(plan: Planned) -> Iterator[tuple[str, str]]:
     split = f", {plan.batch_size // plan.processes} on each of {plan.processes} processes" if plan.processes > 1 else ""
     for source in plan.sources:
         texts = 1 + source.positives + source.negatives
@@ -54,7 +51,7 @@ def _step(plan: Plan) -> Iterator[tuple[str, str]]:
             yield from _views(plan)
 
 
-def _views(plan: Plan) -> Iterator[tuple[str, str]]:
+def _views(plan: Planned) -> Iterator[tuple[str, str]]:
     """What the views of a text are: in one line where they are alike."""
     if plan.pairing is not None:
         yield "views", f"1 of {1 + plan.pairing} texts is paired with itself, the others with another text of the batch"
@@ -66,7 +63,7 @@ def _views(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "" if number > 1 or plan.pairing is not None else "views", f"view {number}: {what}"
 
 
-def _negatives(plan: Plan) -> Iterator[tuple[str, str]]:
+def _negatives(plan: Planned) -> Iterator[tuple[str, str]]:
     for source in plan.sources:
         for softmax in source.seen:
             parts = [f"{softmax['others']:,} in-batch", f"{softmax['own']:,} own explicit"]
@@ -90,12 +87,12 @@ def _negatives(plan: Plan) -> Iterator[tuple[str, str]]:
         )
 
 
-def _auxiliary(plan: Plan) -> Iterator[tuple[str, str]]:
+def _auxiliary(plan: Planned) -> Iterator[tuple[str, str]]:
     for place, what in enumerate(plan.auxiliary):
         yield "" if place else "auxiliary", what
 
 
-def _memory(plan: Plan) -> Iterator[tuple[str, str]]:
+def _memory(plan: Planned) -> Iterator[tuple[str, str]]:
     m = plan.memory
     if m.whole_batch:
         yield "matrix", f"the objective sees all {plan.pool} examples at once, on every process"
@@ -129,11 +126,11 @@ def _free(free: int | None) -> str:
     return f"{KEEP_SHARE:.0%} of the {amount(free or 0)} free now may hold activations"
 
 
-def _updates(plan: Plan) -> Iterator[tuple[str, str]]:
+def _updates(plan: Planned) -> Iterator[tuple[str, str]]:
     yield "updates", "unknown until the data is loaded" if plan.updates is None else f"{plan.updates:,}"
 
 
-def _evaluation(plan: Plan) -> Iterator[tuple[str, str]]:
+def _evaluation(plan: Planned) -> Iterator[tuple[str, str]]:
     e = plan.evaluation
     if e.masked_lm is not None:
         yield "evaluation", f"masked-LM loss and perplexity on {e.masked_lm} before and after training"
@@ -148,5 +145,5 @@ def _evaluation(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "" if when else "evaluation", f"{e.during} every {e.every} updates{times}"
 
 
-def _of(plan: Plan, source: SourcePlan) -> str:
+def _of(plan: Planned, source: SourcePlan) -> str:
     return f"{source.name}: " if len(plan.sources) > 1 else ""

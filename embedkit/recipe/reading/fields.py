@@ -20,7 +20,7 @@ from embedkit.errors import RecipeError
 from embedkit.recipe import registry
 from embedkit.recipe.auxiliary import AuxiliaryConfig
 from embedkit.recipe.heads import HeadConfig
-from embedkit.recipe.objectives import ObjectiveConfig
+from embedkit.recipe.objectives.base import ObjectiveConfig
 from embedkit.recipe.reading.tree import Node
 from embedkit.recipe.views import TransformConfig
 from embedkit.recipe.weighting import WeightingConfig

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from embedkit.objectives.base import build
-from embedkit.recipe.objectives import AnglE, CoSENT, STLoss, Triplet
-from embedkit.recipe.sentence import SupCon
+from embedkit.recipe.objectives.scored import AnglE, CoSENT, Triplet
+from embedkit.recipe.objectives.st import STLoss
+from embedkit.recipe.objectives.supcon import SupCon
 from tests.conformance.ours import embeddings, infonce, loss, nt_xent, option
 from tests.conformance.runner import Case, adapter
 

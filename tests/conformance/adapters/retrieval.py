@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from embedkit.recipe.objectives import CoSENT, KLDistillation, STLoss
+from embedkit.recipe.objectives.scored import CoSENT, KLDistillation
+from embedkit.recipe.objectives.st import STLoss
 from embedkit.recipe.weighting import Focal, Hardness
 from embedkit.types import Embeddings
 from tests.conformance.compare import gradients

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from embedkit.model.heads import new_head
-from embedkit.recipe.objectives import CosineMSE
+from embedkit.model.changing.heads import new_head
+from embedkit.recipe.objectives.scored import CosineMSE
+from embedkit.recipe.objectives.wrappers import ViewPairs
 from embedkit.recipe.schema import Head
-from embedkit.recipe.sentence import ViewPairs
 from tests.conformance.ours import embeddings, infonce, loss, nt_xent, option, times
 from tests.conformance.runner import Case, adapter
 

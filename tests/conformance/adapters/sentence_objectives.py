@@ -15,8 +15,13 @@ from embedkit.objectives.heads import group_whitening
 from embedkit.objectives.logits import Pool
 from embedkit.objectives.rewards import Reward, Settings, advantage, supervised_reward, unsupervised_reward
 from embedkit.recipe.heads import BatchNormProjector
-from embedkit.recipe.objectives import InfoNCE
-from embedkit.recipe.sentence import DCLR, MACL, ContrastiveTension, EnergyHinge, Rank, SupCon
+from embedkit.recipe.objectives.contrastive import InfoNCE
+from embedkit.recipe.objectives.dclr import DCLR
+from embedkit.recipe.objectives.hinge import EnergyHinge
+from embedkit.recipe.objectives.macl import MACL
+from embedkit.recipe.objectives.scored import ContrastiveTension
+from embedkit.recipe.objectives.spectrum import Rank
+from embedkit.recipe.objectives.supcon import SupCon
 from embedkit.types import Embeddings
 from tests.conformance.inputs import NotImplementedYet
 from tests.conformance.ours import embeddings, infonce, loss, mean, option

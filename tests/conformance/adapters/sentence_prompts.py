@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from embedkit.model.templates import RAW, jinja
+from embedkit.model.reading.templates import RAW, jinja
 from embedkit.recipe.schema import Template
 from tests.conformance.runner import Case, adapter
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from embedkit.model.generator import pick
-from embedkit.model.mlm import masked_lm_loss
-from embedkit.model.replaced_tokens import edited, replaced_token_loss
+from embedkit.auxiliary.generator import pick
+from embedkit.auxiliary.mlm import masked_lm_loss
+from embedkit.auxiliary.replaced_tokens import edited, replaced_token_loss
 from tests.conformance.ours import embeddings, infonce, loss
 from tests.conformance.runner import Case, adapter
 

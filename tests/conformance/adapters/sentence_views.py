@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from embedkit.data.augment import Change, ElementDropout, FeatureCutoff, RowTransform, Shuffle, TokenCutoff
-from embedkit.model import perturb
+from embedkit.model.running import perturb
 from tests.conformance.runner import Case, adapter
 
 CUTOFFS = {"row": TokenCutoff, "column": FeatureCutoff, "random": ElementDropout}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from embedkit.model.whitening import Moments, fit
+from embedkit.model.changing.whitening import Moments, fit
 from tests.conformance.runner import Case, adapter
 
 

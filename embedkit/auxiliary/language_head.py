@@ -1,0 +1,174 @@
+"""The head of a masked language model, apart from its backbone: hidden states -> logits over the vocabulary."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from embedkit.errors import EmbedkitError, RecipeError
+from embedkit.model.reading.resolve import Origin
+
+if TYPE_CHECKING:
+    from embedkit.model.running.encoder import Encoder
+
+WEIGHTS = "model.safetensors"
+
+
+class LanguageHead(nn.Module):
+    """The masked-LM head of any transformers architecture.
+
+    The architecture's own ``...ForMaskedLM`` runs with its backbone exchanged for one that returns the given
+    states, so that nothing of its head is written again here.
+
+    Args:
+        model: a ``...ForMaskedLM``; its backbone is taken out and returned by `take_backbone`.
+        table: token table that the output is tied to, where the architecture ties them. It stays the encoder's: it
+            is no parameter of this module.
+        new: whether the checkpoint had no such head.
+
+    Attributes:
+        new: as above.
+    """
+
+    def __init__(self, model: Any, table: nn.Embedding | None = None, *, new: bool = False) -> None:
+        super().__init__()
+        self.prefix: str = model.base_model_prefix
+        self.new = new
+        self._backbone = (getattr(model, self.prefix),)
+        setattr(model, self.prefix, _Given())
+        self.model = model
+        if table is not None and model.config.tie_word_embeddings:
+            output = model.get_output_embeddings()
+            model.set_output_embeddings(_Tied(table, output.bias))
+
+    def take_backbone(self) -> nn.Module:
+        """The backbone that came with the head; this module forgets it."""
+        (backbone,), self._backbone = self._backbone, (nn.Identity(),)
+        return backbone
+
+    def forward(self, states: Tensor) -> Tensor:
+        """[m, h] hidden states -> [m, V] logits."""
+        given: _Given = getattr(self.model, self.prefix)
+        given.states = states[None]
+        try:
+            logits: Tensor = self.model(input_ids=None).logits[0]
+        finally:
+            given.states = None
+        return logits
+
+    def add_to(self, folder: Path) -> None:
+        """Make a saved backbone a masked language model too.
+
+        Afterwards both ``AutoModelForMaskedLM.from_pretrained(folder)`` and whatever loaded the folder before (the
+        backbone alone, sentence-transformers) work: the file gets the names that transformers gives to a backbone
+        inside a ``...ForMaskedLM``, as in published BERT checkpoints.
+
+        Args:
+            folder: holds ``config.json`` and ``model.safetensors`` of the backbone.
+
+        Raises:
+            EmbedkitError: the weights are not in one safetensors file.
+        """
+        from safetensors.torch import load_file, save_file
+
+        path = folder / WEIGHTS
+        if not path.is_file():
+            raise EmbedkitError(
+                "the masked-LM head could not be added to the saved model: no single weights file",
+                str(path),
+                "the encoder itself is saved; its head is in the last checkpoint (embedkit/auxiliary.safetensors)",
+            )
+        weights = {f"{self.prefix}.{name}": value for name, value in load_file(path).items()}
+        weights |= {n: v.detach().cpu().contiguous().clone() for n, v in self.model.state_dict().items()}
+        written = path.with_suffix(".writing")
+        save_file(weights, written, metadata={"format": "pt"})
+        written.replace(path)
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config["architectures"] = [type(self.model).__name__]
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+class _Given(nn.Module):
+    """Stands where the backbone was and returns the states it was given."""
+
+    states: Tensor | None = None
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        from transformers.modeling_outputs import BaseModelOutput
+
+        return BaseModelOutput(last_hidden_state=self.states)
+
+
+class _Tied(nn.Module):
+    """Linear layer whose weight is a token table that belongs to somebody else."""
+
+    def __init__(self, table: nn.Embedding, bias: nn.Parameter | None) -> None:
+        super().__init__()
+        self._table = (table,)
+        self.bias = bias
+
+    def forward(self, states: Tensor) -> Tensor:
+        return F.linear(states, self._table[0].weight, self.bias)
+
+
+def transformer_origin(encoder: Encoder) -> Origin:
+    """Where the encoder's transformer came from: old sentence-transformers folders keep it in a folder of its own."""
+    backbone: Any = encoder.st[0].auto_model
+    origin = encoder.origin or Origin("folder", str(backbone.config._name_or_path))
+    modules = Path(origin.target) / "modules.json"
+    if not modules.is_file():
+        return origin
+    inner = Path(origin.target) / json.loads(modules.read_text(encoding="utf-8"))[0]["path"]
+    return replace(origin, target=str(inner))
+
+
+def load_language_head(
+    origin: Origin, *, table: nn.Embedding | None = None, seed: int = 0, where: str = "auxiliary", scratch: bool = False
+) -> LanguageHead:
+    """The masked-LM head of a checkpoint, or a new one initialised as the architecture initialises its heads.
+
+    Args:
+        origin: where the checkpoint is.
+        table: see `LanguageHead`.
+        seed: of a new head; the global random state is left as it was.
+        where: key of the recipe, for errors.
+        scratch: take the configuration alone; every weight is new.
+
+    Raises:
+        RecipeError: the architecture has no masked-LM class in transformers, or another vocabulary.
+    """
+    from transformers import AutoConfig, AutoModelForMaskedLM
+
+    found = {"revision": origin.revision} if origin.kind == "hub" else {"local_files_only": True}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            config = AutoConfig.from_pretrained(origin.target, **found)
+            if scratch:
+                model, missing = AutoModelForMaskedLM.from_config(config), {"head"}
+            else:
+                model, info = AutoModelForMaskedLM.from_pretrained(
+                    origin.target, config=config, dtype=torch.float32, output_loading_info=True, **found
+                )
+                missing = {k for k in info["missing_keys"] if not k.startswith(f"{model.base_model_prefix}.")}
+        except (OSError, ValueError) as error:
+            raise RecipeError(
+                f"{origin} cannot be loaded as a masked language model: {error}",
+                where,
+                "choose an encoder for which transformers has a ForMaskedLM class (BERT, RoBERTa, DistilBERT, ...)",
+            ) from error
+    head = LanguageHead(model, table, new=bool(missing))
+    rows = model.config.vocab_size
+    if table is not None and table.num_embeddings != rows:
+        raise RecipeError(
+            f"the encoder's token table has {table.num_embeddings} rows and its masked-LM head {rows}",
+            where,
+            "use a model whose vocabulary was not changed after its masked-LM pretraining",
+        )
+    return head

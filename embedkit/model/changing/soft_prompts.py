@@ -1,0 +1,190 @@
+"""Deep soft prompts: trainable keys and values before those of every layer, on a frozen backbone.
+
+P-tuning v2 (arXiv 2110.07602) as PromCSE (arXiv 2203.06875) uses it for sentence embeddings, without
+reparameterisation. The module below belongs to the model and is saved with it, so a saved folder names a class of
+this package: `SentenceTransformer(path, trust_remote_code=True)` loads it where embedkit is installed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from safetensors.torch import load_file, save_file
+from sentence_transformers.base.modules import Transformer
+from torch import Tensor, nn
+
+from embedkit.errors import EmbedkitError, RecipeError
+from embedkit.model.reading.structure import position_table
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from embedkit.recipe.schema import SoftPrompts
+
+WEIGHTS = "soft_prompts.safetensors"
+INIT_STD = 0.02
+"""PromCSE initialises its prompts with BERT's own initialisation."""
+
+
+class SoftPromptTransformer(Transformer):
+    """A transformers model behind soft prompts; the backbone is frozen, the prompts are all that trains.
+
+    Layer l attends to ``[K_l, keys]`` and ``[V_l, values]``, with K_l and V_l [P, heads, head size] cut from one row
+    of `prompts` per position. Positions of the input start at P. Pooling sees the input's tokens only.
+
+    Args:
+        model_name_or_path: as `Transformer`.
+        soft_prompts: ``length`` P and ``dropout`` (drawn per row and step).
+
+    Attributes:
+        prompts: Embedding(P, layers * 2 * key-value width): per layer K, then V.
+    """
+
+    config_keys: ClassVar[list[str]] = [*Transformer.config_keys, "soft_prompts"]
+
+    def __init__(self, model_name_or_path: str, *, soft_prompts: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(model_name_or_path, **kwargs)
+        self._attach(**soft_prompts)
+
+    @classmethod
+    def around(cls, transformer: Transformer, length: int, dropout: float) -> SoftPromptTransformer:
+        """The same transformer (its parts are shared) with new prompts."""
+        wrapped = cls.__new__(cls)
+        wrapped.__dict__ = {**transformer.__dict__, "_modules": dict(transformer._modules)}
+        wrapped._attach(length, dropout)
+        return wrapped
+
+    def _attach(self, length: int, dropout: float) -> None:
+        layers, heads, size = _shape(self.config)
+        self.prompts = nn.Embedding(length, layers * 2 * heads * size)
+        nn.init.normal_(self.prompts.weight, 0.0, INIT_STD)
+        self.dropout = nn.Dropout(dropout)
+        self.model.requires_grad_(False)
+
+    @property
+    def soft_prompts(self) -> dict[str, Any]:
+        """Settings, as they are saved."""
+        return {"length": self.prompts.num_embeddings, "dropout": self.dropout.p}
+
+    def _can_flatten_inputs(self) -> bool:
+        return False
+
+    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """[r, t] tokens -> states [r, t, d]; the attention mask in `features` stays that of the input."""
+        ids = features["input_ids"]
+        mask = features.get("attention_mask")
+        mask = torch.ones_like(ids) if mask is None else mask
+        length = self.prompts.num_embeddings
+        kwargs["attention_mask"] = torch.cat([mask.new_ones(len(ids), length), mask], 1)
+        if "position_ids" in features:
+            kwargs["position_ids"] = features["position_ids"] + length
+        elif self._places_tokens():
+            kwargs["position_ids"] = (mask.cumsum(1) - 1).clamp_min(0) + length
+        return super().forward(features, past_key_values=self._cache(len(ids)), **kwargs)
+
+    def _places_tokens(self) -> bool:
+        """Whether positions have to be given: padding on the left would move a text away from the prompts.
+
+        RoBERTa's family counts from the token ids.
+        """
+        table = position_table(self.model)
+        return "position_ids" in self._declared_forward_params and (table is None or table.padding_idx is None)
+
+    def _cache(self, rows: int) -> Any:
+        """Keys and values for `rows` rows. A forward pass writes into it, so each gets a new one."""
+        from transformers import DynamicCache
+
+        layers, heads, size = _shape(self.config)
+        prompts = self.prompts.weight.expand(rows, -1, -1).unflatten(-1, (layers, 2, heads, size))
+        states: Tensor = self.dropout(prompts).permute(2, 3, 0, 4, 1, 5)  # layer, key or value, row, head, P, size
+        cache = DynamicCache()
+        for layer, (key, value) in enumerate(states):
+            cache.update(key, value, layer)
+        return cache
+
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        """Write the backbone, the tokenizer, and the prompts beside them."""
+        super().save(output_path, *args, safe_serialization=safe_serialization, **kwargs)
+        save_file({"prompts.weight": self.prompts.weight.detach().cpu().contiguous()}, Path(output_path) / WEIGHTS)
+
+    @classmethod
+    def load(cls, model_name_or_path: str, *args: Any, **kwargs: Any) -> SoftPromptTransformer:
+        """Read what `save` wrote, from a folder or the Hub."""
+        module: SoftPromptTransformer = super().load(model_name_or_path, *args, **kwargs)
+        where = ("subfolder", "token", "cache_folder", "revision", "local_files_only")
+        path = cls.load_file_path(model_name_or_path, WEIGHTS, **{k: kwargs[k] for k in where if k in kwargs})
+        if path is None:
+            raise EmbedkitError(f"{WEIGHTS} is missing", str(model_name_or_path), "save the model again")
+        weights = load_file(path)["prompts.weight"]
+        if weights.shape != module.prompts.weight.shape:
+            what = f"prompts are {tuple(weights.shape)}, the model needs {tuple(module.prompts.weight.shape)}"
+            raise EmbedkitError(what, path, "save the model again")
+        with torch.no_grad():
+            module.prompts.weight.copy_(weights)
+        return module
+
+
+def add_soft_prompts(
+    st: SentenceTransformer, config: SoftPrompts, seed: int, max_length: int | None = None
+) -> SoftPromptTransformer:
+    """The first module of `st` with prompts before it; a model that has them already keeps its own.
+
+    Args:
+        st: the model; not changed.
+        config: length and dropout.
+        seed: of new prompts.
+        max_length: tokens that will be kept per text; None asks the model.
+
+    Raises:
+        RecipeError: the model has prompts of another length, or takes no keys and values from outside.
+    """
+    first: Any = st[0]
+    dropout = config.dropout
+    if isinstance(first, SoftPromptTransformer):
+        have = first.prompts.num_embeddings
+        if have != config.length:
+            raise RecipeError(
+                f"the model has {have} soft prompts already, {config.length} are asked for",
+                where="model.soft_prompts.length",
+                cure=f"{have} goes on training those; for new ones start from the backbone",
+            )
+        first.dropout.p = first.dropout.p if dropout is None else dropout
+        return first
+    _check(st, config.length, max_length or st.max_seq_length)
+    rate = _hidden_dropout(first) if dropout is None else dropout
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return SoftPromptTransformer.around(first, config.length, rate)
+
+
+def _hidden_dropout(transformer: Any) -> float:
+    names = ("hidden_dropout_prob", "resid_pdrop", "hidden_dropout", "dropout")
+    return float(next((getattr(transformer.config, n) for n in names if hasattr(transformer.config, n)), 0.0))
+
+
+def _shape(config: Any) -> tuple[int, int, int]:
+    """Layers, key-value heads and size of a head."""
+    heads = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return config.num_hidden_layers, getattr(config, "num_key_value_heads", None) or heads, size
+
+
+def _check(st: SentenceTransformer, length: int, longest: int | None) -> None:
+    """Refuse models that ignore keys and values from outside, or would not see all of them."""
+    backbone: Any = st[0].auto_model
+    name, config = type(backbone).__name__, backbone.config
+    where, cure = "model.soft_prompts", "use lora, or a BERT, RoBERTa or causal language model"
+    if "past_key_values" not in inspect.signature(backbone.forward).parameters:
+        raise RecipeError(f"{name} takes no keys and values from outside, so it cannot have soft prompts", where, cure)
+    if getattr(config, "is_encoder_decoder", False):
+        raise RecipeError(f"{name} has an encoder and a decoder; soft prompts need one stack of layers", where, cure)
+    window = getattr(config, "sliding_window", None)
+    if window is not None and (longest is None or longest + length > window):
+        raise RecipeError(
+            f"{name} attends to the last {window} tokens only, and texts of {longest} would lose sight of the prompts",
+            "model.max_length",
+            f"at most {window - length}",
+        )

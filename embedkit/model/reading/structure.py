@@ -1,0 +1,76 @@
+"""What a loaded model is made of: its pooling, where a head belongs, its prompts, how long an input may be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from embedkit.errors import RecipeError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+"""Names under which `SentenceTransformer.encode_document` looks for its prompt, in this order."""
+
+
+def prompt_of(st: SentenceTransformer, role: str) -> str:
+    """The prompt of a role, found as `encode_query` and `encode_document` find it; "" for none."""
+    names = DOCUMENT_PROMPTS if role == "document" else (role,)
+    for name in names:
+        if st.prompts.get(name) is not None:
+            return str(st.prompts[name])
+    return ""
+
+
+def find_pooling(st: SentenceTransformer, where: str = "model.pooling") -> Any:
+    """The Pooling module.
+
+    Raises:
+        RecipeError: the model has none (it makes sentence embeddings in another way).
+    """
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    for module in st:
+        if isinstance(module, Pooling):
+            return module
+    raise RecipeError(
+        f"this model has no pooling: its modules are {', '.join(type(m).__name__ for m in st)}",
+        where=where,
+        cure="leave the option out",
+    )
+
+
+def is_normalize(module: nn.Module) -> bool:
+    from sentence_transformers.sentence_transformer.modules import Normalize
+
+    return isinstance(module, Normalize) and module.module_output_name == "sentence_embedding"
+
+
+def head_position(st: SentenceTransformer) -> int:
+    """Where a head belongs: before a closing Normalize, else at the end."""
+    last = len(st)
+    return last - 1 if is_normalize(st[last - 1]) else last
+
+
+def position_limit(st: SentenceTransformer) -> int | None:
+    """Longest input that a learned position table allows; None where positions are computed (rotary, relative)."""
+    table = position_table(st[0].auto_model)
+    prompts = getattr(st[0], "prompts", None)
+    taken = 0 if prompts is None else prompts.num_embeddings
+    return None if table is None else table.num_embeddings - first_position(st) - taken
+
+
+def first_position(st: SentenceTransformer) -> int:
+    """Position id of the first token: 0, or after the padding id in RoBERTa's family."""
+    table = position_table(st[0].auto_model)
+    return 0 if table is None or table.padding_idx is None else table.padding_idx + 1
+
+
+def position_table(backbone: nn.Module) -> nn.Embedding | None:
+    """The learned position embeddings; None where positions are computed."""
+    for name, module in backbone.named_modules():
+        if name.rpartition(".")[2] in ("position_embeddings", "wpe") and isinstance(module, nn.Embedding):
+            return module
+    return None

@@ -1,0 +1,274 @@
+"""The encoder of a run: a sentence-transformers model, its tokenizer side, and a head that lives in training only."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from embedkit.errors import RecipeError
+from embedkit.model.changing import adapters
+from embedkit.model.changing.configure import configure
+from embedkit.model.changing.dropout import use_cpu_dropout
+from embedkit.model.changing.heads import new_head
+from embedkit.model.reading import tokens
+from embedkit.model.reading.fingerprint import fingerprint
+from embedkit.model.reading.loading import load_st
+from embedkit.model.reading.resolve import Origin, resolve
+from embedkit.model.reading.structure import prompt_of
+from embedkit.model.running import inference, packing, perturb
+from embedkit.model.running.module import RATE, TOWER, EncoderModule
+from embedkit.recipe.views import Variant
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from embedkit.recipe.schema import Model
+    from embedkit.types import Row, RowBatch
+
+logger = logging.getLogger(__name__)
+
+
+class Encoder:
+    """A model as training, evaluation and mining see it.
+
+    Attributes:
+        st: the sentence-transformers model; it alone is saved.
+        module: `st` and the train-only head; owns all trainable parameters.
+        origin: where the base model was found.
+        variants: ways to encode rows, as `RowBatch.variant` counts them; the first is the plain one.
+        mask_inputs: gives the rows' token ids in place of their own (`embedkit.auxiliary.mlm`); None: their own.
+        from_scratch: whether the weights began as random numbers, of the origin's configuration.
+    """
+
+    def __init__(self, st: SentenceTransformer, head: nn.Module | None = None, origin: Origin | None = None) -> None:
+        self.st, self.origin = st, origin
+        self.variants: tuple[Variant, ...] = (Variant(),)
+        self.mask_inputs: Callable[[RowBatch, np.ndarray], list[list[int]]] | None = None
+        self.from_scratch = False
+        if st.device.type == "cpu":
+            use_cpu_dropout(st)
+        self.module = EncoderModule(st, head)
+        self.module.packs = packing.enable(st)
+
+    @classmethod
+    def load(cls, config: Model, *, device: str = "auto", seed: int = 0) -> Encoder:
+        """Build the encoder a recipe asks for.
+
+        Weights are float32 whatever the checkpoint holds; reduced precision is the step's business. The global
+        random state is left as it was.
+
+        Args:
+            config: the recipe's `model` block.
+            device: ``auto`` takes CUDA (the process's own), then MPS, then the CPU.
+            seed: of a new head or adapter.
+
+        Raises:
+            RecipeError: the model is not found, or cannot be what the recipe asks for.
+        """
+        origin = resolve(config.base, config.revision)
+        logger.info("Base model from %s", origin)
+        target = pick_device(device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed if config.from_scratch else 0)  # what a checkpoint lacks (a pooler) is always equal
+            st = load_st(config, origin, target)
+        configure(st, config, seed)
+        if config.lora is not None and config.freeze:
+            raise RecipeError(
+                "LoRA freezes the whole backbone already", where="model.freeze", cure="give lora or freeze, not both"
+            )
+        adapters.freeze(st[0].auto_model, config.freeze)
+        if config.lora is not None:
+            adapters.add_lora(st, config.lora, seed)
+        head = None
+        if config.head is not None and not config.head.keep:
+            head = new_head(config.head, int(st.get_embedding_dimension() or 0), seed).to(target)
+        encoder = cls(st, head, origin)
+        encoder.from_scratch = config.from_scratch
+        if config.towers == 2:
+            encoder.module.second = encoder.module.copy()
+        return encoder
+
+    @property
+    def head(self) -> nn.Module | None:
+        """The head used in training only, or None."""
+        return self.module.head
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.st.device
+
+    @property
+    def dim(self) -> int:
+        """Size of the saved model's embeddings (a train-only head may have another)."""
+        return int(self.st.get_embedding_dimension() or 0)
+
+    @property
+    def training_dim(self) -> int:
+        """Size of the embeddings that training sees, the train-only head included."""
+        weights = [] if self.head is None else [p for p in self.head.parameters() if p.ndim == 2]
+        return weights[-1].shape[0] if weights else self.dim
+
+    def tokenize(self, rows: Sequence[Row]) -> tuple[list[list[int]], dict[str, list[Any]]]:
+        """Token ids of rows, each with the prompt of its role, truncated, with special tokens, unpadded.
+
+        Returns:
+            Ids per row and the tokenizer's other values per row (see `embedkit.model.reading.tokens.tokenize`).
+        """
+        ids: list[list[int]] = [[] for _ in rows]
+        features: dict[str, list[Any]] = {}
+        for role in sorted({row.role for row in rows}):
+            where = [i for i, row in enumerate(rows) if row.role == role]
+            some, extra = tokens.tokenize(self.st, [rows[i].text for i in where], self.prompt(role), training=True)
+            for i, value in zip(where, some, strict=True):
+                ids[i] = value
+            for name, values in extra.items():
+                column = features.setdefault(name, [None] * len(rows))
+                for i, value in zip(where, values, strict=True):
+                    column[i] = value
+        return ids, features
+
+    def prompt(self, role: str) -> str:
+        """The text put before inputs of a role (``query`` or ``document``)."""
+        return prompt_of(self.st, role)
+
+    def features(self, batch: RowBatch, rows: np.ndarray) -> dict[str, Any]:
+        """A micro-batch on the device: rows `rows` of `batch`, ``input_ids`` [r, t] padded or [1, t] packed.
+
+        Raises:
+            ValueError: the rows are of different variants.
+        """
+        chosen = rows.tolist()
+        extra = {name: [values[i] for i in chosen] for name, values in batch.features.items()}
+        ids = [batch.input_ids[i] for i in chosen] if self.mask_inputs is None else self.mask_inputs(batch, rows)
+        features = self.module.layout(ids, extra)
+        cut, order = ([values[i] for i in chosen] if values else None for values in (batch.cut, batch.order))
+        perturb.place(self.st, features, [len(row) for row in ids], cut, order)
+        if batch.variant is not None:
+            kinds = np.unique(batch.variant[rows])
+            if len(kinds) != 1:
+                raise ValueError("the rows of a micro-batch run at one dropout rate and in one tower")
+            variant = self.variants[kinds[0]]
+            features |= {TOWER: variant.tower, RATE: variant.dropout}
+        return features
+
+    def prepare_views(self, variants: Sequence[Variant], *, cuts: bool, reorders: bool) -> int:
+        """Get ready for a run whose rows are encoded in these variants.
+
+        Args:
+            variants: what `RowBatch.variant` counts.
+            cuts: whether rows will have parts of the embedding layer's output zeroed.
+            reorders: whether rows will have their positions permuted.
+
+        Returns:
+            Columns of the embedding layer's output; 0 where nothing is cut.
+
+        Raises:
+            RecipeError: the model cannot do it.
+        """
+        self.variants = tuple(variants)
+        if any(v.dropout is not None for v in variants) and not adapters.dropout_places(self.st[0].auto_model):
+            what = f"{type(self.st[0].auto_model).__name__} has no dropout"
+            raise RecipeError(what, "views.transforms", "remove `dropout` from the views")
+        if reorders:
+            perturb.check_positions(self.st)
+        return perturb.embedding_width(self.st) if cuts else 0
+
+    def tower(self, index: int) -> Encoder:
+        """One of the towers as an encoder of its own; it shares the weights. Without a second tower, 0 is all."""
+        if index == 0 or self.module.second is None:
+            return self
+        other = object.__new__(Encoder)
+        other.module, other.origin, other.variants = self.module.second, self.origin, self.variants
+        other.mask_inputs = None
+        other.st = other.module.st
+        return other
+
+    def embed(self, features: dict[str, Any]) -> Tensor:
+        """Embeddings [r, d] with graph, the train-only head included while `module.training`."""
+        return self.module(features)
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        role: str = "query",
+        max_length: int | None = None,
+        batch_tokens: int = 8192,
+        progress: bool = False,
+        normalize: bool = False,
+    ) -> np.ndarray:
+        """Embeddings for use: dropout off, train-only head dropped.
+
+        Equal to ``st.encode(texts, prompt=<prompt of the role>)`` up to rounding, in batches of equal length.
+
+        Args:
+            texts: any number of texts.
+            role: ``query`` or ``document``; picks the prompt.
+            max_length: tokens kept; None keeps the model's setting.
+            batch_tokens: tokens per batch at most, padding included.
+            progress: show a bar.
+            normalize: L2-normalise, for models that do not.
+
+        Returns:
+            float32 [len(texts), d].
+        """
+        return inference.encode(
+            self.module,
+            texts,
+            prompt=self.prompt(role),
+            max_length=max_length,
+            batch_tokens=batch_tokens,
+            progress=progress,
+            normalize=normalize,
+        )
+
+    def use_sparse_token_gradients(self) -> None:
+        """On the CPU, give the token table a sparse gradient; only the step engine should ask for this."""
+        for module in (self.module, self.module.second):
+            if module is not None and module.packs:
+                packing.use_sparse_token_gradients(module.st[0].auto_model)
+
+    def save(self, path: str | Path, *, merge: bool = True) -> None:
+        """Write a plain sentence-transformers folder; the train-only head is not in it.
+
+        Args:
+            path: the folder.
+            merge: add LoRA adapters into the weights, so that the folder needs neither peft nor the base model.
+                False writes the adapters alone.
+        """
+        self._standalone(merge).save(str(path), create_model_card=False)
+
+    def fingerprint(self) -> str:
+        """Content hash of what `save` writes: weights and everything else that changes an embedding."""
+        return fingerprint(self._standalone(True))
+
+    def _standalone(self, merge: bool) -> SentenceTransformer:
+        return adapters.merged(self.st) if merge and adapters.has_adapters(self.st) else self.st
+
+    def head_state(self) -> dict[str, Tensor]:
+        """Weights of the train-only head, for a checkpoint; empty without one."""
+        return {} if self.head is None else {k: v.detach().clone() for k, v in self.head.state_dict().items()}
+
+    def load_head_state(self, state: dict[str, Tensor]) -> None:
+        """Put `head_state` back."""
+        if self.head is not None:
+            self.head.load_state_dict(state)
+
+
+def pick_device(device: str) -> torch.device:
+    """``auto``: this process's CUDA device, then MPS, then the CPU."""
+    if device not in ("auto", "cuda"):
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    if device == "cuda":
+        raise RecipeError("no CUDA device is available", where="train.device", cure="use auto or cpu")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -1,0 +1,65 @@
+"""Encoding many texts: sorted by length, cut by a token budget, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from embedkit.model.reading import tokens
+from embedkit.model.reading.probing import evaluating
+from embedkit.model.running.module import EncoderModule
+
+CHUNK = 16_384
+"""Texts tokenised at once; what keeps a million texts from being token lists all at the same time."""
+
+PACKED_TOKENS = 2048
+"""Tokens per packed batch: a CPU is busy with these, and more of them leave its cache. Measured with MiniLM-L6:
+1,024 to 4,096 are equal, 8,192 is 8 to 13 % slower."""
+
+
+def encode(
+    module: EncoderModule,
+    texts: Sequence[str],
+    *,
+    prompt: str,
+    max_length: int | None,
+    batch_tokens: int,
+    progress: bool,
+    normalize: bool,
+) -> np.ndarray:
+    """See `embedkit.model.running.encoder.Encoder.encode`."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    st = module.st
+    dim = st.get_embedding_dimension()  # after st.truncate_dim
+    budget = min(batch_tokens, PACKED_TOKENS) if module.packs else batch_tokens
+    out = np.empty((len(texts), int(dim or 0)), np.float32)
+    longest_first = np.argsort([-len(text) for text in texts], kind="stable")
+    columns = (TextColumn("Encoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, disable=not progress) as bar, evaluating(module), torch.inference_mode():
+        task = bar.add_task("Encoding", total=len(texts))
+        for start in range(0, len(texts), CHUNK):
+            chosen = longest_first[start : start + CHUNK]
+            ids, extra = tokens.tokenize(st, [texts[i] for i in chosen], prompt, max_length)
+            done: list[tuple[np.ndarray, Tensor]] = []
+            for rows in batches([len(row) for row in ids], budget):
+                part = {name: [values[i] for i in rows] for name, values in extra.items()}
+                vectors = module(module.layout([ids[i] for i in rows], part))[:, :dim]
+                done.append((chosen[rows], nn.functional.normalize(vectors, dim=-1) if normalize else vectors))
+                bar.advance(task, len(rows))
+            for where, vectors in done:  # copied once per chunk: an accelerator is not made to wait for each batch
+                out[where] = vectors.float().cpu().numpy()
+    return out
+
+
+def batches(lengths: Sequence[int], budget: int) -> Iterator[np.ndarray]:
+    """Indices of batches of at most `budget` padded tokens, longest rows first; a longer row goes alone."""
+    order = np.argsort([-n for n in lengths], kind="stable")
+    start = 0
+    while start < len(order):
+        stop = start + max(1, budget // max(1, lengths[order[start]]))
+        yield order[start:stop]
+        start = stop

@@ -1,0 +1,96 @@
+"""What of an encoder has parameters: token features in, embeddings out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from embedkit.model.reading import tokens
+from embedkit.model.reading.structure import head_position
+from embedkit.model.running import packing, perturb
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+TOWER, RATE = "tower", "dropout_rate"
+"""Features of a whole micro-batch: which tower encodes it, and at which dropout rate."""
+
+
+class EncoderModule(nn.Module):
+    """Everything of the encoder that has parameters: features -> embeddings.
+
+    Args:
+        st: the model that is saved.
+        head: applied in training only, before a closing Normalize of `st`; None for none.
+
+    Attributes:
+        second: the second tower, a module like this one, or None (see `embedkit.model.running.towers`).
+        packs: whether `layout` packs rows (see `embedkit.model.running.packing`) or pads them.
+    """
+
+    def __init__(self, st: SentenceTransformer, head: nn.Module | None = None) -> None:
+        super().__init__()
+        self.st, self.head = st, head
+        self.packs = False
+        self.second: EncoderModule | None = None
+        self._head_position = head_position(st)
+
+    def forward(self, features: dict[str, Any]) -> Tensor:
+        """[r, t] token features -> [r, d] embeddings.
+
+        The feature ``tower`` picks the tower, ``dropout_rate`` the rate of this pass, `perturb.CUT` what is zeroed.
+        Prompts may differ between rows, which sentence-transformers' pooling cannot know when it leaves them
+        out: rows are then pooled in groups of equal prompt length.
+        """
+        features = dict(features)
+        if features.pop(TOWER, 0):
+            assert self.second is not None, "Encoder.load makes the towers that the recipe asks for"
+            return self.second(features)
+        backbone: Any = self.st[0].auto_model
+        cut, rate = features.pop(perturb.CUT, None), features.pop(RATE, None)
+        with perturb.cutting(backbone, cut), perturb.dropout_rate(backbone, rate):
+            features = self.st[0](features)
+        for index, module in enumerate(self.st):
+            if index == self._head_position:
+                self._apply_head(features)
+            if index == 0:
+                continue
+            features = _by_prompt(module, features) if "prompt_length" in features else module(features)
+        if self._head_position == len(self.st):
+            self._apply_head(features)
+        return features["sentence_embedding"]
+
+    def layout(self, input_ids: Sequence[Sequence[int]], extra: dict[str, list[Any]]) -> dict[str, Any]:
+        """Tensors of some rows for `forward`: packed where the model can, else padded to the longest."""
+        if self.packs:
+            return packing.pack(self.st, input_ids, extra)
+        return tokens.pad(self.st, input_ids, extra, self.st.device)
+
+    def copy(self) -> EncoderModule:
+        """An independent module with the same weights, train-only head included."""
+        return copy.deepcopy(self)
+
+    def _apply_head(self, features: dict[str, Any]) -> None:
+        if self.head is not None and self.training:
+            features["sentence_embedding"] = self.head(features["sentence_embedding"])
+
+
+def _by_prompt(module: nn.Module, features: dict[str, Any]) -> dict[str, Any]:
+    if not hasattr(module, "include_prompt"):
+        return module(features)
+    states, mask = features["token_embeddings"], features.get("attention_mask")
+    lengths = features["prompt_length"]
+    out: Tensor | None = None
+    for length in lengths.unique().tolist():
+        rows = (lengths == length).nonzero()[:, 0]
+        part = {"token_embeddings": states[rows], "prompt_length": length}
+        if mask is not None:
+            part["attention_mask"] = mask[rows]
+        pooled = module(part)["sentence_embedding"]
+        out = pooled.new_zeros((len(lengths), pooled.shape[-1])) if out is None else out
+        out = out.index_copy(0, rows, pooled)
+    features["sentence_embedding"] = out
+    return features

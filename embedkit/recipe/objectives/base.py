@@ -1,0 +1,60 @@
+"""What all options of objectives share, and what a recipe's objective is made of."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, SerializeAsAny
+
+from embedkit.recipe.base import Block, validate_named
+
+
+class ObjectiveConfig(Block):
+    """Base of all objective options.
+
+    `needs` names the roles a source must give; `scope` says how the step evaluates it (``row``: one loss per
+    row, cut into blocks; ``batch``: one scalar over the whole batch); `reweightable` whether `weighting` applies.
+    """
+
+    name: str
+    needs: ClassVar[frozenset[str]] = frozenset({"query", "positive"})
+    scope: ClassVar[Literal["row", "batch"]] = "row"
+    reweightable: ClassVar[bool] = False
+    in_batch: ClassVar[bool] = False
+
+    @property
+    def needs_guide(self) -> bool:
+        """Whether it reads the guide's embeddings with these options."""
+        return False
+
+    def roles(self) -> frozenset[str]:
+        """Roles that a source must give with these options."""
+        return self.needs
+
+    def inner(self) -> tuple[ObjectiveConfig, ...]:
+        """The objectives that a wrapper is made of; none for a plain objective."""
+        return ()
+
+    def columns(self, n: int, p: int, m: int) -> int:
+        """The most logits a row has in any matrix, in a pool of n examples with p positives and m negatives each."""
+        if self.inner():
+            return max(one.columns(n, p, m) for one in self.inner())
+        return p + m if self.scope == "row" else 1
+
+
+def _objective(value: Any, info: Any) -> Any:
+    return validate_named("objective", value, info)
+
+
+AnyObjective = Annotated[SerializeAsAny[ObjectiveConfig], BeforeValidator(_objective)]
+
+
+def leaves(config: ObjectiveConfig) -> list[ObjectiveConfig]:
+    """The objectives inside wrappers; a plain objective is its own only leaf."""
+    inner = config.inner()
+    return [leaf for one in inner for leaf in leaves(one)] if inner else [config]
+
+
+def needs(config: ObjectiveConfig) -> frozenset[str]:
+    """Roles that a source must give for this objective."""
+    return frozenset().union(*(leaf.roles() for leaf in leaves(config)))

@@ -1,0 +1,31 @@
+"""Options of SupCon."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from embedkit.recipe.objectives.base import ObjectiveConfig
+
+
+class SupCon(ObjectiveConfig):
+    """Supervised contrastive loss over all views (Khosla et al. 2020; SupCL-Seq): one label, or one text, attracts."""
+
+    in_batch: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset({"query"})
+
+    name: Literal["supcon"] = "supcon"
+    temperature: float = Field(0.05, gt=0, le=10, description="Logits are cosines / temperature.")
+    base_temperature: float | None = Field(
+        0.07, gt=0, le=10, description="The loss is multiplied by temperature / this; None multiplies by 1."
+    )
+    labels: bool = Field(
+        True, description="True: examples of one label are positives. False: only the views of one text."
+    )
+
+    def roles(self) -> frozenset[str]:
+        return self.needs | ({"label"} if self.labels else {"positive"})
+
+    def columns(self, n: int, p: int, m: int) -> int:
+        return (1 + p) * n * (1 + p)

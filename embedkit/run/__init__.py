@@ -1,0 +1,20 @@
+"""From a recipe to a finished run folder; the only package that knows all layers.
+
+The stages, in order: `start`, `data`, `planning`, `build`, `measure`, `fit`, `save`, `measure` again, `finish`.
+`training` calls them; `evaluating` measures a model that is there already.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_PUBLIC = {"train": "embedkit.run.training", "evaluate": "embedkit.run.evaluating"}
+
+__all__ = list(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)

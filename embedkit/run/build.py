@@ -1,0 +1,214 @@
+"""A recipe's parts put together into a trainer; `embedkit.run` adds measuring and writing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+import torch
+from transformers import TrainerCallback, set_seed
+
+from embedkit import paths
+from embedkit.auxiliary.base import Auxiliary
+from embedkit.data.augment import Viewing
+from embedkit.data.sampler import StepSampler
+from embedkit.data.sources import LoadedSource
+from embedkit.errors import about
+from embedkit.model.running.encoder import Encoder
+from embedkit.objectives.base import Objective, build, build_heads
+from embedkit.recipe import registry
+from embedkit.recipe.load import dump
+from embedkit.recipe.memory import KEEP_SHARE, activation_bytes
+from embedkit.recipe.objectives.base import ObjectiveConfig, needs
+from embedkit.recipe.pool import negatives_per_query
+from embedkit.recipe.schema import Model, Recipe
+from embedkit.run.state import Run, model, process_zero_first
+from embedkit.train.arguments import training_arguments
+from embedkit.train.callbacks import ProgressBar
+from embedkit.train.distributed import Comm
+from embedkit.train.guide import Guide
+from embedkit.train.pipeline import Pipeline
+from embedkit.train.step import Step
+from embedkit.train.trainer import Evaluate, Trainer, autocast
+from embedkit.types import RowBatch
+
+
+def build_trainer(
+    recipe: Recipe,
+    sources: Sequence[LoadedSource],
+    encoder: Encoder,
+    folder: Path,
+    comm: Comm,
+    *,
+    base_dir: Path | None = None,
+    evaluate: Evaluate | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Trainer:
+    """Sampler, objectives, pipeline, step and trainer of a recipe.
+
+    Args:
+        recipe: the resolved recipe.
+        sources: the loaded sources, in the recipe's order.
+        encoder: the encoder.
+        folder: where checkpoints go.
+        comm: the process group.
+        base_dir: folder that paths of the recipe start from; the working folder is tried next.
+        evaluate: ``(encoder, update) -> metrics``; None never evaluates.
+        callbacks: more trainer callbacks.
+    """
+    train = recipe.train
+    sampler = StepSampler(
+        [s.rows for s in sources],
+        [s.weight for s in recipe.data.sources],
+        train.batch_size,
+        train.accumulation,
+        train.epochs,
+        train.steps,
+        train.seed,
+        [s.name for s in sources],
+    )
+    objectives = [build(source.objective or recipe.objective, recipe.weighting) for source in recipe.data.sources]
+    pipeline = _pipeline(recipe, sources, sampler, encoder, comm, base_dir)
+    encoder.use_sparse_token_gradients()
+    args = training_arguments(recipe, folder, sampler.steps, comm)
+    return Trainer(
+        encoder,
+        objectives,
+        pipeline,
+        args,
+        _step(recipe, encoder, objectives, comm, args.device, base_dir),
+        evaluate=evaluate,
+        objective_learning_rate=train.objective_learning_rate,
+        collapse_guard=train.collapse_guard,
+        recipe_yaml=dump(recipe),
+        callbacks=callbacks,
+        patience=recipe.eval.patience,
+    )
+
+
+def _pipeline(
+    recipe: Recipe,
+    sources: Sequence[LoadedSource],
+    sampler: StepSampler,
+    encoder: Encoder,
+    comm: Comm,
+    base_dir: Path | None,
+) -> Pipeline:
+    configs = [source.objective or recipe.objective for source in recipe.data.sources]
+    return Pipeline(
+        sources,
+        sampler,
+        encoder,
+        comm,
+        views=recipe.views,
+        viewing=Viewing(recipe.views, recipe.model.towers, base_dir),
+        per_query=[_per_query(recipe, s, c) for s, c in zip(sources, configs, strict=True)],
+        one_positive=recipe.data.one_positive,
+        tokens_per_micro_batch=recipe.train.tokens_per_micro_batch,
+        seed=recipe.train.seed,
+    )
+
+
+def _step(
+    recipe: Recipe,
+    encoder: Encoder,
+    objectives: Sequence[Objective],
+    comm: Comm,
+    device: torch.device,
+    base_dir: Path | None,
+) -> Step:
+    train = recipe.train
+    return Step(
+        encoder,
+        objectives,
+        comm,
+        heads=build_heads(recipe.heads, encoder.training_dim, train.seed),
+        auxiliaries=_auxiliaries(recipe, encoder, base_dir),
+        guide=_guide(recipe, train.device, base_dir),
+        seed=train.seed,
+        keep_graph=keep_graph(recipe, encoder, comm.world),
+        rows_per_block=train.rows_per_block,
+        across_processes=recipe.negatives.across_processes,
+        autocast=autocast(train.precision, device),
+    )
+
+
+def _auxiliaries(recipe: Recipe, encoder: Encoder, base_dir: Path | None) -> list[Auxiliary]:
+    built = []
+    for config in recipe.auxiliary:
+        options = {k: getattr(config, k) for k in type(config).model_fields if k != "name"}
+        options |= {key: paths.folder_or_id(options[key], base_dir) for key in config.models}
+        target = registry.resolve(registry.lookup("auxiliary", config.name).target)
+        built.append(target(**options, encoder=encoder, seed=recipe.train.seed))
+    return built
+
+
+def _guide(recipe: Recipe, device: str, base_dir: Path | None) -> Guide | None:
+    config = recipe.guide
+    if config is None:
+        return None
+    block = Model(
+        base=paths.folder_or_id(config.model, base_dir),
+        revision=config.revision,
+        pooling=config.pooling,
+        max_length=config.max_length,
+        trust_remote_code=config.trust_remote_code,
+    )
+    with about("guide.model", "model.base"), about("guide.trust_remote_code", "model.trust_remote_code"):
+        return Guide(Encoder.load(block, device=device))
+
+
+def _per_query(recipe: Recipe, source: LoadedSource, config: ObjectiveConfig) -> int:
+    asked = recipe.negatives.per_query
+    return negatives_per_query(asked, needed="negative" in needs(config), given=source.max_negatives > 0)
+
+
+def keep_graph(recipe: Recipe, encoder: Encoder, processes: int = 1) -> Callable[[RowBatch], bool]:
+    """`train.graph`, with ``auto`` decided per batch by the estimated bytes of activations."""
+    choice = recipe.train.graph
+    if choice != "auto":
+        return lambda batch: choice == "keep"
+    config, budget = encoder.st.config, _activation_budget(encoder.device, processes)
+
+    def fits(batch: RowBatch) -> bool:
+        need = activation_bytes(
+            batch.tokens,
+            layers=config.num_hidden_layers,
+            hidden=config.hidden_size,
+            heads=config.num_attention_heads,
+            length=max(map(len, batch.input_ids)),
+            precision=recipe.train.precision,
+        )
+        return need <= budget
+
+    return fits
+
+
+def _activation_budget(device: torch.device, processes: int) -> float:
+    """What kept activations may take of the memory that is free now; processes on one CPU share it."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] * KEEP_SHARE
+    return psutil.virtual_memory().available * KEEP_SHARE / processes
+
+
+def encoder_of(run: Run) -> Encoder:
+    """The encoder that the recipe asks for."""
+    train_ = run.recipe.train
+    set_seed(train_.seed)
+    with process_zero_first(run.comm):
+        return Encoder.load(model(run), device=train_.device, seed=train_.seed)
+
+
+def trainer_of(run: Run, encoder: Encoder) -> Trainer:
+    """The trainer of the run, with everything that it needs."""
+    return build_trainer(
+        run.recipe,
+        run.sources,
+        encoder,
+        run.folder.checkpoints,
+        run.comm,
+        base_dir=run.base,
+        evaluate=run.measuring.during if run.recipe.eval.every is not None else None,
+        callbacks=[ProgressBar()] if run.progress else [],
+    )

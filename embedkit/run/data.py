@@ -1,0 +1,76 @@
+"""A run's data: its sources read, and what is made of them before training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from embedkit.data.sources import LoadedSource, load_source
+from embedkit.folders import RunFolder
+from embedkit.recipe.schema import Model, Recipe, Source
+from embedkit.run.state import Run, model, process_zero_first
+
+
+def load_sources(
+    recipe: Recipe,
+    base_dir: Path,
+    folder: RunFolder,
+    model: Model,
+    *,
+    say: Callable[[Any], None] = print,
+    progress: bool = False,
+) -> list[LoadedSource]:
+    """Read every source; make triplets where a `debias` block asks for them.
+
+    In a run of several processes this belongs to process 0 first: the others then find the triplets in `folder`.
+
+    Args:
+        recipe: what to read.
+        base_dir: folder of the recipe.
+        folder: of the run.
+        model: the recipe's model block with its path resolved; judges meaning where no guide is named.
+        say: receives lines about what was made.
+        progress: show bars.
+    """
+    loaded = [load_source(s, base_dir, seed=recipe.train.seed, progress=progress) for s in recipe.data.sources]
+
+    def prepared(index: int, source: Source) -> LoadedSource:
+        options = source.debias
+        if options is None:
+            return loaded[index]
+        from embedkit.mining.debias import summary, triplet_source
+        from embedkit.mining.guide import load_guide
+
+        made = triplet_source(
+            loaded[index],
+            options,
+            lambda: load_guide(options.guide, model, base_dir, recipe.train.device),
+            folder=folder.triplets(index),
+            name=options.guide or recipe.model.base,
+            progress=progress,
+        )
+        for line in summary(made.made["debias"]):
+            say(f"{made.name}: {line}")
+        return made
+
+    return [prepared(index, source) for index, source in enumerate(recipe.data.sources)]
+
+
+def load(run: Run) -> None:
+    """Read the run's data, and record what was read."""
+    with run.timed("data"), process_zero_first(run.comm):
+        run.sources = load_sources(run.recipe, run.base, run.folder, model(run), say=run.say, progress=run.progress)
+    record(run)
+
+
+def record(run: Run) -> None:
+    """Ids, rows and skipped rows of the sources; called after training too, because a stream skips as it reads."""
+    run.record.data = [
+        {"name": s.name, "rows": s.rows, "digest": s.digest, "skipped": dict(s.skipped), "roles": sorted(s.roles)}
+        | s.made
+        for s in run.sources
+    ]
+    run.record.warnings = [w for w in run.record.warnings if " rows skipped: " not in w]
+    for s in run.sources:
+        run.record.warnings += [f"{s.name}: {count} rows skipped: {why}" for why, count in s.skipped.items()]

@@ -1,0 +1,75 @@
+"""`evaluate`: a model on a suite, and beside another model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embedkit.recipe.schema import Model
+from embedkit.run.environment import quiet_libraries
+from embedkit.run.state import Say
+from embedkit.types import Scores
+
+if TYPE_CHECKING:
+    from embedkit.recipe.suite import Suite
+
+
+def evaluate(
+    model: str,
+    suite: str | Suite,
+    *,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    compare: str | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    batch_tokens: int = 8192,
+    geometry: bool = False,
+    say: Say = print,
+    progress: bool = True,
+) -> Scores:
+    """Evaluate a model on a suite, and compare it with another one if asked.
+
+    Args:
+        model: folder or Hub id.
+        suite: built-in name, file, or `Suite`.
+        data: folder that the suite's files are in.
+        out: gets ``scores.json`` (and ``compare/scores.json``).
+        compare: another model, evaluated on the same resamples.
+        resamples: bootstrap resamples.
+        seed: of the bootstrap.
+        batch_tokens: padded tokens per batch.
+        geometry: also measure alignment, uniformity and ranks on the STS tasks.
+        say: receives the table.
+        progress: show progress bars.
+    """
+    from embedkit.evaluation import suite as suites
+    from embedkit.model.running.encoder import Encoder
+
+    quiet_libraries()
+    folder = Path(data) if data is not None else None
+    loaded = suites.load_suite(suite, Path.cwd(), folder)
+
+    def score(name: str) -> Scores:
+        return suites.evaluate_suite(
+            Encoder.load(Model(base=name)),
+            loaded,
+            data_dir=folder,
+            base_dir=Path.cwd(),
+            resamples=resamples,
+            seed=seed,
+            batch_tokens=batch_tokens,
+            model_name=name,
+            progress=progress,
+            geometry=geometry,
+        )
+
+    scores = score(model)
+    other = score(compare) if compare else None
+    comparison = suites.compare(other, scores, resamples=resamples, seed=seed) if other else None
+    if out is not None:
+        suites.write_scores(scores, Path(out))
+        if other is not None:
+            suites.write_scores(other, Path(out) / "compare")
+    say(suites.table(scores, other, comparison) if other else suites.table(scores))
+    return scores

@@ -1,0 +1,40 @@
+"""The training itself, from the newest whole checkpoint where the run goes on."""
+
+from __future__ import annotations
+
+from embedkit.model.running.encoder import Encoder
+from embedkit.run import data
+from embedkit.run.state import Run
+from embedkit.train import checkpoint
+from embedkit.train.trainer import Trainer
+
+
+def fit(run: Run, trainer: Trainer, resume: bool) -> None:
+    """Train to the end, and record what happened on the way."""
+    if run.first:
+        checkpoint.discard_staging(run.folder.checkpoints)
+    run.comm.barrier()
+    found = checkpoint.find_checkpoints(run.folder.checkpoints) if resume else []
+    if found:
+        step = checkpoint.step_of(found[-1])
+        run.say(f"resuming from update {step}")
+        run.record.resumed_from.append(step)
+    with run.timed("training"):
+        trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
+    data.record(run)
+    history = trainer.state.log_history
+    run.record.curve = [h for h in history if "loss" in h]
+    run.record.evaluations += [h for h in history if any(k.startswith("eval_") for k in h)]
+    if trainer.guards.collapsed_at is not None:
+        run.record.warnings.append(f"the embeddings began to collapse at step {trainer.guards.collapsed_at}")
+
+
+def result(run: Run, trainer: Trainer, encoder: Encoder) -> Encoder:
+    """The model that the run gives: of the best evaluation where the recipe keeps it, and one of two towers."""
+    if run.recipe.eval.every is not None and run.recipe.eval.keep == "best":
+        run.record.best_step = trainer.load_best()
+    run.measuring.masked_lm(trainer.engine.auxiliaries, run.record, trainer.state.global_step, run.say)
+    if run.recipe.model.towers == 2 and run.first:
+        encoder, which = run.measuring.kept_tower(encoder)
+        run.record.warnings.append(which)
+    return encoder

@@ -1,0 +1,35 @@
+"""What is measured before and after training."""
+
+from __future__ import annotations
+
+from embedkit.evaluation import suite as suites
+from embedkit.model.running.encoder import Encoder
+from embedkit.run.state import Run
+from embedkit.train.trainer import Trainer
+from embedkit.types import Scores
+
+
+def before(run: Run, encoder: Encoder, trainer: Trainer) -> Scores | None:
+    """What training starts from: the suite's scores, and the masked-LM loss where the recipe asks for it."""
+    scores = scored(run, encoder, "before") if run.recipe.eval.before else None
+    run.write_record()
+    run.record.warnings += [w for auxiliary in trainer.engine.auxiliaries for w in auxiliary.warnings]
+    run.measuring.masked_lm(trainer.engine.auxiliaries, run.record, 0, run.say)
+    return scores
+
+
+def scored(run: Run, encoder: Encoder, when: str) -> Scores | None:
+    """Evaluate on process 0, or read what an interrupted run measured already."""
+    config = run.recipe.eval
+    scores = None
+    with run.timed(f"evaluation {when}"):
+        if config.suite is not None and run.first:
+            target = run.folder.scores(when)
+            if when == "before" and (target / "scores.json").is_file():
+                scores = suites.load_scores(target)
+            else:
+                name = f"{run.recipe.model.base} {when} training"
+                scores = run.measuring.score(encoder, config.suite, name, config.resamples, run.progress)
+                suites.write_scores(scores, target)
+        run.comm.barrier()
+    return scores

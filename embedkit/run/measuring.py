@@ -1,0 +1,119 @@
+"""What a run measures: its suites, each read once, before, during and after training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedkit.recipe.schema import Recipe
+from embedkit.recipe.suite import Suite
+from embedkit.types import RunRecord, Scores
+
+if TYPE_CHECKING:
+    from embedkit.auxiliary.base import Auxiliary
+    from embedkit.model.running.encoder import Encoder
+
+
+class Measuring:
+    """The `eval` block at work.
+
+    Args:
+        recipe: the recipe.
+        base: folder that its paths start from; the working folder is tried next.
+    """
+
+    def __init__(self, recipe: Recipe, base: Path) -> None:
+        self.config, self.seed, self.base = recipe.eval, recipe.train.seed, base
+        self.keep_tower = recipe.model.keep_tower
+        self._read: dict[str, tuple[Suite, Any]] = {}
+        self._texts: list[str] | None = None
+
+    def score(self, encoder: Encoder, reference: str | Suite, name: str, resamples: int, progress: bool) -> Scores:
+        """Scores of the encoder on a suite.
+
+        Args:
+            encoder: the encoder as it is now.
+            reference: the suite as the recipe names it.
+            name: what reports call the model.
+            resamples: of the bootstrap; 0 leaves intervals out.
+            progress: show bars.
+        """
+        from embedkit.evaluation import suite as suites
+
+        key = str(reference)
+        if key not in self._read:
+            folder = None if self.config.data is None else Path(self.config.data)
+            suite = suites.load_suite(reference, self.base, folder)
+            self._read[key] = suite, suites.load_data(suite)
+        suite, data = self._read[key]
+        selects = self.config.during is None or reference is self.config.during
+        return suites.evaluate_suite(
+            encoder,
+            suite,
+            resamples=resamples,
+            seed=self.seed,
+            batch_tokens=self.config.batch_tokens,
+            model_name=name,
+            select=self.config.select if selects else "average",
+            progress=progress,
+            data=data,
+        )
+
+    def masked_lm(
+        self, auxiliaries: Sequence[Auxiliary], record: RunRecord, step: int, say: Callable[[Any], None]
+    ) -> None:
+        """Add loss, perplexity and accuracy on the texts of `eval.masked_lm` to the record, where the recipe has it.
+
+        Args:
+            auxiliaries: of the run; the one that is a masked language model answers.
+            record: gets an evaluation.
+            step: updates done.
+            say: receives a line.
+        """
+        from embedkit.auxiliary.mlm import MaskedLM
+        from embedkit.data.sources import load_source
+        from embedkit.recipe.schema import Source
+
+        if self.config.masked_lm is None:
+            return
+        if self._texts is None:
+            source = load_source(Source(path=self.config.masked_lm, roles={"text": "text"}), self.base, seed=self.seed)
+            self._texts = [example.query for example in source.get(range(source.rows or 0))]
+        model = next(a for a in auxiliaries if isinstance(a, MaskedLM))
+        found = model.held_out(self._texts, batch_tokens=self.config.batch_tokens)
+        record.evaluations.append({"step": step, **{f"eval_{name}": value for name, value in found.items()}})
+        say(
+            f"masked-LM loss on {self.config.masked_lm} after {step} updates: {found['mlm_loss']:.4f} nats a token "
+            f"(perplexity {found['mlm_perplexity']:.4g}, {found['mlm_tokens']:,.0f} masked tokens)"
+        )
+
+    def during(self, encoder: Encoder, step: int) -> dict[str, float]:
+        """Metrics of an evaluation during training: ``average`` and every ``TASK/METRIC``.
+
+        Of two towers, those of the one that would be kept.
+        """
+        found = self._towers(encoder)
+        return max((self._metrics(tower, step) for _, tower in found), key=lambda m: m[self.config.select])
+
+    def kept_tower(self, encoder: Encoder) -> tuple[Encoder, str]:
+        """The tower of `encoder` that becomes the result, and a sentence that says which and why."""
+        found = self._towers(encoder)
+        if len(found) == 1:
+            return found[0][1], f"the {found[0][0]} of two towers is kept"
+        scores = [self._metrics(tower, 0)[self.config.select] for _, tower in found]
+        name, tower = found[scores.index(max(scores))]
+        measured = ", ".join(f"{n} {score:.2f}" for (n, _), score in zip(found, scores, strict=True))
+        return tower, f"the {name} of two towers is kept ({self.config.select}: {measured})"
+
+    def _towers(self, encoder: Encoder) -> list[tuple[str, Encoder]]:
+        from embedkit.model.running.towers import candidates
+
+        return candidates(encoder, self.keep_tower, evaluated=self.config.every is not None)
+
+    def _metrics(self, encoder: Encoder, step: int) -> dict[str, float]:
+        reference = self.config.during or self.config.suite
+        assert reference is not None, "the plan refuses eval.every without a suite"
+        scores = self.score(encoder, reference, f"step {step}", resamples=0, progress=False)
+        metrics = {f"{t.task}/{name}": value for t in scores.tasks for name, value in t.metrics.items()}
+        return {"average": scores.average, **metrics}

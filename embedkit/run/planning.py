@@ -1,0 +1,28 @@
+"""The plan of the run, said and recorded; what it refuses ends here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from embedkit.recipe.plan import Plan, plan
+from embedkit.run.state import Run, model
+
+
+def announce(run: Run) -> Plan:
+    from embedkit.model.reading.resolve import local_copy
+    from embedkit.recipe.planning.facts import folder_facts
+
+    found = local_copy(model(run).base, run.recipe.model.revision)
+    made = plan(
+        run.recipe,
+        processes=run.comm.world,
+        rows=[s.rows for s in run.sources],
+        model_config=folder_facts(found) if found is not None else None,
+        base_dir=run.base,
+    )
+    for line in made.lines():
+        run.say(line)
+    made.refuse()
+    run.record.plan = {**asdict(made), "lines": made.lines()}
+    run.record.warnings.extend(f"{w.what} ({w.cure})" for w in made.warnings)
+    return made

@@ -1,0 +1,67 @@
+"""What the stages of one run hand to each other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedkit import paths
+from embedkit.folders import RunFolder
+from embedkit.recipe.schema import Model, Recipe
+from embedkit.run.measuring import Measuring
+from embedkit.types import RunRecord
+
+if TYPE_CHECKING:
+    from embedkit.data.sources import LoadedSource
+    from embedkit.train.distributed import Comm
+
+Say = Callable[[Any], None]
+
+
+@dataclass
+class Run:
+    """What the stages of one run hand to each other."""
+
+    recipe: Recipe
+    base: Path
+    folder: RunFolder
+    comm: Comm
+    record: RunRecord
+    say: Say
+    progress: bool
+    measuring: Measuring
+    sources: list[LoadedSource] = field(default_factory=list)
+
+    @property
+    def first(self) -> bool:
+        return self.comm.rank == 0
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.record.timings[stage] = round(self.record.timings.get(stage, 0) + time.perf_counter() - start, 3)
+
+    def write_record(self) -> None:
+        if self.first:
+            self.folder.write_record(self.record)
+
+
+def model(run: Run) -> Model:
+    """The `model` block; as with data, a path starts at the recipe's folder, else at the working folder."""
+    model = run.recipe.model
+    return model.model_copy(update={"base": paths.folder_or_id(model.base, run.base)})
+
+
+@contextmanager
+def process_zero_first(comm: Comm) -> Iterator[None]:
+    """Process 0 downloads and fills caches, the others read them afterwards."""
+    if comm.rank != 0:
+        comm.barrier()
+    yield
+    if comm.rank == 0:
+        comm.barrier()

@@ -1,0 +1,55 @@
+"""`train`: the stages in their order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from embedkit.recipe.schema import Recipe
+from embedkit.run import build, data, finish, fit, measure, planning, save, start
+from embedkit.run.state import Say
+from embedkit.types import RunRecord
+
+
+def train(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    recipe_path: Path | None = None,
+    say: Say = print,
+    progress: bool = True,
+) -> RunRecord:
+    """Train, measure and write a run.
+
+    The folder gets ``recipe.yaml`` (every default explicit), ``checkpoints/``, ``model/`` (loads with plain
+    ``SentenceTransformer``), ``eval/before`` and ``eval/after``, ``run.json`` and ``report/``.
+
+    Args:
+        recipe: what to do.
+        out: the run's folder.
+        resume: go on from the newest whole checkpoint in `out`; start anew when there is none.
+        recipe_path: paths in the recipe are relative to its folder.
+        say: receives lines and rich tables for the terminal (process 0 only).
+        progress: show progress bars.
+
+    Returns:
+        The run record, also written as ``run.json``.
+
+    Raises:
+        RecipeError: the plan refuses the recipe.
+        DataError: bad data.
+        TrainingError: non-finite loss, or a checkpoint of another recipe.
+    """
+    run = start.begin(recipe, Path(out), resume, recipe_path, say, progress)
+    data.load(run)
+    planning.announce(run)
+    with run.timed("model"):
+        encoder = build.encoder_of(run)
+        trainer = build.trainer_of(run, encoder)  # before any evaluation: what cannot be built should say so at once
+    before = measure.before(run, encoder, trainer)
+    fit.fit(run, trainer, resume)
+    encoder = fit.result(run, trainer, encoder)
+    save.save(run, trainer, encoder)
+    after = measure.scored(run, encoder, "after")
+    finish.finish(run, before, after)
+    return run.record
