@@ -10,15 +10,12 @@ import typer
 from embedkit import __version__
 from embedkit.cli import check, debias, env, evaluate, recipes, synth, train, whiten
 from embedkit.cli.console import report
+from embedkit.cli.help import App
 from embedkit.errors import EmbedkitError
 
-app = typer.Typer(
+app = App(
     name="embedkit",
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 good, 1 failed, 2 recipe wrong, 3 data wrong. Where to start: embedkit recipes ls",
 )
 app.command("check", no_args_is_help=True)(check.check)

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from pydantic import BaseModel, ValidationError
 
 from embedkit.cli.console import console, go_offline, say
 from embedkit.cli.options import Offline
 from embedkit.errors import EmbedkitError
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from embedkit.data.sources import LoadedSource
 
-T = TypeVar("T", bound=BaseModel)
+T = TypeVar("T", bound="BaseModel")
 Text = Annotated[Path, typer.Option("--text", metavar="FILE", help="Sentences: txt, jsonl, csv, tsv, parquet.")]
 Out = Annotated[Path, typer.Option("--out", metavar="FILE.jsonl", help="The triplets; .gz packs them.")]
 
@@ -29,13 +30,20 @@ def debias(
     text: Text = ...,  # type: ignore[assignment]
     out: Out = ...,  # type: ignore[assignment]
     model: Annotated[
-        str | None, typer.Option("--model", help="Judges meaning: a folder or Hub id. Default: all-MiniLM-L6-v2.")
+        str | None,
+        typer.Option("--model", metavar="MODEL", help="Judges meaning: a folder or Hub id. Default: all-MiniLM-L6-v2."),
     ] = None,
-    column: Annotated[str, typer.Option("--column", help="Of the sentences; a txt file has none.")] = "text",
-    pooling: Annotated[str | None, typer.Option("--pooling", help="Of a plain encoder: cls, mean, ...")] = None,
-    max_length: Annotated[int | None, typer.Option("--max-length", min=3, help="Tokens per sentence.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=2, help="Use the first N sentences.")] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
+    column: Annotated[
+        str, typer.Option("--column", metavar="NAME", help="Of the sentences; a txt file has none.")
+    ] = "text",
+    pooling: Annotated[
+        str | None, typer.Option("--pooling", metavar="NAME", help="Of a plain encoder: cls, mean, ...")
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option("--max-length", metavar="N", min=3, help="Tokens per sentence.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=2, help="Use the first N sentences.")] = None,
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or mps.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.jsonl.")] = False,
     offline: Offline = False,
 ) -> None:
@@ -84,6 +92,8 @@ def debias(
 
 def _block(kind: type[T], given: dict[str, Any], overrides: Sequence[str] = ()) -> T:
     """A block of a recipe out of options of the command line, with a recipe's errors."""
+    from pydantic import ValidationError
+
     from embedkit.recipe.reading.merge import apply_overrides
     from embedkit.recipe.reading.problems import raise_problems
     from embedkit.recipe.reading.translate import problems

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import os
-import platform
 import sys
 
 from embedkit import __version__
@@ -25,6 +22,8 @@ EXTRAS = {
 
 def env() -> None:
     """Show versions, devices, threads, caches and extras. No tokens."""
+    import platform
+
     rows = [("embedkit", __version__), ("python", f"{platform.python_version()} at {sys.executable}")]
     rows.append(("system", f"{platform.system()} {platform.release()} {platform.machine()}"))
     rows += [(name, _installed(name)) for name in LIBRARIES]
@@ -36,6 +35,8 @@ def env() -> None:
 
 
 def _installed(name: str) -> str:
+    import importlib.metadata
+
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -43,6 +44,8 @@ def _installed(name: str) -> str:
 
 
 def _extra(modules: tuple[str, ...]) -> str:
+    import importlib.util
+
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if not missing:
         return "installed"

@@ -13,17 +13,21 @@ from embedkit.cli.options import Offline
 
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder, or a Hub id.")],
-    suite: Annotated[str, typer.Option("--suite", help="A shipped suite (sts, sts:STS-B,SICK-R) or a YAML file.")],
+    suite: Annotated[
+        str, typer.Option("--suite", metavar="SUITE", help="A shipped suite (sts, sts:STS-B,SICK-R) or a YAML file.")
+    ],
     data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Where the suite's files are.")] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write scores.json here.")] = None,
     compare: Annotated[
         str | None, typer.Option("--compare", metavar="BASE", help="Measure BASE too; paired on the same resamples.")
     ] = None,
     resamples: Annotated[
-        int, typer.Option("--resamples", min=0, help="Bootstrap resamples; 0 leaves intervals out.")
+        int, typer.Option("--resamples", metavar="N", min=0, help="Bootstrap resamples; 0 leaves intervals out.")
     ] = 1000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap.")] = 0,
-    batch_tokens: Annotated[int, typer.Option("--batch-tokens", min=16, help="Padded tokens per batch.")] = 8192,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the bootstrap.")] = 0,
+    batch_tokens: Annotated[
+        int, typer.Option("--batch-tokens", metavar="N", min=16, help="Padded tokens per batch.")
+    ] = 8192,
     geometry: Annotated[
         bool, typer.Option("--geometry", help="Also alignment, uniformity, anisotropy and ranks (STS tasks).")
     ] = False,

@@ -11,5 +11,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VAL", help="Overrides, e.g. train.batch_size=128 model.base=path/to/model."),
 ]
-Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes; batch_size is over all of them.")]
+Processes = Annotated[
+    int, typer.Option("--nproc", metavar="N", min=1, help="Processes; batch_size is over all of them.")
+]
 Offline = Annotated[bool, typer.Option("--offline", help="Never ask the Hub: cache, local files and the extra only.")]

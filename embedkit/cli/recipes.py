@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from embedkit.cli.console import console, say
+from embedkit.cli.help import App
 from embedkit.cli.options import Overrides, Recipe
 
-app = typer.Typer(no_args_is_help=True, help="List, show and copy the recipes that ship with embedkit.")
+app = App(no_args_is_help=True, help="List, show and copy the recipes that ship with embedkit.")
 
 
 @app.command("ls")
@@ -56,7 +57,9 @@ def show(
 @app.command("cp", no_args_is_help=True)
 def cp(
     recipe: Recipe,
-    target: Annotated[Path | None, typer.Argument(help="File or folder; default: here, under its own name.")] = None,
+    target: Annotated[
+        Path | None, typer.Argument(metavar="TARGET", help="File or folder; default: here, under its own name.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the target.")] = False,
 ) -> None:
     """Copy a recipe to change it.
@@ -81,7 +84,9 @@ def cp(
 
 @app.command("keys")
 def keys(
-    block: Annotated[str, typer.Argument(help="A block such as train, or an objective or weighting by name.")] = "",
+    block: Annotated[
+        str, typer.Argument(metavar="BLOCK", help="A block such as train, or an objective or weighting by name.")
+    ] = "",
 ) -> None:
     """Explain the keys of a recipe: type, bounds, default, meaning.
 

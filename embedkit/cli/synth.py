@@ -19,32 +19,47 @@ Text = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="FILE.jsonl", help="The data file.")]
 Model = Annotated[
-    str | None, typer.Option("--model", help="A folder or Hub id of a causal LM; with --endpoint, the server's name.")
+    str | None,
+    typer.Option(
+        "--model", metavar="MODEL", help="A folder or Hub id of a causal LM; with --endpoint, the server's name."
+    ),
 ]
 Url = Annotated[
     str | None,
     typer.Option("--endpoint", metavar="URL", help="OpenAI-compatible server, e.g. http://localhost:8000/v1."),
 ]
-Roles = Annotated[str | None, typer.Option("--roles", help="Columns, as in a recipe: '{text: sentence}'.")]
+Roles = Annotated[
+    str | None, typer.Option("--roles", metavar="YAML", help="Columns, as in a recipe: '{text: sentence}'.")
+]
 BadRows = Annotated[bool, typer.Option("--skip-bad-rows", help="Leave bad rows out and count them.")]
 PromptFile = Annotated[Path | None, typer.Option("--prompts", metavar="FILE", help="Your prompts, laid over ours.")]
 ShowPrompts = Annotated[bool, typer.Option("--show-prompts", help="Print embedkit's prompts (YAML) and stop.")]
-Count = Annotated[int | None, typer.Option("--count", min=1, help="Sentences to write (syncse-scratch).")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use the first N texts.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything drawn, sampling included.")]
+Count = Annotated[int | None, typer.Option("--count", metavar="N", min=1, help="Sentences to write (syncse-scratch).")]
+Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Use the first N texts.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of everything drawn, sampling included.")]
 CacheFile = Annotated[Path | None, typer.Option("--cache", metavar="FILE", help="Answers; default: OUT with .cache.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show first prompts and number of calls; call nothing.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT; answers in the cache are used again.")]
 KeyEnv = Annotated[str, typer.Option("--key-env", metavar="NAME", help="Environment variable that holds the key.")]
-Concurrency = Annotated[int, typer.Option("--concurrency", min=1, help="Requests at once.")]
-Retries = Annotated[int, typer.Option("--retries", min=0, help="After 429, 5xx, a timeout, a broken answer.")]
-Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds without a byte from the server.")]
+Concurrency = Annotated[int, typer.Option("--concurrency", metavar="N", min=1, help="Requests at once.")]
+Retries = Annotated[
+    int, typer.Option("--retries", metavar="N", min=0, help="After 429, 5xx, a timeout, a broken answer.")
+]
+Timeout = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Seconds without a byte from the server.")
+]
 Body = Annotated[str | None, typer.Option("--body", metavar="JSON", help="Laid over requests; null removes a field.")]
-PriceIn = Annotated[float | None, typer.Option("--price-in", min=0, help="Price of a million prompt tokens.")]
-PriceOut = Annotated[float | None, typer.Option("--price-out", min=0, help="Price of a million answer tokens.")]
-Batch = Annotated[int, typer.Option("--batch-size", min=1, help="Calls at once in a local model.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps, for a local model.")]
-Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16, for a local model.")]
+PriceIn = Annotated[
+    float | None, typer.Option("--price-in", metavar="X", min=0, help="Price of a million prompt tokens.")
+]
+PriceOut = Annotated[
+    float | None, typer.Option("--price-out", metavar="X", min=0, help="Price of a million answer tokens.")
+]
+Batch = Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Calls at once in a local model.")]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or mps, for a local model.")]
+Dtype = Annotated[
+    str, typer.Option("--dtype", metavar="NAME", help="auto, float32, bfloat16 or float16, for a local model.")
+]
 
 
 def synth(

@@ -12,7 +12,6 @@ import typer
 from embedkit.cli.console import LAUNCHED, console, go_offline, say
 from embedkit.cli.options import Offline, Overrides, Processes, Recipe
 from embedkit.errors import EmbedkitError
-from embedkit.folders import RunFolder
 
 if TYPE_CHECKING:
     from embedkit.recipe.load import Loaded
@@ -76,6 +75,8 @@ def train(
 def _check_folder(out: Path, resume: bool) -> None:
     """A run overwrites nothing that was trained: its folder is new, empty, that of a run which failed before its first
     checkpoint, or that of the run to resume."""
+    from embedkit.folders import RunFolder
+
     if out.is_file():
         raise EmbedkitError("is a file, not a folder", str(out), "choose another --out")
     if not out.is_dir() or not any(out.iterdir()):

@@ -30,18 +30,25 @@ Texts = Annotated[
     list[Path], typer.Option("--text", metavar="FILE", help="Texts to fit on (txt, or a `text` column); repeatable.")
 ]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The whitened model.")]
-Way = Annotated[str, typer.Option("--kind", help="pca may be cut to --dim; zca keeps the original axes.")]
-Dim = Annotated[int | None, typer.Option("--dim", min=1, help="Dimensions kept (pca); default: all that vary.")]
-Eps = Annotated[float, typer.Option("--eps", min=0.0, help="Added to each variance before its root.")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use the first N texts only.")]
-Pooled = Annotated[
-    str | None, typer.Option("--pooling", help="Change the pooling first, e.g. first_last_mean as in the paper.")
+Way = Annotated[
+    str, typer.Option("--kind", metavar="NAME", help="pca may be cut to --dim; zca keeps the original axes.")
 ]
-Role = Annotated[str, typer.Option("--role", help="query or document: whose prompt the texts get.")]
+Dim = Annotated[
+    int | None, typer.Option("--dim", metavar="N", min=1, help="Dimensions kept (pca); default: all that vary.")
+]
+Eps = Annotated[float, typer.Option("--eps", metavar="X", min=0.0, help="Added to each variance before its root.")]
+Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Use the first N texts only.")]
+Pooled = Annotated[
+    str | None,
+    typer.Option("--pooling", metavar="NAME", help="Change the pooling first, e.g. first_last_mean as in the paper."),
+]
+Role = Annotated[str, typer.Option("--role", metavar="NAME", help="query or document: whose prompt the texts get.")]
 Normalize = Annotated[bool, typer.Option("--normalize", help="End with a Normalize even if MODEL has none.")]
-SuiteName = Annotated[str | None, typer.Option("--suite", help="Measure before and after, e.g. sts, and compare.")]
+SuiteName = Annotated[
+    str | None, typer.Option("--suite", metavar="SUITE", help="Measure before and after, e.g. sts, and compare.")
+]
 Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Where the suite's files are.")]
-Tokens = Annotated[int, typer.Option("--batch-tokens", min=16, help="Padded tokens per batch.")]
+Tokens = Annotated[int, typer.Option("--batch-tokens", metavar="N", min=16, help="Padded tokens per batch.")]
 
 
 def whiten(

@@ -5,21 +5,62 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from embedkit import __version__
-from embedkit.cli import main
+from embedkit.cli import app, main
 from embedkit.errors import RecipeError
 from tests.cli.conftest import Done
 
 Run = Callable[..., Done]
 
 
-@pytest.mark.parametrize("verb", ["check", "train", "eval", "env", "recipes"])
-def test_every_verb_is_listed_and_helps(embedkit: Run, verb: str) -> None:
-    assert re.search(rf"^│ {verb} ", embedkit("--help").out, re.M)
-    assert embedkit(verb, "--help").code == 0
+def commands() -> dict[tuple[str, ...], Any]:
+    """Every verb, ``("recipes", "ls")`` for one of a group, with typer's command."""
+
+    def below(command: Any, path: tuple[str, ...]) -> dict[tuple[str, ...], Any]:
+        found = {path: command} if path else {}
+        for name, verb in getattr(command, "commands", {}).items():
+            found |= below(verb, (*path, name))
+        return found
+
+    return below(get_command(app), ())
+
+
+@pytest.mark.parametrize("verb", commands(), ids=" ".join)
+def test_every_verb_is_listed_and_helps(embedkit: Run, verb: tuple[str, ...]) -> None:
+    assert re.search(rf"^  {verb[-1]} ", embedkit(*verb[:-1], "--help").out, re.M)
+    done = embedkit(*verb, "--help")
+    assert (done.code, done.err) == (0, "")
+    assert re.search(r"^  -h, --help +Show this message and exit\.$", done.out, re.M)
+
+
+@pytest.mark.parametrize("verb", commands(), ids=" ".join)
+def test_every_argument_and_option_says_what_it_takes_and_means(verb: tuple[str, ...]) -> None:
+    for parameter in commands()[verb].params:
+        assert parameter.help, parameter.name
+        assert parameter.metavar or getattr(parameter, "is_flag", False), parameter.name
+
+
+def test_help_fits_the_terminal_and_leaves_examples_whole(embedkit: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for columns, widest in (("60", 60), ("80", 80), ("240", 100)):
+        monkeypatch.setenv("COLUMNS", columns)
+        lines = embedkit("train", "--help").out.splitlines()
+        assert "    embedkit train sup/simcse data.sources.0.path=nli.tsv --out runs/nli --nproc 4" in lines
+        assert max(len(line) for line in lines if not line.startswith("    embedkit ")) <= widest
+        assert "  --nproc N " in "\n".join(lines)
+
+
+def test_help_is_coloured_in_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = get_command(app).make_context("embedkit", [], resilient_parsing=True)
+    heading, option = "\x1b[1mOptions\x1b[0m:", "\x1b[36m--version\x1b[0m"
+    assert heading in context.get_help()
+    assert option in context.get_help()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in context.get_help()
 
 
 @pytest.mark.parametrize("verb", [("check",), ("train",), ("eval",), ("recipes", "show"), ("recipes", "cp")])
