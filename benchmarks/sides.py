@@ -61,7 +61,7 @@ def ours(made: Recipe, out: Path) -> list[float]:
     """Run embedkit's trainer; seconds per update."""
     times = StepTimes()
     encoder = Encoder.load(made.model, device="cpu")
-    source = load_source(made.data.sources[0], Path.cwd())
+    source = load_source(made.data.sources[0])
     trainer = build_trainer(made, [source], encoder, out, Comm(), callbacks=[times])
     trainer._save_checkpoint = lambda *args, **kwargs: None  # type: ignore[method-assign]
     trainer.train()
@@ -136,7 +136,7 @@ def gradients(made: Recipe, out: Path, *, mini_batch: int | None = None) -> tupl
     from sentence_transformers import losses
 
     encoder = Encoder.load(made.model.model_copy(update={"dropout": 0.0}), device="cpu")
-    source = load_source(made.data.sources[0], Path.cwd())
+    source = load_source(made.data.sources[0])
     trainer = build_trainer(made, [source], encoder, out, Comm())
     encoder.module.train()
     batch = trainer.pipeline.batch(0, 0)

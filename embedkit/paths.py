@@ -1,10 +1,41 @@
-"""Where a relative path of a recipe leads: the recipe's folder is tried first, then the working folder."""
+"""Where the paths of a recipe lead. Relative ones start at the recipe's folder, then at the working folder.
+
+They are settled once, right after reading (`embedkit.recipe.reading.settle`): a settled path is still the text that the
+recipe holds, so that it is hashed, saved and shown as written, and it knows the places that can be opened.
+"""
 
 from __future__ import annotations
 
 import glob
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
+
+Kind = Literal["file", "files", "folder", "suite"]
+"""What a path should lead to. ``files``: a file or a glob pattern. ``folder``: or an id on the Hub. ``suite``: a file,
+with tasks chosen after a colon if need be, or the name of a shipped one."""
+
+
+class Located(str):
+    """A path as it was written, and where it leads.
+
+    Attributes:
+        places: what is there: none, one, or the sorted files of a pattern.
+        looked: the folders that were tried, in order of preference.
+    """
+
+    places: tuple[Path, ...]
+    looked: tuple[Path, ...]
+
+    def __new__(cls, written: str, places: Sequence[Path] = (), looked: Sequence[Path] = ()) -> Located:
+        made = super().__new__(cls, written)
+        made.places, made.looked = tuple(places), tuple(looked)
+        return made
+
+    @property
+    def place(self) -> Path | None:
+        """The first of `places`."""
+        return self.places[0] if self.places else None
 
 
 def starts(base_dir: Path | None) -> tuple[Path, ...]:
@@ -16,30 +47,73 @@ def starts(base_dir: Path | None) -> tuple[Path, ...]:
     return (Path.cwd(),) if base_dir is None else (base_dir, Path.cwd())
 
 
-def find(name: str | Path, base_dir: Path | None, there: Callable[[Path], bool] = Path.exists) -> Path | None:
-    """The first place of `name` where `there` holds, or None.
+def locate(written: str, kind: Kind, folders: Sequence[Path] | None = None) -> Located:
+    """Settle a path.
 
     Args:
-        name: a path, ``~`` allowed.
-        base_dir: folder of the recipe.
-        there: what is looked for, e.g. ``Path.is_dir``.
+        written: a path, ``~`` allowed; one that is settled already stays so.
+        kind: what it should lead to.
+        folders: where relative paths start, in order of preference; None: the working folder.
     """
-    wanted = Path(name).expanduser()
-    return next((folder / wanted for folder in starts(base_dir) if there(folder / wanted)), None)
+    if isinstance(written, Located):
+        return written
+    looked = starts(None) if folders is None else tuple(folders)
+    if kind == "files":
+        return Located(written, _matches(written, looked), looked)
+    there: dict[Kind, Callable[[Path], bool]] = {"file": Path.is_file, "folder": Path.is_dir, "suite": Path.is_file}
+    path = written if kind != "suite" else _suite_file(written, looked)
+    found = _find(path, looked, there[kind])
+    return Located(written, [] if found is None else [found], looked)
 
 
-def folder_or_id(name: str, base_dir: Path | None) -> str:
-    """The folder that `name` means where there is one, else `name` itself: the id of a model or dataset on the Hub."""
-    return str(find(name, base_dir, Path.is_dir) or name)
+def file(written: str) -> Path | None:
+    """The file that a path leads to, settled or not; None where there is none."""
+    return locate(written, "file").place
 
 
-def matches(pattern: str, folders: Sequence[Path]) -> list[Path]:
+def folder(written: str) -> Path | None:
+    """The folder that a path leads to, settled or not; None where there is none."""
+    return locate(written, "folder").place
+
+
+def folder_or_id(written: str) -> str:
+    """The folder that `written` leads to where there is one, else `written`: an id of a model or dataset on the Hub."""
+    found = folder(written)
+    return str(written) if found is None else str(found)
+
+
+def words(folders: Sequence[Path]) -> str:
+    """Folders in a sentence, each once."""
+    return " and ".join(str(one) for one in dict.fromkeys(folders))
+
+
+def _find(written: str, folders: Sequence[Path], there: Callable[[Path], bool]) -> Path | None:
+    wanted = Path(written).expanduser()
+    return next((start / wanted for start in folders if there(start / wanted)), None)
+
+
+def _matches(pattern: str, folders: Sequence[Path]) -> list[Path]:
     """Files that a path or glob pattern means, sorted: in the first of `folders` where it matches any."""
     wanted = Path(pattern).expanduser()
-    for folder in [Path()] if wanted.is_absolute() else folders:
-        place = folder / wanted
+    for start in [Path()] if wanted.is_absolute() else folders:
+        place = start / wanted
         found = [place] if place.is_file() else sorted(Path(p) for p in glob.glob(str(place), recursive=True))  # noqa: PTH207
         found = [p for p in found if p.is_file()]
         if found:
             return found
     return []
+
+
+def split_suite(written: str, folders: Sequence[Path] | None = None) -> tuple[str, list[str]]:
+    """``sts:STS-B,SICK-R`` -> name and tasks. A colon that belongs to a path (``C:\\suite.yaml``) stays in it."""
+    if isinstance(written, Located):
+        folders = written.looked
+    head, colon, tail = written.rpartition(":")
+    whole = _find(written, starts(None) if folders is None else folders, Path.is_file)
+    if not colon or whole is not None or "/" in tail or "\\" in tail:
+        return str(written), []
+    return head, [name.strip() for name in tail.split(",")]
+
+
+def _suite_file(written: str, folders: Sequence[Path]) -> str:
+    return split_suite(written, folders)[0]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import pickle
 import shutil
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
@@ -12,7 +16,10 @@ from embedkit.data.sources import load_source
 from embedkit.errors import DataError
 from embedkit.evaluation.suite import load_suite
 from embedkit.model.running.encoder import Encoder
-from embedkit.recipe.load import load_recipe
+from embedkit.recipe import registry
+from embedkit.recipe.base import Block
+from embedkit.recipe.load import dump, load_recipe, recipe_hash
+from embedkit.recipe.reading.settle import marker, settle
 from embedkit.recipe.schema import Recipe
 from embedkit.recipe.suite import StsTask, Suite
 from embedkit.run.build import build_trainer
@@ -34,28 +41,92 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path
     return recipe, work
 
 
+def settled(folder: Path, **blocks: Any) -> Recipe:
+    rows = {"rows": [{"text": "x"}], "roles": {"text": "text"}}
+    return settle(Recipe.model_validate({"data": {"sources": [rows]}, **blocks}), folder)
+
+
 def test_the_recipe_comes_first(folders: tuple[Path, Path]) -> None:
     recipe, work = folders
-    assert paths.find("a.txt", recipe) == recipe / "a.txt"
-    assert paths.find("b.txt", recipe) == work / "b.txt"
-    assert paths.find(work / "a.txt", recipe) == work / "a.txt"
-    assert paths.find("a.txt", None) == work / "a.txt"
-    assert paths.find("none.txt", recipe) is None
-    assert paths.find("b.txt", recipe, Path.is_dir) is None
+    both = paths.starts(recipe)
+    assert paths.locate("a.txt", "file", both).place == recipe / "a.txt"
+    assert paths.locate("b.txt", "file", both).place == work / "b.txt"
+    assert paths.locate(str(work / "a.txt"), "file", both).place == work / "a.txt"
+    assert paths.file("a.txt") == work / "a.txt"
+    assert paths.locate("none.txt", "file", both).place is None
+    assert paths.locate("b.txt", "folder", both).place is None
 
 
 def test_what_is_no_folder_is_an_id(folders: tuple[Path, Path]) -> None:
     recipe, work = folders
-    assert paths.folder_or_id("model", recipe) == str(work / "model")
-    assert paths.folder_or_id("owner/model", recipe) == "owner/model"
+    assert paths.folder_or_id(paths.locate("model", "folder", paths.starts(recipe))) == str(work / "model")
+    assert paths.folder_or_id("owner/model") == "owner/model"
 
 
 def test_patterns_match_in_one_folder(folders: tuple[Path, Path]) -> None:
     recipe, work = folders
-    assert paths.matches("*.txt", folders) == [recipe / "a.txt"]
-    assert paths.matches("b.*", folders) == [work / "b.txt"]
-    assert paths.matches(str(recipe.parent / "*" / "a.txt"), []) == [recipe / "a.txt", work / "a.txt"]
-    assert paths.matches("none.txt", folders) == []
+    assert paths.locate("*.txt", "files", folders).places == (recipe / "a.txt",)
+    assert paths.locate("b.*", "files", folders).places == (work / "b.txt",)
+    both = (recipe / "a.txt", work / "a.txt")
+    assert paths.locate(str(recipe.parent / "*" / "a.txt"), "files", []).places == both
+    assert paths.locate("none.txt", "files", folders).places == ()
+
+
+def test_a_settled_path_reads_as_written_and_stays_where_it_led(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, work = folders
+    found = paths.locate("b.txt", "file", paths.starts(recipe))
+    monkeypatch.chdir(recipe)
+    assert found == "b.txt" and f"{found}" == "b.txt"
+    assert paths.file(found) == work / "b.txt" and paths.file("b.txt") is None
+    for copied in (copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
+        assert copied.place == work / "b.txt" and copied.looked == (recipe, work)
+
+
+def test_settling_changes_neither_yaml_nor_hash(folders: tuple[Path, Path]) -> None:
+    recipe, _ = folders
+    (recipe / "r.yaml").write_text("data: {sources: [{path: a.txt, roles: {text: text}}]}\nmodel: {base: model}\n")
+    settled = load_recipe(recipe / "r.yaml")
+    plain = Recipe.model_validate(settled.model_dump())
+    assert paths.folder(settled.model.base) is not None and type(plain.model.base) is str
+    assert dump(settled) == dump(plain) and recipe_hash(settled) == recipe_hash(plain)
+    assert str(recipe) not in dump(settled) and str(recipe) not in json.dumps(settled.model_dump(mode="json"))
+
+
+def marked(block: type[Block], seen: set[type[Block]]) -> set[str]:
+    """Every path field that a recipe may hold, as Class.field."""
+    if block in seen:
+        return set()
+    seen.add(block)
+    found = {f"{block.__name__}.{name}" for name, field in block.model_fields.items() if marker(field)}
+    kinds: tuple[registry.Kind, ...] = ("objective", "weighting", "head", "view", "auxiliary")
+    named = [registry.resolve(registry.lookup(kind, name).config) for kind in kinds for name in registry.names(kind)]
+    inner = [kind for f in block.model_fields.values() for kind in classes(f.annotation)]
+    return found.union(*(marked(kind, seen) for kind in [*inner, *named]))
+
+
+def classes(annotation: Any) -> list[type[Block]]:
+    if isinstance(annotation, type) and issubclass(annotation, Block):
+        return [annotation]
+    return [kind for argument in get_args(annotation) for kind in classes(argument)]
+
+
+def test_every_path_of_the_schema_is_marked() -> None:
+    """A new option that holds a path must say so, or it would be looked for in the working folder alone."""
+    assert marked(Recipe, set()) == {
+        "Model.base",
+        "Source.hub",
+        "Source.path",
+        "Debias.guide",
+        "SubstituteWords.synonyms",
+        "Guide.model",
+        "ReplacedTokens.generator",
+        "Eval.suite",
+        "Eval.during",
+        "Eval.data",
+        "Eval.masked_lm",
+    }
 
 
 def test_suites_and_their_data_are_found_in_the_working_folder(folders: tuple[Path, Path]) -> None:
@@ -65,7 +136,8 @@ def test_suites_and_their_data_are_found_in_the_working_folder(folders: tuple[Pa
     (work / "data").mkdir()
     (work / "data" / "pairs.tsv").write_text("score\tsentence1\tsentence2\n1\ta b\tc d\n")
     for reference in ("own.yaml", "own.yaml:pairs"):
-        suite = load_suite(reference, recipe, Path("data"))
+        block = settled(recipe, eval={"suite": reference, "data": "data"}).eval
+        suite = load_suite(block.suite, block.data)  # type: ignore[arg-type]
         assert suite.tasks[0].files == (str(work / "data" / "pairs.tsv"),)  # type: ignore[union-attr]
 
 
@@ -74,13 +146,14 @@ def test_a_suite_written_in_a_recipe_has_its_files_in_either_folder(folders: tup
     for folder, name in ((recipe, "beside.tsv"), (work, "here.tsv")):
         (folder / name).write_text("score\tsentence1\tsentence2\n1\ta b\tc d\n")
     tasks = tuple(StsTask(name=name, files=(f"{name}.tsv",)) for name in ("beside", "here"))
-    suite = load_suite(Suite(name="own", tasks=tasks), recipe)
+    suite = load_suite(settled(recipe, eval={"suite": Suite(name="own", tasks=tasks)}).eval.suite)  # type: ignore[arg-type]
     assert [task.files for task in suite.tasks] == [  # type: ignore[union-attr]
         (str(recipe / "beside.tsv"),),
         (str(work / "here.tsv"),),
     ]
     with pytest.raises(DataError) as caught:
-        load_suite(Suite(name="own", tasks=(StsTask(name="no", files=("no.tsv",)),)), recipe)
+        no = Suite(name="own", tasks=(StsTask(name="no", files=("no.tsv",)),))
+        load_suite(settled(recipe, eval={"suite": no}).eval.suite)  # type: ignore[arg-type]
     assert str(recipe) in caught.value.where and str(work) in caught.value.where
 
 
@@ -100,9 +173,10 @@ def test_guide_and_generator_are_found_in_either_folder(folders: tuple[Path, Pat
             "train": {"batch_size": 4, "steps": 1, "device": "cpu"},
         }
     )
+    made = settle(made, recipe)
     encoder = Encoder.load(made.model, device="cpu")
-    sources = [load_source(source, recipe) for source in made.data.sources]
-    trainer = build_trainer(made, sources, encoder, work / "run", Comm(), base_dir=recipe)
+    sources = [load_source(source) for source in made.data.sources]
+    trainer = build_trainer(made, sources, encoder, work / "run", Comm())
     assert trainer.engine.guide is not None and len(trainer.engine.auxiliaries) == 1
 
 

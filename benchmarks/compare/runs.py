@@ -128,7 +128,7 @@ def _train(study: Study, method: Method, seed: int, folder: Path) -> tuple[Encod
 
 def _whiten(encoder: Encoder, study: Study) -> dict[str, Any]:
     """Fit on the first sentences of the text, as many as a training of this comparison sees."""
-    source = load_source(Source(path=str(study.text), limit=study.seen), Path.cwd())
+    source = load_source(Source(path=str(study.text), limit=study.seen))
     texts = [example.query for example in source.get(range(source.rows or 0))]
     blocks = (texts[i : i + FITTED] for i in range(0, len(texts), FITTED))
     found = whiten(encoder, blocks)

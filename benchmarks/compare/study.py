@@ -57,7 +57,7 @@ class Study:
     @cached_property
     def tasks(self) -> Suite:
         """The suite; `TEST_ONLY` tasks keep the file of that split alone."""
-        suite = load_suite(self.suite, Path.cwd(), self.data)
+        suite = load_suite(self.suite, self.data)
         tasks = []
         for task in suite.tasks:
             assert isinstance(task, StsTask), f"{task.name}: the comparison is made for STS suites"

@@ -79,7 +79,7 @@ def prepare(study: Study, method: Method, seed: int, steps: int) -> Callable[[],
     train = made.train.model_copy(update={"steps": count, "log_every": count, "save_every": None})
     made = made.model_copy(update={"train": train})
     with tempfile.TemporaryDirectory() as folder:
-        sources = load_sources(made, Path.cwd(), RunFolder(Path(folder)), made.model, say=lambda line: None)
+        sources = load_sources(made, RunFolder(Path(folder)), say=lambda line: None)
     return lambda: _updates(made, sources)
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedkit import paths
 from embedkit.cli.console import console, go_offline, say_plan
 from embedkit.cli.options import Offline, Overrides, Processes, Recipe
 
@@ -50,7 +49,6 @@ def check(
         loaded.recipe,
         processes=nproc,
         model_config=folder_facts(found) if found is not None else None,
-        base_dir=loaded.base_dir,
         tokens_per_row=measured,
         suite=suite,
         where=loaded.where,
@@ -65,7 +63,7 @@ def _model_folder(loaded: Loaded) -> Path | None:
     from embedkit.model.reading.resolve import local_copy
 
     model = loaded.recipe.model
-    return local_copy(paths.folder_or_id(model.base, loaded.base_dir), model.revision)
+    return local_copy(model.base, model.revision)
 
 
 def _sampled(loaded: Loaded, count: int) -> float | None:
@@ -83,9 +81,8 @@ def _suite(loaded: Loaded) -> Suite | None:
     from embedkit.errors import DataError
     from embedkit.evaluation.suite import load_suite
 
-    folder = None if block.data is None else Path(block.data)
     try:
-        return load_suite(reference, loaded.base_dir, folder)
+        return load_suite(reference, block.data)
     except DataError as error:
         lines = str(error).replace("\n", "\n" + " " * 13)
         say_plan([f"{'warning':<13}{loaded.where(('eval', 'suite'))}: {lines}"])

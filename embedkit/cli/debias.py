@@ -74,9 +74,9 @@ def debias(
     from embedkit.publish.plots import draw_triplets
 
     made = triplet_source(
-        load_source(source, Path.cwd(), progress=True),
+        load_source(source, progress=True),
         wanted,
-        lambda: load_guide(wanted.guide, block, Path.cwd(), device),
+        lambda: load_guide(wanted.guide, block, device),
         name=wanted.guide or block.base,
         progress=True,
     )

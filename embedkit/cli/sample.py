@@ -57,10 +57,10 @@ class Sampler:
         for source in self.loaded.recipe.data.sources:
             limit = min(self.count, source.limit or self.count)
             part = source.model_copy(update={"limit": limit, "streaming": source.hub is not None})
-            found = load_source(part.model_copy(update={"on_bad_row": "skip"}), self.loaded.base_dir)
+            found = load_source(part.model_copy(update={"on_bad_row": "skip"}))
             kept += self._show(found, _examples(found, limit))
             if found.skipped and source.on_bad_row == "error":
-                load_source(part, self.loaded.base_dir)
+                load_source(part)
         return sum(kept) / len(kept) if kept else None
 
     def _show(self, found: LoadedSource, examples: Sequence[Example]) -> list[int]:

@@ -64,7 +64,7 @@ def train(
         else:
             from embedkit import run
 
-            run.train(loaded.recipe, out, resume=resume, recipe_path=loaded.path, say=say)
+            run.train(loaded.recipe, out, resume=resume, say=say)
     except KeyboardInterrupt as error:
         if first:
             again = shlex.join(["embedkit", "train", *arguments, "--out", str(out), "--resume"])
@@ -91,4 +91,4 @@ def _refuse_early(loaded: Loaded, nproc: int) -> None:
     """Refuse with file and line before anything is loaded or started; the run plans again with the real data."""
     from embedkit.recipe.plan import plan
 
-    plan(loaded.recipe, processes=nproc, base_dir=loaded.base_dir, where=loaded.where).refuse()
+    plan(loaded.recipe, processes=nproc, where=loaded.where).refuse()

@@ -85,7 +85,7 @@ def whiten(
     _one_of(kind, get_args(whitening.Kind), "--kind")
     _one_of(role, ("query", "document"), "--role")
     _refuse_filled(out)
-    chosen = suites.load_suite(suite, Path.cwd(), data) if suite else None
+    chosen = suites.load_suite(suite, data) if suite else None
     sources = _open(text, limit)
     encoder = _load(model, pooling)
     count, width, way = sum(source.rows or 0 for source in sources), encoder.dim, cast("whitening.Kind", kind)
@@ -145,7 +145,7 @@ def _open(files: list[Path], limit: int | None) -> list[LoadedSource]:
         left = None if limit is None else limit - sum(source.rows or 0 for source in found)
         if left == 0:
             break
-        source = load_source(Source(path=str(file), limit=left), Path.cwd(), progress=True)
+        source = load_source(Source(path=str(file), limit=left), progress=True)
         if "text" not in source.roles:
             raise DataError(
                 f"no column `text`: its columns are read as {', '.join(sorted(source.roles))}",

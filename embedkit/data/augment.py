@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -156,7 +155,6 @@ class Viewing:
     Args:
         views: the block.
         towers: `model.towers`.
-        base_dir: folder that files start from; the working folder is tried next.
 
     Attributes:
         variants: ways to encode, as `View.variant` counts them; the first is the plain one.
@@ -164,9 +162,9 @@ class Viewing:
         labelled: the views of slots 0 and 1 of a labelled example; all further slots are like slot 1.
     """
 
-    def __init__(self, views: Views, towers: int = 1, base_dir: Path | None = None) -> None:
+    def __init__(self, views: Views, towers: int = 1) -> None:
         self.variants = options.variants(views, towers)
-        self.unlabelled = tuple(self._view(views, slot, towers, base_dir) for slot in range(views.count))
+        self.unlabelled = tuple(self._view(views, slot, towers) for slot in range(views.count))
         self.labelled = tuple(View(variant=self.variants.index(options.variant((), s, towers))) for s in (0, 1))
 
     @property
@@ -184,9 +182,9 @@ class Viewing:
         """Whether a view permutes positions."""
         return any(t.reorders for view in self.unlabelled for t in view.rows)
 
-    def _view(self, views: Views, slot: int, towers: int, base_dir: Path | None) -> View:
+    def _view(self, views: Views, slot: int, towers: int) -> View:
         configs = options.transforms_of(views, slot)
-        built = [_build(c, base_dir) for c in configs]
+        built = [_build(c) for c in configs]
         return View(
             tuple(t for t in built if isinstance(t, TextTransform)),
             tuple(t for t in built if isinstance(t, RowTransform)),
@@ -194,8 +192,8 @@ class Viewing:
         )
 
 
-def _build(config: options.TransformConfig, base_dir: Path | None) -> Any:
+def _build(config: options.TransformConfig) -> Any:
     fields = {name: getattr(config, name) for name in type(config).model_fields if name != "name"}
     if fields.get("synonyms") is not None:
-        fields["synonyms"] = str(paths.find(fields["synonyms"], base_dir, Path.is_file) or fields["synonyms"])
+        fields["synonyms"] = str(paths.file(fields["synonyms"]) or fields["synonyms"])
     return registry.resolve(registry.lookup("view", config.name).target)(**fields)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,40 +44,40 @@ class Origin:
     digest: str | None = None
 
 
-def open_origin(source: Source, base_dir: Path) -> Origin:
+def open_origin(source: Source) -> Origin:
     """The origin that `source` names; `pydocs` is not one of them.
 
     Raises:
         DataError: it is not there or cannot be read.
     """
     if source.path is not None:
-        return _local(source, source.path, base_dir)
+        return _local(source, source.path)
     if source.hub is not None:
-        return _hub(source, source.hub, base_dir)
+        return _hub(source, source.hub)
     return _given(source.rows or ())
 
 
-def find_files(pattern: str, base_dir: Path) -> list[Path]:
-    """The files of a path or glob pattern, sorted: relative to `base_dir`, else to the working folder.
+def find_files(pattern: str) -> tuple[Path, ...]:
+    """The files of a path or glob pattern, settled or not, sorted.
 
     Raises:
         DataError: there is none.
     """
-    wanted = Path(pattern).expanduser()
-    files = paths.matches(pattern, paths.starts(base_dir))
-    if files:
-        return files
-    folder = paths.find(wanted, base_dir, Path.is_dir)
+    found = paths.locate(pattern, "files")
+    if found.places:
+        return found.places
+    folder = paths.locate(str(pattern), "folder", found.looked).place
     if folder is not None:
         raise DataError("is a folder", str(folder), f"name files in it, e.g. {pattern.rstrip('/')}/*.jsonl")
-    places = str(wanted) if wanted.is_absolute() else f"looked in {base_dir} and {Path.cwd()}"
-    raise DataError("no such file", f"{pattern} ({places})", "check the path")
+    looked = "" if Path(pattern).expanduser().is_absolute() else f" (looked in {paths.words(found.looked)})"
+    raise DataError("no such file", f"{pattern}{looked}", "check the path")
 
 
-def _local(source: Source, pattern: str, base_dir: Path) -> Origin:
-    files = find_files(pattern, base_dir)
+def _local(source: Source, pattern: str) -> Origin:
+    files = find_files(pattern)
     forms = [format_of(file) if source.format == "auto" else source.format for file in files]
-    shown = {file: _shown(file, base_dir) for file in files}
+    folders = paths.locate(pattern, "files").looked
+    shown = {file: _shown(file, folders) for file in files}
     columns = columns_of(files[0], forms[0], source.encoding)
 
     def rows(used: list[str]) -> Iterator[Located]:
@@ -92,8 +92,8 @@ def _local(source: Source, pattern: str, base_dir: Path) -> Origin:
     return Origin(where, columns, textual, rows, _digest(files, whole=not source.streaming))
 
 
-def _shown(file: Path, base_dir: Path) -> str:
-    for base in paths.starts(base_dir):
+def _shown(file: Path, folders: Sequence[Path]) -> str:
+    for base in folders:
         if file.is_relative_to(base):
             return os.fspath(file.relative_to(base))
     return os.fspath(file)
@@ -109,7 +109,7 @@ def _same_columns(file: str, columns: list[str], used: list[str], first: str) ->
             )
 
 
-def _digest(files: list[Path], *, whole: bool) -> str:
+def _digest(files: Sequence[Path], *, whole: bool) -> str:
     """sha256 of a file's bytes; of the digests where there are several files. A stream may be too long to hash:
     size, first and last MiB stand for it."""
     digests = []
@@ -140,13 +140,13 @@ def _given(rows: tuple[dict[str, Any], ...]) -> Origin:
     return Origin("rows", columns, False, located, digest.hexdigest())
 
 
-def _hub(source: Source, name: str, base_dir: Path) -> Origin:
+def _hub(source: Source, name: str) -> Origin:
     import datasets
 
     where = ":".join(part for part in (name, source.config, source.split) if part)
     try:
         data = datasets.load_dataset(
-            paths.folder_or_id(name, base_dir),
+            paths.folder_or_id(name),
             source.config,
             split=source.split,
             revision=source.revision,

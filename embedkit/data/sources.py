@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any, Protocol
 
 from tqdm import tqdm
@@ -70,12 +69,11 @@ class LoadedSource:
         return self.store.get(positions)
 
 
-def load_source(source: Source, base_dir: Path, *, seed: int = 0, progress: bool = False) -> LoadedSource:
+def load_source(source: Source, *, seed: int = 0, progress: bool = False) -> LoadedSource:
     """Read a source, or open it as a stream.
 
     Args:
         source: the recipe's entry.
-        base_dir: folder that relative paths start from (the recipe's), before the working folder.
         seed: of a stream's shuffle.
         progress: show a bar when reading takes longer than `SLOW_SECONDS`.
 
@@ -85,7 +83,7 @@ def load_source(source: Source, base_dir: Path, *, seed: int = 0, progress: bool
     """
     if source.pydocs is not None:
         return _pydocs(source, progress)
-    origin = open_origin(source, base_dir)
+    origin = open_origin(source)
     if not origin.columns:
         _refuse_shapeless(origin)
     roles = resolve_roles(origin.columns, source.roles, origin.where)

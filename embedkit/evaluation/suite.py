@@ -25,6 +25,7 @@ from embedkit.evaluation.store import load_scores, plain, write_scores
 from embedkit.evaluation.table import table
 from embedkit.evaluation.tasks import TaskData, load_task, run_task
 from embedkit.recipe.load import load_suite_file
+from embedkit.recipe.reading.settle import settle_suite
 from embedkit.recipe.suite import RetrievalTask, StsTask, Suite
 from embedkit.types import Encodes, Scores, TaskScore
 
@@ -58,14 +59,13 @@ def list_suites() -> list[Path]:
     return sorted(shipped_suites().glob("*.yaml"))
 
 
-def load_suite(ref: str | Suite, base_dir: Path | None = None, data_dir: Path | None = None) -> Suite:
+def load_suite(ref: str | Suite, data_dir: str | Path | None = None) -> Suite:
     """Find a suite and its files.
 
     Args:
         ref: a `Suite`, a YAML file, the name of a shipped suite (``sts``), or either with chosen tasks
-            (``sts:STS-B,SICK-R``). A file that exists wins over a shipped name.
-        base_dir: folder that a relative `ref`, `data_dir` and the files of a `Suite` start from; the working folder is
-            tried next. Files of a suite in a file start at that file.
+            (``sts:STS-B,SICK-R``). A file that exists wins over a shipped name. Files of a suite in a file start at
+            that file, those of a `Suite` where they were settled, else at the working folder.
         data_dir: where the files are, instead of beside the suite. ``sts/STS12.tsv`` is found there under its
             whole path or without leading folders, so `data_dir` may be the ``sts`` folder itself.
 
@@ -76,14 +76,14 @@ def load_suite(ref: str | Suite, base_dir: Path | None = None, data_dir: Path | 
         RecipeError: no such suite or task, or the file is wrong.
         DataError: files are missing; the message lists all of them and where they were looked for.
     """
-    if data_dir is not None:
-        data_dir = paths.find(data_dir, base_dir, Path.is_dir) or data_dir
+    if data_dir is not None and not isinstance(data_dir, Path):
+        data_dir = paths.folder(data_dir) or Path(data_dir)
     if isinstance(ref, Suite):
-        return _find_files(ref, data_dir, paths.starts(base_dir))
-    name, chosen = _split_ref(ref, base_dir)
-    path = _find_suite(name, base_dir)
+        return _absolute(settle_suite(ref, data_dir, paths.starts(None)))
+    name, chosen = paths.split_suite(ref)
+    path = paths.locate(ref, "suite").place or _shipped(name)
     suite = _choose(load_suite_file(path), chosen, ref)
-    return _find_files(suite, data_dir, (path.resolve().parent,))
+    return _absolute(settle_suite(suite, data_dir, (path.resolve().parent,)))
 
 
 def load_data(suite: Suite) -> list[TaskData]:
@@ -100,7 +100,6 @@ def evaluate_suite(
     suite: Suite,
     *,
     data_dir: Path | None = None,
-    base_dir: Path | None = None,
     resamples: int = 1000,
     seed: int = 0,
     batch_tokens: int = 8192,
@@ -115,7 +114,7 @@ def evaluate_suite(
     Args:
         encoder: the model.
         suite: from `load_suite`, or made in Python.
-        data_dir, base_dir: as in `load_suite`, for files that are not absolute yet.
+        data_dir: as in `load_suite`, for files that are not absolute yet.
         resamples: bootstrap resamples; 0 leaves the intervals out.
         seed: of the bootstrap.
         batch_tokens: padded tokens per batch.
@@ -133,7 +132,7 @@ def evaluate_suite(
     suite.check_selection(select)
     if geometry:
         _check_geometry(suite)
-    suite = load_suite(suite, base_dir, data_dir)
+    suite = load_suite(suite, data_dir)
     start = time.perf_counter()
     tasks, draws = [], []
     for task, own in zip(suite.tasks, load_data(suite) if data is None else data, strict=True):
@@ -183,18 +182,7 @@ def _versions() -> dict[str, str]:
 # Finding ------------------------------------------------------------------------------------------------------
 
 
-def _split_ref(ref: str, base_dir: Path | None) -> tuple[str, list[str]]:
-    """``sts:STS-B,SICK-R`` -> name and tasks. A colon that belongs to a path (``C:\\suite.yaml``) stays in it."""
-    head, colon, tail = ref.rpartition(":")
-    if not colon or paths.find(ref, base_dir, Path.is_file) or "/" in tail or "\\" in tail:
-        return ref, []
-    return head, [name.strip() for name in tail.split(",")]
-
-
-def _find_suite(name: str, base_dir: Path | None) -> Path:
-    path = paths.find(name, base_dir, Path.is_file)
-    if path is not None:
-        return path
+def _shipped(name: str) -> Path:
     shipped = {found.stem: found for found in list_suites()}
     if name in shipped:
         return shipped[name]
@@ -213,41 +201,30 @@ def _choose(suite: Suite, chosen: Sequence[str], ref: str) -> Suite:
     return suite.model_copy(update={"tasks": tuple(tasks[name] for name in chosen)}) if chosen else suite
 
 
-def _find_files(suite: Suite, data_dir: Path | None, folders: Sequence[Path]) -> Suite:
-    roots = dict.fromkeys(root.resolve() for root in (data_dir, *folders) if root is not None)
-    missing: list[str] = []
+def _absolute(suite: Suite) -> Suite:
+    """A settled suite with plain absolute paths in place of the words that were written."""
+    missing: dict[str, paths.Located] = {}
+
+    def place(name: str) -> str:
+        found = paths.locate(name, "file")
+        if found.place is None:
+            missing[name] = found
+        return str(found.place)
+
     tasks: list[StsTask | RetrievalTask] = []
     for task in suite.tasks:
         if isinstance(task, StsTask):
-            files = tuple(_locate(file, data_dir, folders, missing) for file in task.files)
-            tasks.append(task.model_copy(update={"files": files}))
-        elif task.folder is not None:
-            tasks.append(task.model_copy(update={"folder": _locate(task.folder, data_dir, folders, missing)}))
+            tasks.append(task.model_copy(update={"files": tuple(place(file) for file in task.files)}))
         else:
-            tasks.append(task)
+            tasks.append(task.model_copy(update={"folder": None if task.folder is None else place(task.folder)}))
     if missing:
-        looked = " and ".join(map(str, roots))
+        looked = [folder.resolve() for found in missing.values() for folder in found.looked]
         raise DataError(
             f"suite {suite.name!r} needs files that are not there: {', '.join(missing)}",
-            looked,
+            paths.words(looked),
             f"give their folder with --data DIR (eval.data in a recipe), or choose tasks: {suite.name}:TASK,TASK",
         )
     return suite.model_copy(update={"tasks": tuple(tasks)})
-
-
-def _locate(name: str, data_dir: Path | None, folders: Sequence[Path], missing: list[str]) -> str:
-    """Absolute path of a file or folder of a suite, or its name added to `missing`."""
-    path = Path(name).expanduser()
-    wanted = [folder / path for folder in folders]
-    if data_dir is not None and not path.is_absolute():
-        below = [part for part in path.parts if part != ".."]
-        wanted = [*(data_dir.joinpath(*below[i:]) for i in range(len(below))), *wanted]
-    for place in wanted:
-        for candidate in (place, place.with_name(place.name + ".gz")):
-            if candidate.exists():
-                return str(candidate.resolve())
-    missing.append(name)
-    return name
 
 
 def _digests(task: StsTask | RetrievalTask) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedkit import paths
@@ -16,13 +15,12 @@ _TRAINED = ("head", "lora", "soft_prompts", "freeze", "dropout")
 """Keys of the model block that only matter to training: they start from random weights, or change none."""
 
 
-def load_guide(name: str | None, model: Model, base_dir: Path, device: str) -> Encoder:
+def load_guide(name: str | None, model: Model, device: str) -> Encoder:
     """The model called `name`, or the recipe's base model as it is before training.
 
     Args:
-        name: folder (relative to `base_dir`, else to the working folder) or Hub id; None takes `model`.
+        name: folder or Hub id; None takes `model`.
         model: the recipe's block, with its pooling, length and prompts; new heads and adapters are left out.
-        base_dir: folder of the recipe.
         device: ``train.device``.
     """
     from embedkit.model.running.encoder import Encoder
@@ -31,4 +29,4 @@ def load_guide(name: str | None, model: Model, base_dir: Path, device: str) -> E
         defaults = {key: field.default for key, field in Model.model_fields.items() if key in _TRAINED}
         return Encoder.load(model.model_copy(update=defaults), device=device)
     with about("debias.guide", "model.base"):
-        return Encoder.load(Model(base=paths.folder_or_id(name, base_dir)), device=device)
+        return Encoder.load(Model(base=paths.folder_or_id(name)), device=device)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from embedkit.recipe.base import Block, validate_named
+from embedkit.recipe.base import Block, Leads, validate_named
 
 
 class AuxiliaryConfig(Block):
-    """Base of all auxiliary losses' options. `models` names those that are a model: a folder or a Hub id."""
+    """Base of all auxiliary losses' options."""
 
-    models: ClassVar[tuple[str, ...]] = ()
     name: str
     weight: float = Field(1.0, gt=0, description="Factor of this loss beside the objective's.")
 
@@ -51,10 +50,9 @@ class MaskedLM(AuxiliaryConfig):
 class ReplacedTokens(AuxiliaryConfig):
     """Conditional replaced-token detection with a frozen generator (DiffCSE)."""
 
-    models: ClassVar[tuple[str, ...]] = ("generator",)
     name: Literal["replaced_tokens"] = "replaced_tokens"
     weight: float = Field(0.005, gt=0, description="Factor of the loss; 0.005 in DiffCSE.")
-    generator: str = Field(
+    generator: Annotated[str, Leads("folder")] = Field(
         "distilbert/distilbert-base-uncased",
         description="Masked language model with the encoder's vocabulary: a folder or a Hub id. It never trains.",
     )

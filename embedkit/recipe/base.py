@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from embedkit.errors import RecipeError
+from embedkit.paths import Kind
 from embedkit.recipe import registry
 
 
@@ -20,6 +22,14 @@ class Block(BaseModel):
     @classmethod
     def _lists_are_tuples(cls, value: Any) -> Any:
         return _tuples(value)
+
+
+@dataclass(frozen=True)
+class Leads:
+    """Marks a field as a path: ``guide: Annotated[str | None, Leads("folder")]``. It is settled after reading and
+    re-anchored where another recipe extends its own; see `embedkit.paths`."""
+
+    kind: Kind
 
 
 def _tuples(value: Any) -> Any:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from embedkit.recipe.base import Block, invalid
+from embedkit.recipe.base import Block, Leads, invalid
 
 
 class Debias(Block):
     """Triplets drawn from unlabelled text by inverse-propensity weighting, in the style of DebCSE."""
 
-    guide: str | None = Field(
+    guide: Annotated[str | None, Leads("folder")] = Field(
         None, description="Model that judges meaning, a folder or a Hub id. None: the recipe's own base model."
     )
     neighbours: int = Field(32, ge=0, le=1024, description="Candidates per sentence that are nearest in meaning.")

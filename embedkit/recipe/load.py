@@ -16,6 +16,7 @@ from embedkit.recipe.reading.dump import dump, recipe_hash
 from embedkit.recipe.reading.find import base_dir_of, find_recipe, list_recipes
 from embedkit.recipe.reading.merge import apply_overrides, read_chain
 from embedkit.recipe.reading.problems import raise_problems
+from embedkit.recipe.reading.settle import settle
 from embedkit.recipe.reading.translate import problems
 from embedkit.recipe.reading.tree import KeyPath, Node, read_tree
 from embedkit.recipe.schema import Recipe
@@ -42,7 +43,7 @@ class Loaded:
     """A recipe with the memory of where everything in it was written.
 
     Attributes:
-        recipe: the recipe.
+        recipe: the recipe, its paths settled.
         path: its file.
         tree: what was written, extended recipes and overrides included.
     """
@@ -50,11 +51,6 @@ class Loaded:
     recipe: Recipe
     path: Path
     tree: Node
-
-    @property
-    def base_dir(self) -> Path:
-        """The folder that its paths are relative to."""
-        return self.path.resolve().parent
 
     def where(self, path: KeyPath) -> str:
         """``file:line`` of a key path, or of the nearest block above it that was written."""
@@ -80,7 +76,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Loaded:
     tree = apply_overrides(read_chain(file, Recipe), overrides, Recipe)
     _import_plugins(tree, file)
     tree = _name_default_objective(tree)
-    return Loaded(validate_tree(Recipe, tree), file, tree)
+    return Loaded(settle(validate_tree(Recipe, tree), base_dir_of(file)), file, tree)
 
 
 def load_suite_file(path: Path) -> Suite:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from embedkit.paths import starts
 from embedkit.recipe.memory import EncoderSize
 from embedkit.recipe.objectives.base import leaves
 from embedkit.recipe.planning import rules, words
@@ -43,7 +41,6 @@ def plan(
     processes: int = 1,
     rows: Sequence[int | None] | None = None,
     model_config: Mapping[str, Any] | EncoderSize | None = None,
-    base_dir: Path | None = None,
     tokens_per_row: float | None = None,
     suite: Suite | None = None,
     where: Callable[[KeyPath], str] | None = None,
@@ -56,14 +53,12 @@ def plan(
         processes: how many will train.
         rows: rows per source where they are known; None counts local files.
         model_config: the model's ``config.json`` or sizes; None reads them if `model.base` is a local folder.
-        base_dir: folder that the recipe's paths are relative to; the working folder is tried next.
         tokens_per_row: mean length of the texts, if measured; else the maximum length stands for it.
         suite: the suite measured during training, if it was read; None takes one that is written in the recipe.
         where: ``file:line`` of a key path, for problems.
         environ: environment variables; None takes the real ones.
     """
-    folders = starts(base_dir)
-    sources = tuple(source_facts(recipe, folders, rows))
+    sources = tuple(source_facts(recipe, rows))
     model = model_config if isinstance(model_config, EncoderSize) else model_facts(recipe, _dict(model_config))
     written = recipe.eval.during or recipe.eval.suite
     context = Context(
@@ -74,7 +69,6 @@ def plan(
         _updates(recipe, sources),
         suite or (written if isinstance(written, Suite) else None),
         os.environ if environ is None else environ,
-        folders,
     )
 
     def located(found: list[Problem]) -> tuple[Problem, ...]:

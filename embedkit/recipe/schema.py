@@ -7,12 +7,12 @@ No torch here: `embedkit check` reads this and nothing heavier.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from embedkit.recipe.auxiliary import AnyAuxiliary
-from embedkit.recipe.base import Block, invalid
+from embedkit.recipe.base import Block, Leads, invalid
 from embedkit.recipe.debias import Debias
 from embedkit.recipe.heads import AnyHead
 from embedkit.recipe.objectives.base import AnyObjective
@@ -101,7 +101,7 @@ class Template(Block):
 class Model(Block):
     """The encoder."""
 
-    base: str = Field(
+    base: Annotated[str, Leads("folder")] = Field(
         DEFAULT_MODEL,
         description="A local folder, or a Hub id. Resolved in this order: folder, Hub or its cache, the `offline` "
         "extra (all-MiniLM-L6-v2 only).",
@@ -169,11 +169,11 @@ class Source(Block):
     """One data source. Exactly one of hub, path, pydocs, rows."""
 
     name: str | None = Field(None, description="For logs; made from the origin when absent.")
-    hub: str | None = Field(None, description="Dataset id on the Hub.")
+    hub: Annotated[str | None, Leads("folder")] = Field(None, description="Dataset id on the Hub.")
     config: str | None = Field(None, description="Configuration of the Hub dataset.")
     split: str = Field("train", description="Split of the Hub dataset.")
     revision: str | None = Field(None, description="Revision of the Hub dataset.")
-    path: str | None = Field(
+    path: Annotated[str | None, Leads("files")] = Field(
         None,
         description="JSONL, CSV, TSV, Parquet or plain text, any of them gzipped; glob patterns allowed. "
         "Relative to the recipe file, else to the working folder.",
@@ -223,7 +223,7 @@ class Data(Block):
 class Guide(Block):
     """A frozen encoder whose embeddings of the same texts an objective may read (DCLR, GISTEmbed)."""
 
-    model: str = Field(description="A local folder or a Hub id, resolved as model.base is.")
+    model: Annotated[str, Leads("folder")] = Field(description="A local folder or a Hub id, resolved as model.base is.")
     revision: str | None = Field(None, description="Branch, tag or commit on the Hub.")
     pooling: Pooling | None = Field(None, description="As model.pooling.")
     max_length: int | None = Field(None, gt=2, description="Tokens kept per text. None keeps the model's setting.")
@@ -302,18 +302,20 @@ class Train(Block):
 class Eval(Block):
     """What is measured, when, and which number chooses the checkpoint."""
 
-    suite: SuiteRef | None = Field(
+    suite: Annotated[SuiteRef | None, Leads("suite")] = Field(
         None, description="`sts`, a suite file, or tasks written here. Evaluated before and after training."
     )
-    data: str | None = Field(
+    data: Annotated[str | None, Leads("folder")] = Field(
         None, description="Folder that the suite's files are relative to; default: the suite file's."
     )
-    masked_lm: str | None = Field(
+    masked_lm: Annotated[str | None, Leads("files")] = Field(
         None,
         description="File of held-out texts (any format of a source; a column `text`, or one per line) on which "
         "auxiliary mlm is measured before and after training: masked-LM loss and perplexity.",
     )
-    during: SuiteRef | None = Field(None, description="Smaller suite evaluated during training; default: suite.")
+    during: Annotated[SuiteRef | None, Leads("suite")] = Field(
+        None, description="Smaller suite evaluated during training; default: suite."
+    )
     every: int | None = Field(None, gt=0, description="Updates between evaluations; None: only before and after.")
     select: str = Field(
         "average",

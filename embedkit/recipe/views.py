@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from embedkit.recipe.base import Block, invalid, validate_named
+from embedkit.recipe.base import Block, Leads, invalid, validate_named
 
 
 class TransformConfig(Block):
@@ -71,7 +71,7 @@ class SubstituteWords(TransformConfig):
     source: Literal["batch", "synonyms"] = Field(
         "batch", description="batch: words of the whole batch, as often as they occur in it. synonyms: a file."
     )
-    synonyms: str | None = Field(
+    synonyms: Annotated[str | None, Leads("file")] = Field(
         None,
         description="UTF-8 file, a word and its synonyms per line, separated by tabs. Relative to the recipe file, "
         "else to the working folder.",

@@ -23,7 +23,7 @@ from embedkit.recipe.memory import KEEP_SHARE, activation_bytes
 from embedkit.recipe.objectives.base import ObjectiveConfig, needs
 from embedkit.recipe.pool import negatives_per_query
 from embedkit.recipe.schema import Model, Recipe
-from embedkit.run.state import Run, model, process_zero_first
+from embedkit.run.state import Run, process_zero_first
 from embedkit.train.arguments import training_arguments
 from embedkit.train.callbacks import ProgressBar
 from embedkit.train.distributed import Comm
@@ -41,7 +41,6 @@ def build_trainer(
     folder: Path,
     comm: Comm,
     *,
-    base_dir: Path | None = None,
     evaluate: Evaluate | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Trainer:
@@ -53,7 +52,6 @@ def build_trainer(
         encoder: the encoder.
         folder: where checkpoints go.
         comm: the process group.
-        base_dir: folder that paths of the recipe start from; the working folder is tried next.
         evaluate: ``(encoder, update) -> metrics``; None never evaluates.
         callbacks: more trainer callbacks.
     """
@@ -69,7 +67,7 @@ def build_trainer(
         [s.name for s in sources],
     )
     objectives = [build(source.objective or recipe.objective, recipe.weighting) for source in recipe.data.sources]
-    pipeline = _pipeline(recipe, sources, sampler, encoder, comm, base_dir)
+    pipeline = _pipeline(recipe, sources, sampler, encoder, comm)
     encoder.use_sparse_token_gradients()
     args = training_arguments(recipe, folder, sampler.steps, comm)
     return Trainer(
@@ -77,7 +75,7 @@ def build_trainer(
         objectives,
         pipeline,
         args,
-        _step(recipe, encoder, objectives, comm, args.device, base_dir),
+        _step(recipe, encoder, objectives, comm, args.device),
         evaluate=evaluate,
         objective_learning_rate=train.objective_learning_rate,
         collapse_guard=train.collapse_guard,
@@ -93,7 +91,6 @@ def _pipeline(
     sampler: StepSampler,
     encoder: Encoder,
     comm: Comm,
-    base_dir: Path | None,
 ) -> Pipeline:
     configs = [source.objective or recipe.objective for source in recipe.data.sources]
     return Pipeline(
@@ -102,7 +99,7 @@ def _pipeline(
         encoder,
         comm,
         views=recipe.views,
-        viewing=Viewing(recipe.views, recipe.model.towers, base_dir),
+        viewing=Viewing(recipe.views, recipe.model.towers),
         per_query=[_per_query(recipe, s, c) for s, c in zip(sources, configs, strict=True)],
         one_positive=recipe.data.one_positive,
         tokens_per_micro_batch=recipe.train.tokens_per_micro_batch,
@@ -116,7 +113,6 @@ def _step(
     objectives: Sequence[Objective],
     comm: Comm,
     device: torch.device,
-    base_dir: Path | None,
 ) -> Step:
     train = recipe.train
     return Step(
@@ -124,8 +120,8 @@ def _step(
         objectives,
         comm,
         heads=build_heads(recipe.heads, encoder.training_dim, train.seed),
-        auxiliaries=_auxiliaries(recipe, encoder, base_dir),
-        guide=_guide(recipe, train.device, base_dir),
+        auxiliaries=_auxiliaries(recipe, encoder),
+        guide=_guide(recipe, train.device),
         seed=train.seed,
         keep_graph=keep_graph(recipe, encoder, comm.world),
         rows_per_block=train.rows_per_block,
@@ -134,22 +130,21 @@ def _step(
     )
 
 
-def _auxiliaries(recipe: Recipe, encoder: Encoder, base_dir: Path | None) -> list[Auxiliary]:
+def _auxiliaries(recipe: Recipe, encoder: Encoder) -> list[Auxiliary]:
     built = []
     for config in recipe.auxiliary:
         options = {k: getattr(config, k) for k in type(config).model_fields if k != "name"}
-        options |= {key: paths.folder_or_id(options[key], base_dir) for key in config.models}
         target = registry.resolve(registry.lookup("auxiliary", config.name).target)
         built.append(target(**options, encoder=encoder, seed=recipe.train.seed))
     return built
 
 
-def _guide(recipe: Recipe, device: str, base_dir: Path | None) -> Guide | None:
+def _guide(recipe: Recipe, device: str) -> Guide | None:
     config = recipe.guide
     if config is None:
         return None
     block = Model(
-        base=paths.folder_or_id(config.model, base_dir),
+        base=paths.folder_or_id(config.model),
         revision=config.revision,
         pooling=config.pooling,
         max_length=config.max_length,
@@ -197,7 +192,7 @@ def encoder_of(run: Run) -> Encoder:
     train_ = run.recipe.train
     set_seed(train_.seed)
     with process_zero_first(run.comm):
-        return Encoder.load(model(run), device=train_.device, seed=train_.seed)
+        return Encoder.load(run.recipe.model, device=train_.device, seed=train_.seed)
 
 
 def trainer_of(run: Run, encoder: Encoder) -> Trainer:
@@ -208,7 +203,6 @@ def trainer_of(run: Run, encoder: Encoder) -> Trainer:
         encoder,
         run.folder.checkpoints,
         run.comm,
-        base_dir=run.base,
         evaluate=run.measuring.during if run.recipe.eval.every is not None else None,
         callbacks=[ProgressBar()] if run.progress else [],
     )

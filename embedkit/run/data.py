@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from embedkit.data.sources import LoadedSource, load_source
 from embedkit.folders import RunFolder
-from embedkit.recipe.schema import Model, Recipe, Source
-from embedkit.run.state import Run, model, process_zero_first
+from embedkit.recipe.schema import Recipe, Source
+from embedkit.run.state import Run, process_zero_first
 
 
 def load_sources(
     recipe: Recipe,
-    base_dir: Path,
     folder: RunFolder,
-    model: Model,
     *,
     say: Callable[[Any], None] = print,
     progress: bool = False,
@@ -27,13 +24,11 @@ def load_sources(
 
     Args:
         recipe: what to read.
-        base_dir: folder of the recipe.
         folder: of the run.
-        model: the recipe's model block with its path resolved; judges meaning where no guide is named.
         say: receives lines about what was made.
         progress: show bars.
     """
-    loaded = [load_source(s, base_dir, seed=recipe.train.seed, progress=progress) for s in recipe.data.sources]
+    loaded = [load_source(s, seed=recipe.train.seed, progress=progress) for s in recipe.data.sources]
 
     def prepared(index: int, source: Source) -> LoadedSource:
         options = source.debias
@@ -45,7 +40,7 @@ def load_sources(
         made = triplet_source(
             loaded[index],
             options,
-            lambda: load_guide(options.guide, model, base_dir, recipe.train.device),
+            lambda: load_guide(options.guide, recipe.model, recipe.train.device),
             folder=folder.triplets(index),
             name=options.guide or recipe.model.base,
             progress=progress,
@@ -60,7 +55,7 @@ def load_sources(
 def load(run: Run) -> None:
     """Read the run's data, and record what was read."""
     with run.timed("data"), process_zero_first(run.comm):
-        run.sources = load_sources(run.recipe, run.base, run.folder, model(run), say=run.say, progress=run.progress)
+        run.sources = load_sources(run.recipe, run.folder, say=run.say, progress=run.progress)
     record(run)
 
 

@@ -48,14 +48,13 @@ def evaluate(
 
     quiet_libraries()
     folder = Path(data) if data is not None else None
-    loaded = suites.load_suite(suite, Path.cwd(), folder)
+    loaded = suites.load_suite(suite, folder)
 
     def score(name: str) -> Scores:
         return suites.evaluate_suite(
             Encoder.load(Model(base=name)),
             loaded,
             data_dir=folder,
-            base_dir=Path.cwd(),
             resamples=resamples,
             seed=seed,
             batch_tokens=batch_tokens,

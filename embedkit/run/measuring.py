@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedkit.recipe.schema import Recipe
@@ -20,11 +19,10 @@ class Measuring:
 
     Args:
         recipe: the recipe.
-        base: folder that its paths start from; the working folder is tried next.
     """
 
-    def __init__(self, recipe: Recipe, base: Path) -> None:
-        self.config, self.seed, self.base = recipe.eval, recipe.train.seed, base
+    def __init__(self, recipe: Recipe) -> None:
+        self.config, self.seed = recipe.eval, recipe.train.seed
         self.keep_tower = recipe.model.keep_tower
         self._read: dict[str, tuple[Suite, Any]] = {}
         self._texts: list[str] | None = None
@@ -43,8 +41,7 @@ class Measuring:
 
         key = str(reference)
         if key not in self._read:
-            folder = None if self.config.data is None else Path(self.config.data)
-            suite = suites.load_suite(reference, self.base, folder)
+            suite = suites.load_suite(reference, self.config.data)
             self._read[key] = suite, suites.load_data(suite)
         suite, data = self._read[key]
         selects = self.config.during is None or reference is self.config.during
@@ -78,7 +75,8 @@ class Measuring:
         if self.config.masked_lm is None:
             return
         if self._texts is None:
-            source = load_source(Source(path=self.config.masked_lm, roles={"text": "text"}), self.base, seed=self.seed)
+            texts = Source(path="", roles={"text": "text"}).model_copy(update={"path": self.config.masked_lm})
+            source = load_source(texts, seed=self.seed)
             self._texts = [example.query for example in source.get(range(source.rows or 0))]
         model = next(a for a in auxiliaries if isinstance(a, MaskedLM))
         found = model.held_out(self._texts, batch_tokens=self.config.batch_tokens)

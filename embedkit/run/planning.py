@@ -5,20 +5,19 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from embedkit.recipe.plan import Plan, plan
-from embedkit.run.state import Run, model
+from embedkit.run.state import Run
 
 
 def announce(run: Run) -> Plan:
     from embedkit.model.reading.resolve import local_copy
     from embedkit.recipe.planning.facts import folder_facts
 
-    found = local_copy(model(run).base, run.recipe.model.revision)
+    found = local_copy(run.recipe.model.base, run.recipe.model.revision)
     made = plan(
         run.recipe,
         processes=run.comm.world,
         rows=[s.rows for s in run.sources],
         model_config=folder_facts(found) if found is not None else None,
-        base_dir=run.base,
     )
     for line in made.lines():
         run.say(line)

@@ -10,6 +10,7 @@ from accelerate import PartialState
 from embedkit.errors import TrainingError
 from embedkit.folders import RunFolder
 from embedkit.recipe.load import dump, recipe_hash
+from embedkit.recipe.reading.settle import settle
 from embedkit.recipe.schema import Recipe
 from embedkit.run.environment import now, quiet_libraries, versions
 from embedkit.run.measuring import Measuring
@@ -19,6 +20,12 @@ from embedkit.types import RunRecord
 
 
 def begin(recipe: Recipe, out: Path, resume: bool, recipe_path: Path | None, say: Say, progress: bool) -> Run:
+    """Settle the recipe's paths, join the other processes, and open the folder.
+
+    Raises:
+        TrainingError: the folder holds the run of another recipe.
+    """
+    recipe = settle(recipe, None if recipe_path is None else recipe_path.parent)
     quiet_libraries()
     PartialState(cpu=recipe.train.device == "cpu")  # joins the process group when started by torchrun or accelerate
     comm = Comm.current()
@@ -40,10 +47,9 @@ def begin(recipe: Recipe, out: Path, resume: bool, recipe_path: Path | None, say
     if comm.rank == 0:
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
         folder.recipe.write_text(yaml, encoding="utf-8")
-    base = recipe_path.parent if recipe_path is not None else Path.cwd()
     first = comm.rank == 0
-    measuring = Measuring(recipe, base)
-    return Run(recipe, base, folder, comm, record, say if first else silent, progress and first, measuring)
+    measuring = Measuring(recipe)
+    return Run(recipe, folder, comm, record, say if first else silent, progress and first, measuring)
 
 
 def silent(line: Any) -> None:

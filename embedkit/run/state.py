@@ -6,12 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedkit import paths
 from embedkit.folders import RunFolder
-from embedkit.recipe.schema import Model, Recipe
+from embedkit.recipe.schema import Recipe
 from embedkit.run.measuring import Measuring
 from embedkit.types import RunRecord
 
@@ -27,7 +25,6 @@ class Run:
     """What the stages of one run hand to each other."""
 
     recipe: Recipe
-    base: Path
     folder: RunFolder
     comm: Comm
     record: RunRecord
@@ -49,12 +46,6 @@ class Run:
     def write_record(self) -> None:
         if self.first:
             self.folder.write_record(self.record)
-
-
-def model(run: Run) -> Model:
-    """The `model` block; as with data, a path starts at the recipe's folder, else at the working folder."""
-    model = run.recipe.model
-    return model.model_copy(update={"base": paths.folder_or_id(model.base, run.base)})
 
 
 @contextmanager

@@ -120,7 +120,7 @@ def _texts(settings: Settings, task: Task) -> tuple[list[Example], dict[str, Any
     described = Source(
         path=str(settings.text), roles=settings.roles, limit=settings.limit, on_bad_row=settings.on_bad_row
     )
-    loaded = load_source(described, Path.cwd(), progress=True)
+    loaded = load_source(described, progress=True)
     missing = [role for role in task.needs if role not in loaded.roles]
     if missing or ("text" in task.needs) != ("text" in loaded.roles):
         wanted = ", ".join(f"{role}: COLUMN" for role in task.needs)

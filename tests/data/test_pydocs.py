@@ -176,9 +176,9 @@ def test_no_package_to_train_on(block):
 
 
 def test_as_a_source(block, corpus):
-    loaded = load_source(Source(pydocs=block), None)
+    loaded = load_source(Source(pydocs=block))
     assert loaded.get(range(loaded.rows)) == [
         dataclasses.replace(e, known=tuple(sorted(e.known))) for e in corpus.train
     ]
     assert (loaded.name, loaded.digest) == ("pydocs", corpus.info["digest"])
-    assert load_source(Source(pydocs=block, limit=2), None).rows == 2
+    assert load_source(Source(pydocs=block, limit=2)).rows == 2

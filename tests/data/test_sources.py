@@ -10,6 +10,7 @@ import pytest
 
 from embedkit.data.sources import load_source, text_id
 from embedkit.errors import DataError
+from embedkit.recipe.reading.settle import settle
 from embedkit.recipe.schema import Source
 
 ROWS = [{"query": f"question {i}", "positive": f"answer {i}"} for i in range(5)]
@@ -37,7 +38,7 @@ def test_every_format_gives_the_same_examples(tmp_path, form, zipped):
     if zipped:
         path = tmp_path / f"a.{form}.gz"
         path.write_bytes(gzip.compress((tmp_path / f"a.{form}").read_bytes()))
-    loaded = load_source(Source(path=path.name), tmp_path)
+    loaded = load_source(settle(Source(path=path.name), tmp_path))
     assert [(e.query, e.positives) for e in everything(loaded)] == [(r["query"], (r["positive"],)) for r in ROWS]
     first = 2 if form in ("csv", "tsv") else 1
     assert [e.origin for e in loaded.get([4, 0])] == [f"{path.name}:{first + 4}", f"{path.name}:{first}"]
@@ -51,18 +52,18 @@ def test_rows_given_in_the_recipe():
         {"query": "q", "positive": ["a", "b"], "negative": ["n"], "x": 1},
         {"query": "r", "positive": "c", "negative": []},
     )
-    loaded = load_source(Source(rows=rows), None)
+    loaded = load_source(Source(rows=rows))
     assert [e.origin for e in everything(loaded)] == ["rows[0]", "rows[1]"]
     assert loaded.max_negatives == 1 and loaded.unused == ("x",)
-    assert loaded.digest == load_source(Source(rows=rows), None).digest
-    assert loaded.digest != load_source(Source(rows=rows[::-1]), None).digest
+    assert loaded.digest == load_source(Source(rows=rows)).digest
+    assert loaded.digest != load_source(Source(rows=rows[::-1])).digest
 
 
 def test_plain_text_and_globs_read_files_in_sorted_order(tmp_path):
     (tmp_path / "d").mkdir()
     for name in ("b", "a"):
         (tmp_path / "d" / f"{name}.txt").write_text(f"first of {name}\nsecond of {name}\n")
-    loaded = load_source(Source(path="d/*.txt", name="mine"), tmp_path)
+    loaded = load_source(settle(Source(path="d/*.txt", name="mine"), tmp_path))
     assert [(e.query, e.positives, e.known) for e in everything(loaded)][:3] == [
         ("first of a", (), ()),
         ("second of a", (), ()),
@@ -80,7 +81,7 @@ def test_paths_start_at_the_recipe_then_at_the_working_folder_then_at_home(tmp_p
     (here / "b.txt").write_text("only here")
     monkeypatch.chdir(here)
     monkeypatch.setenv("HOME", str(home))
-    query = lambda path: load_source(Source(path=path), recipe).get([0])[0].query  # noqa: E731
+    query = lambda path: load_source(settle(Source(path=path), recipe)).get([0])[0].query  # noqa: E731
     assert query("a.txt") == "recipe"
     assert query("b.txt") == "only here"
     assert query("~/a.txt") == "home"
@@ -117,7 +118,7 @@ def bad_file(tmp_path):
 def test_bad_rows_stop_with_the_first_five_and_the_cure(tmp_path):
     bad_file(tmp_path)
     with pytest.raises(DataError) as caught:
-        load_source(Source(path="bad.jsonl"), tmp_path)
+        load_source(settle(Source(path="bad.jsonl"), tmp_path))
     assert str(caught.value).splitlines() == [
         "bad.jsonl: 9 bad rows of 12:",
         "  bad.jsonl:2: malformed JSON",
@@ -134,7 +135,7 @@ def test_bad_rows_stop_with_the_first_five_and_the_cure(tmp_path):
 @pytest.mark.parametrize("streaming", [False, True])
 def test_skipped_rows_are_counted_by_reason(tmp_path, streaming):
     bad_file(tmp_path)
-    loaded = load_source(Source(path="bad.jsonl", on_bad_row="skip", streaming=streaming), tmp_path)
+    loaded = load_source(settle(Source(path="bad.jsonl", on_bad_row="skip", streaming=streaming), tmp_path))
     assert sorted(e.query for e in loaded.get(range(3))) == ["a", "c", "e"]
     if streaming:
         loaded.get(range(3, 30))
@@ -166,31 +167,31 @@ def test_unusable_files(tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
     roles = {"positive": "positive"} if name == "a.csv" else {}
     with pytest.raises(DataError) as caught:
-        load_source(Source(path=name, roles=roles), tmp_path)
+        load_source(settle(Source(path=name, roles=roles), tmp_path))
     assert message in str(caught.value)
 
 
 def test_all_rows_skipped_is_an_error_too(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"query": 1, "positive": 2}\n')
     with pytest.raises(DataError, match=r'no usable rows; skipped: \{"a number where text'):
-        load_source(Source(path="a.jsonl", on_bad_row="skip"), tmp_path)
+        load_source(settle(Source(path="a.jsonl", on_bad_row="skip"), tmp_path))
 
 
 def test_files_of_a_pattern_must_share_the_columns_used(tmp_path):
     (tmp_path / "a.tsv").write_text("query\tpositive\na\tb\n")
     (tmp_path / "b.tsv").write_text("positive\tquery\tid\nb\ta\t1\n")
-    assert [e.query for e in everything(load_source(Source(path="*.tsv"), tmp_path))] == ["a", "a"]
+    assert [e.query for e in everything(load_source(settle(Source(path="*.tsv"), tmp_path)))] == ["a", "a"]
     (tmp_path / "c.tsv").write_text("query\tanswer\na\tb\n")
     with pytest.raises(DataError, match=r"c\.tsv: no column 'positive', which a\.tsv has; columns: query, answer"):
-        load_source(Source(path="*.tsv"), tmp_path)
+        load_source(settle(Source(path="*.tsv"), tmp_path))
 
 
 def test_limit_counts_usable_rows_and_stops_reading(tmp_path):
     bad_file(tmp_path)
-    loaded = load_source(Source(path="bad.jsonl", on_bad_row="skip", limit=2), tmp_path)
+    loaded = load_source(settle(Source(path="bad.jsonl", on_bad_row="skip", limit=2), tmp_path))
     assert [e.query for e in everything(loaded)] == ["a", "c"]
     assert sum(loaded.skipped.values()) == 6
-    assert load_source(Source(path="bad.jsonl", limit=1), tmp_path).rows == 1
+    assert load_source(settle(Source(path="bad.jsonl", limit=1), tmp_path)).rows == 1
 
 
 def test_all_positives_of_a_query_are_known_to_each_of_its_rows(tmp_path):
@@ -200,7 +201,7 @@ def test_all_positives_of_a_query_are_known_to_each_of_its_rows(tmp_path):
         {"query": "q ", "positive": ["b", "c"]},
         {"query": "q", "positive": "a"},
     )
-    loaded = load_source(Source(rows=rows), tmp_path)
+    loaded = load_source(settle(Source(rows=rows), tmp_path))
     known = [set(e.known) for e in everything(loaded)]
     expected = {text_id(t) for t in "abc"}
     assert known == [expected, {text_id("x")}, expected, expected]
@@ -218,14 +219,14 @@ def test_all_positives_of_a_query_are_known_to_each_of_its_rows(tmp_path):
 )
 def test_labels_keep_whole_numbers_and_number_texts_in_sorted_order(labels, expected):
     rows = tuple({"text": "t", "label": label} for label in labels)
-    assert [e.label for e in everything(load_source(Source(rows=rows), None))] == expected
+    assert [e.label for e in everything(load_source(Source(rows=rows)))] == expected
 
 
 def test_a_table_of_many_chunks_keeps_every_row(tmp_path, monkeypatch):
     monkeypatch.setattr("embedkit.data.table._CHUNK", 7)
     rows = [{"query": f"q{i}", "positive": f"p{i}", "negatives": [f"n{i}"] * (i % 3)} for i in range(50)]
     write_as(tmp_path / "a.jsonl", "jsonl", rows)
-    loaded = load_source(Source(path="a.jsonl"), tmp_path)
+    loaded = load_source(settle(Source(path="a.jsonl"), tmp_path))
     for i, e in zip([49, 0, 13, 6, 7], loaded.get([49, 0, 13, 6, 7]), strict=True):
         assert (e.query, e.positives, e.negatives) == (f"q{i}", (f"p{i}",), (f"n{i}",) * (i % 3))
     assert loaded.max_negatives == 2
@@ -239,20 +240,20 @@ def test_a_dataset_in_the_form_of_the_hub(tmp_path, monkeypatch, streaming):
     write_as(folder / "train-00000-of-00001.parquet", "parquet")
     write_as(folder / "test-00000-of-00001.parquet", "parquet", ROWS[:2])
     source = Source(hub="set", streaming=streaming, shuffle_buffer=1)
-    loaded = load_source(source, tmp_path)
+    loaded = load_source(settle(source, tmp_path))
     assert loaded.rows == (None if streaming else 5)
     assert [(e.query, e.positives) for e in loaded.get(range(5))] == [(r["query"], (r["positive"],)) for r in ROWS]
     assert loaded.get([4])[0].origin == "set:train[4]"
-    test = load_source(source.model_copy(update={"split": "test"}), tmp_path)
+    test = load_source(settle(source.model_copy(update={"split": "test"}), tmp_path))
     assert [e.query for e in test.get(range(2))] == ["question 0", "question 1"]
-    assert test.digest != loaded.digest == load_source(source, tmp_path).digest
+    assert test.digest != loaded.digest == load_source(settle(source, tmp_path)).digest
 
 
 def test_a_hub_dataset_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     with pytest.raises(DataError, match=r"nobody/nothing:train: cannot be loaded.*\n  cure: check id"):
-        load_source(Source(hub="nobody/nothing"), tmp_path)
+        load_source(settle(Source(hub="nobody/nothing"), tmp_path))
     (tmp_path / "set").mkdir()
     write_as(tmp_path / "set" / "train.jsonl", "jsonl")
     with pytest.raises(DataError, match=r"set:dev: cannot be loaded: .*dev"):
-        load_source(Source(hub="set", split="dev"), tmp_path)
+        load_source(settle(Source(hub="set", split="dev"), tmp_path))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from embedkit.data.sources import load_source, text_id
 from embedkit.data.stream import Stream, shuffled
 from embedkit.errors import DataError
+from embedkit.recipe.reading.settle import settle
 from embedkit.recipe.schema import Source
 from embedkit.types import Example
 
@@ -74,20 +75,20 @@ def source(tmp_path, rows=300, **options):
 
 
 def test_a_streamed_file(tmp_path):
-    loaded = load_source(source(tmp_path), tmp_path, seed=1)
+    loaded = load_source(settle(source(tmp_path), tmp_path), seed=1)
     assert loaded.rows is None and loaded.streaming and loaded.roles == {"query", "positive", "label"}
     one = loaded.get(range(300))
     assert sorted(int(e.origin.removeprefix("a.tsv:")) for e in one) == list(range(2, 302))
     assert one[0].known == (text_id(one[0].positives[0]),)
     assert {e.label for e in one} == {text_id("a"), text_id("b")}
-    again = load_source(source(tmp_path), tmp_path, seed=1)
+    again = load_source(settle(source(tmp_path), tmp_path), seed=1)
     assert again.get(range(150, 200)) == one[150:200] and again.digest == loaded.digest
-    assert load_source(source(tmp_path), tmp_path, seed=2).get(range(300)) != one
-    assert load_source(source(tmp_path, rows=299), tmp_path).digest != loaded.digest
+    assert load_source(settle(source(tmp_path), tmp_path), seed=2).get(range(300)) != one
+    assert load_source(settle(source(tmp_path, rows=299), tmp_path)).digest != loaded.digest
 
 
 def test_a_limited_stream_repeats_its_first_rows(tmp_path):
-    loaded = load_source(source(tmp_path, limit=10), tmp_path)
+    loaded = load_source(settle(source(tmp_path, limit=10), tmp_path))
     for epoch in range(2):
         queries = {e.query for e in loaded.get(range(epoch * 10, epoch * 10 + 10))}
         assert queries == {f"query {i}" for i in range(10)}
@@ -97,7 +98,7 @@ def test_a_bad_row_stops_a_stream_when_it_is_met(tmp_path):
     src = source(tmp_path, rows=3000)
     with (tmp_path / "a.tsv").open("a") as file:
         file.write("only one column\n")
-    loaded = load_source(src, tmp_path)
+    loaded = load_source(settle(src, tmp_path))
     loaded.get(range(1000))
     with pytest.raises(DataError, match=r"a\.tsv:3002: 1 columns where the header has 3"):
         loaded.get(range(1000, 3001))

@@ -15,6 +15,7 @@ from rich.console import Console
 from embedkit.errors import DataError, RecipeError
 from embedkit.evaluation import geometry as shape
 from embedkit.evaluation.suite import evaluate_suite, load_suite, table, write_scores
+from embedkit.recipe.reading.settle import settle
 from embedkit.recipe.suite import RetrievalTask, StsTask, Suite
 from tests.evaluation.hashing import HashingEncoder
 
@@ -118,7 +119,7 @@ def test_a_model_is_measured_on_pairs() -> None:
 def suite(tmp_path: Path) -> Suite:
     rows = ["a b\ta b c\t5", "a b\td e\t0", "f g\tf\t4", "h\ti\t1.5"]
     (tmp_path / "a.tsv").write_text("\n".join(["sentence1\tsentence2\tscore", *rows]) + "\n")
-    return load_suite(Suite(name="s", tasks=(StsTask(name="A", files=("a.tsv",)),)), tmp_path)
+    return load_suite(settle(Suite(name="s", tasks=(StsTask(name="A", files=("a.tsv",)),)), tmp_path))
 
 
 def test_sts_uses_positives_for_alignment_and_all_sentences_for_the_rest(suite: Suite, tmp_path: Path) -> None:

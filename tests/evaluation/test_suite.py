@@ -13,6 +13,7 @@ from rich.console import Console
 from embedkit.errors import DataError, EmbedkitError, RecipeError
 from embedkit.evaluation import suite as suites
 from embedkit.evaluation.cost import estimate
+from embedkit.paths import locate
 from embedkit.recipe.load import load_suite_file
 from embedkit.recipe.suite import RetrievalTask, StsTask, Suite
 from embedkit.types import Scores
@@ -63,15 +64,15 @@ def write_pairs(path: Path) -> Path:
 @pytest.mark.parametrize("place", ["sts/STSB-dev.tsv", "STSB-dev.tsv", "sts/STSB-dev.tsv.gz"])
 def test_files_are_found_in_a_data_folder(tmp_path: Path, place: str) -> None:
     write_pairs(tmp_path / place)
-    suite = suites.load_suite("sts-dev", None, tmp_path)
+    suite = suites.load_suite("sts-dev", tmp_path)
     assert suite.tasks[0].files == (str((tmp_path / place).resolve()),)  # type: ignore[union-attr]
-    assert suites.load_suite(suite, None, tmp_path / "elsewhere") == suite  # absolute files stay
+    assert suites.load_suite(suite, tmp_path / "elsewhere") == suite  # absolute files stay
 
 
 def test_missing_files_are_all_listed(tmp_path: Path) -> None:
     write_pairs(tmp_path / "STS12.tsv")
     with pytest.raises(DataError) as caught:
-        suites.load_suite("sts", None, tmp_path)
+        suites.load_suite("sts", tmp_path)
     assert "sts/STS12.tsv" not in caught.value.what
     for name in ("sts/STS13.tsv", "sts/SICK-test.tsv"):
         assert name in caught.value.what
@@ -82,10 +83,10 @@ def test_missing_files_are_all_listed(tmp_path: Path) -> None:
 def test_tasks_can_be_chosen(tmp_path: Path) -> None:
     write_pairs(tmp_path / "STS12.tsv")
     write_pairs(tmp_path / "STSB-test.tsv")
-    suite = suites.load_suite("sts:STS-B,STS12", None, tmp_path)
+    suite = suites.load_suite("sts:STS-B,STS12", tmp_path)
     assert [task.name for task in suite.tasks] == ["STS-B", "STS12"]
     with pytest.raises(RecipeError, match="did you mean 'STS-B'"):
-        suites.load_suite("sts:STSB", None, tmp_path)
+        suites.load_suite("sts:STSB", tmp_path)
 
 
 def test_a_suite_file_finds_files_beside_itself(tmp_path: Path) -> None:
@@ -93,8 +94,11 @@ def test_a_suite_file_finds_files_beside_itself(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(
         "name: own\ntasks:\n  - {type: sts, name: pairs, files: [data/pairs.tsv]}\n", encoding="utf-8"
     )
-    for ref, base in ((str(tmp_path / "own.yaml"), None), ("own.yaml", tmp_path), ("own.yaml:pairs", tmp_path)):
-        suite = suites.load_suite(ref, base)
+    for ref in (
+        str(tmp_path / "own.yaml"),
+        *(locate(name, "suite", [tmp_path]) for name in ("own.yaml", "own.yaml:pairs")),
+    ):
+        suite = suites.load_suite(ref)
         assert suite.tasks[0].files == (str(tmp_path / "data" / "pairs.tsv"),)  # type: ignore[union-attr]
 
 

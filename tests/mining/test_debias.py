@@ -16,7 +16,9 @@ from embedkit.mining.debias import REPORT, TRIPLETS, TripletRows, summary, tripl
 from embedkit.mining.guide import load_guide
 from embedkit.mining.triplets import NONE, Triplets
 from embedkit.model.running.encoder import Encoder
+from embedkit.paths import locate
 from embedkit.recipe.debias import Debias
+from embedkit.recipe.reading.settle import settle
 from embedkit.recipe.schema import Model, Source
 from tests.tiny import WORDS, tiny_bert
 
@@ -43,11 +45,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def encoder(base: Path) -> Encoder:
-    return load_guide(None, Model(base=str(base)), Path.cwd(), "cpu")
+    return load_guide(None, Model(base=str(base)), "cpu")
 
 
 def source(texts: Sequence[str]) -> LoadedSource:
-    return load_source(Source(rows=tuple({"text": t, "label": i % 4} for i, t in enumerate(texts))), Path.cwd())
+    return load_source(Source(rows=tuple({"text": t, "label": i % 4} for i, t in enumerate(texts))))
 
 
 class Counting:
@@ -208,11 +210,11 @@ def test_the_same_triplets_with_other_threads(encoder: Encoder, texts: list[str]
 
 
 def test_only_bare_text_can_be_debiased(tmp_path: Path, encoder: Encoder) -> None:
-    pairs = load_source(Source(rows=({"query": "a", "positive": "b"},) * 3), Path.cwd())
+    pairs = load_source(Source(rows=({"query": "a", "positive": "b"},) * 3))
     with pytest.raises(DataError, match="roles positive, query"):
         triplet_source(pairs, OPTIONS, lambda: encoder, cache=tmp_path)
     (tmp_path / "t.txt").write_text("a\nb\nc\n")
-    stream = load_source(Source(path="t.txt", streaming=True), tmp_path)
+    stream = load_source(settle(Source(path="t.txt", streaming=True), tmp_path))
     with pytest.raises(DataError, match="a stream"):
         triplet_source(stream, OPTIONS, lambda: encoder, cache=tmp_path)
 
@@ -224,10 +226,10 @@ def test_one_sentence_is_not_enough(encoder: Encoder, tmp_path: Path) -> None:
 
 def test_the_guide_is_the_base_model_before_training(base: Path, tmp_path: Path) -> None:
     trained = {"head": {"keep": True}, "pooling": "cls", "max_length": 9, "dropout": 0.3, "freeze": ["embeddings"]}
-    guide = load_guide(None, Model.model_validate({"base": str(base), **trained}), tmp_path, "cpu")
+    guide = load_guide(None, Model.model_validate({"base": str(base), **trained}), "cpu")
     plain = Encoder.load(Model(base=str(base), pooling="cls", max_length=9), device="cpu")
     assert guide.fingerprint() == plain.fingerprint()
-    named = load_guide(base.name, Model(base="nobody/nothing"), base.parent, "cpu")
+    named = load_guide(locate(base.name, "folder", [base.parent]), Model(base="nobody/nothing"), "cpu")
     assert named.fingerprint() == Encoder.load(Model(base=str(base)), device="cpu").fingerprint()
 
 
@@ -241,7 +243,7 @@ def test_rows_of_the_written_file_load_as_triplets(base: Path, texts: list[str],
         options = ["--column", "s", "--pooling", "cls", "--max-length", "16", "--device", "cpu", "--offline"]
         arguments = ["debias", "--model", str(base), "--text", str(tmp_path / "text.jsonl"), "--out", str(out)]
         main_quietly(main, [*arguments, *options, "negatives=2"])
-    loaded = load_source(Source(path=str(out)), tmp_path)
+    loaded = load_source(settle(Source(path=str(out)), tmp_path))
     assert loaded.rows == 60 and loaded.max_negatives == 2
     assert loaded.roles == {"query", "positive", "negative"}
     assert json.loads((tmp_path / "out" / "t.json").read_text())["sentences"] == 60

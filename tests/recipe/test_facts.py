@@ -15,6 +15,7 @@ from embedkit.data.roles import resolve_roles
 from embedkit.data.sources import load_source
 from embedkit.errors import EmbedkitError
 from embedkit.recipe.planning.facts import ROLES, count_rows, file_format, role_columns, source_facts
+from embedkit.recipe.reading.settle import settle
 from embedkit.recipe.schema import Recipe
 
 COLUMNS = [*ROLES, "positives", "negatives", "scores", "a", "b", "c"]
@@ -50,8 +51,8 @@ def files(tmp_path: Path) -> list[Path]:
 def test_columns_and_rows_are_those_of_the_loader(files: list[Path]) -> None:
     for path in files:
         recipe = Recipe(data={"sources": [{"path": path.name}]})
-        (facts,) = source_facts(recipe, [path.parent])
-        loaded = load_source(recipe.data.sources[0], path.parent)
+        (facts,) = source_facts(settle(recipe, path.parent))
+        loaded = load_source(settle(recipe.data.sources[0], path.parent))
         assert file_format(path) == format_of(path)
         assert facts.columns == set(columns_of(path, format_of(path)))
         assert facts.roles == loaded.roles
@@ -64,9 +65,9 @@ def test_a_broken_file_is_left_to_the_loader(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_bytes(b"caf\xe9,b\n1,2\n")
     (tmp_path / "c.jsonl.gz").write_bytes(b"\x1f\x8b broken")
     for name in ("a.jsonl", "b.csv"):
-        (facts,) = source_facts(Recipe(data={"sources": [{"path": name}]}), [tmp_path])
+        (facts,) = source_facts(settle(Recipe(data={"sources": [{"path": name}]}), tmp_path))
         assert (facts.columns, facts.roles, facts.missing) == (None, None, False)
-    (facts,) = source_facts(Recipe(data={"sources": [{"path": "c.jsonl.gz"}]}), [tmp_path])
+    (facts,) = source_facts(settle(Recipe(data={"sources": [{"path": "c.jsonl.gz"}]}), tmp_path))
     assert (facts.columns, facts.rows) == (None, None)
 
 
@@ -74,13 +75,13 @@ def test_a_bad_row_hides_no_column(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(
         'broken\n{"query": "q", "positive": "p"}\n{"query": "q", "negative": ["n", "m"]}\n'
     )
-    (facts,) = source_facts(Recipe(data={"sources": [{"path": "a.jsonl"}]}), [tmp_path])
+    (facts,) = source_facts(settle(Recipe(data={"sources": [{"path": "a.jsonl"}]}), tmp_path))
     assert facts.roles == {"query", "positive", "negative"}
     assert (facts.rows, facts.negatives) == (3, 2)
 
 
 def test_declared_text_is_unlabelled_wherever_it_is() -> None:
-    (facts,) = source_facts(Recipe(data={"sources": [{"hub": "owner/name", "roles": {"text": "sentence"}}]}), [])
+    (facts,) = source_facts(Recipe(data={"sources": [{"hub": "owner/name", "roles": {"text": "sentence"}}]}))
     assert facts.unlabelled
     assert facts.gives("score") is False
 

@@ -292,7 +292,7 @@ def test_places_of_keys(write: Write) -> None:
     assert loaded.where(("train", "epochs")) == "base.yaml:2"
     assert loaded.where(("model", "base")) == "r.yaml:3"
     assert loaded.where(("eval", "every")) == "override eval.every=5"
-    assert loaded.base_dir == Path.cwd()
+    assert base_dir_of(loaded.path) == Path.cwd()
 
 
 class TestDump:

@@ -47,7 +47,7 @@ def make(write: Write, monkeypatch: pytest.MonkeyPatch) -> Make:
 
     def make(text: str, *overrides: str, **options: Any) -> Plan:
         loaded = load(write(text), overrides)
-        return plan(loaded.recipe, base_dir=loaded.base_dir, where=loaded.where, environ={}, **options)
+        return plan(loaded.recipe, where=loaded.where, environ={}, **options)
 
     return make
 

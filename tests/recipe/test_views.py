@@ -26,7 +26,7 @@ def make(write: Write) -> Make:
 
     def make(text: str) -> Plan:
         loaded = load(write(text))
-        return plan(loaded.recipe, base_dir=loaded.base_dir, where=loaded.where, environ={})
+        return plan(loaded.recipe, where=loaded.where, environ={})
 
     return make
 

@@ -57,7 +57,7 @@ def recipe(base: Path, **train: Any) -> Recipe:
 
 def trainer(recipe: Recipe, folder: Path, comm: Comm | None = None, **options: Any) -> Trainer:
     encoder = Encoder.load(recipe.model, device="cpu", seed=recipe.train.seed)
-    sources = [load_source(source, Path.cwd()) for source in recipe.data.sources]
+    sources = [load_source(source) for source in recipe.data.sources]
     return build_trainer(recipe, sources, encoder, folder, comm or Comm(), **options)
 
 

@@ -78,7 +78,7 @@ def gradients(
     asked = recipe(base, case, graph=graph, tokens_per_micro_batch=budget or 2048)
     encoder = Encoder.load(asked.model, device="cpu")
     encoder.module.double()
-    sources = [load_source(source, Path.cwd()) for source in asked.data.sources]
+    sources = [load_source(source) for source in asked.data.sources]
     trainer = build_trainer(asked, sources, encoder, folder, comm)
     for module in (encoder.module, encoder.module.second):
         if module is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from embedkit import paths
 from embedkit.errors import RecipeError
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def resolve(base: str, revision: str | None = None, *, offline_folder: Path | No
         RecipeError: the model is in none of the places (all are named), or the package's weights are not the
             published ones.
     """
-    folder = Path(base).expanduser()
+    folder = paths.folder(base) or Path(base).expanduser()
     if folder.is_dir():
         return _folder(folder)
     if folder.exists() or _is_path(base):
@@ -90,8 +91,8 @@ def local_copy(base: str, revision: str | None = None) -> Path | None:
     """
     from huggingface_hub import try_to_load_from_cache
 
-    folder = Path(base).expanduser()
-    if folder.is_dir():
+    folder = paths.folder(base)
+    if folder is not None:
         return folder
     if _is_path(base):
         return None

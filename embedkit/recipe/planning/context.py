@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from embedkit.recipe.memory import EncoderSize
 from embedkit.recipe.objectives.base import needs
@@ -28,7 +27,6 @@ class Context:
         updates: of the whole run, None where unknown.
         suite: measured during training; None where there is none or it is not read.
         environ: environment variables.
-        folders: that relative paths start from, in order of preference.
     """
 
     recipe: Recipe
@@ -38,7 +36,6 @@ class Context:
     updates: int | None
     suite: Suite | None
     environ: Mapping[str, str]
-    folders: tuple[Path, ...] = ()
 
     @property
     def pool(self) -> int:

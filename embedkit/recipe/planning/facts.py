@@ -75,19 +75,16 @@ class _Head:
     rows: tuple[dict[str, Any], ...] = ()
 
 
-def source_facts(
-    recipe: Recipe, folders: Sequence[Path], rows: Sequence[int | None] | None = None
-) -> list[SourceFacts]:
+def source_facts(recipe: Recipe, rows: Sequence[int | None] | None = None) -> list[SourceFacts]:
     """Look at every source without loading it.
 
     Args:
         recipe: the recipe.
-        folders: where relative paths start, in order of preference.
         rows: known numbers of rows, which replace counting.
     """
     found = []
     for index, source in enumerate(recipe.data.sources):
-        facts = _facts(source, folders, count=rows is None)
+        facts = _facts(source, count=rows is None)
         if rows is not None:
             facts["rows"] = rows[index]
         elif facts.get("rows") is not None and source.limit is not None:
@@ -127,8 +124,8 @@ def model_facts(recipe: Recipe, config: dict[str, Any] | None = None) -> Encoder
     """
     if config is not None:
         return EncoderSize.of(config)
-    folder = Path(recipe.model.base).expanduser()
-    return folder_facts(folder) if folder.is_dir() else None
+    folder = paths.folder(recipe.model.base)
+    return None if folder is None else folder_facts(folder)
 
 
 def folder_facts(folder: Path) -> EncoderSize | None:
@@ -148,14 +145,14 @@ def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _facts(source: Source, folders: Sequence[Path], count: bool) -> dict[str, Any]:
+def _facts(source: Source, count: bool) -> dict[str, Any]:
     if source.pydocs is not None:
         return {"roles": frozenset({"query", "positive"}), "negatives": 0}
     if source.rows is not None:
         return {**_from_head(source, _of_rows(source.rows)), "rows": len(source.rows)}
     if source.path is None:
         return {}
-    files = paths.matches(source.path, folders)
+    files = paths.locate(source.path, "files").places
     if not files:
         return {"missing": True}
     kind = file_format(files[0], source.format)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
+from embedkit import paths
 from embedkit.recipe.objectives.base import leaves
 from embedkit.recipe.planning.context import Context, objective_path, problem
 from embedkit.recipe.reading.problems import Problem
@@ -54,7 +54,7 @@ def synonyms_are_there(c: Context) -> Iterator[Problem]:
         for t, transform in enumerate(transforms):
             if not isinstance(transform, SubstituteWords) or transform.synonyms is None:
                 continue
-            if not any((folder / Path(transform.synonyms).expanduser()).is_file() for folder in c.folders):
+            if paths.file(transform.synonyms) is None:
                 path = ("views", "transforms", v, t, "synonyms")
                 yield problem(path, f"no such file: {transform.synonyms}", "check the path")
 

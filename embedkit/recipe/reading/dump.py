@@ -44,7 +44,9 @@ def _listed(value: Any, path: tuple[str | int, ...]) -> Any:
         return {str(k): _listed(v, (*path, k)) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_listed(v, (*path, i)) for i, v in enumerate(value)]
-    if value is None or isinstance(value, (str, bool, int, float)):
+    if isinstance(value, str):
+        return str(value)  # a settled path as it was written
+    if value is None or isinstance(value, (bool, int, float)):
         return value
     where = ".".join(map(str, path))
     raise RecipeError(f"{type(value).__name__} has no form in YAML", where, "use text, numbers, lists and mappings")

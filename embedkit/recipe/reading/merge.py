@@ -13,21 +13,8 @@ from embedkit.errors import RecipeError
 from embedkit.recipe.reading.fields import Place, show
 from embedkit.recipe.reading.find import find_recipe
 from embedkit.recipe.reading.problems import Problem, dotted
+from embedkit.recipe.reading.settle import marker
 from embedkit.recipe.reading.tree import KeyPath, Node, override_value, read_tree
-
-_PATHS = (
-    ("model", "base"),
-    ("data", "sources", "*", "path"),
-    ("data", "sources", "*", "debias", "guide"),
-    ("views", "transforms", "*", "*", "synonyms"),
-    ("guide", "model"),
-    ("auxiliary", "*", "generator"),
-    ("eval", "suite"),
-    ("eval", "during"),
-    ("eval", "data"),
-    ("eval", "masked_lm"),
-)
-"""Keys whose value may be a path relative to the recipe that says it."""
 
 
 def read_chain(path: Path, root: type[BaseModel]) -> Node:
@@ -50,7 +37,7 @@ def read_chain(path: Path, root: type[BaseModel]) -> Node:
             raise RecipeError(f"recipes extend each other in a circle: {names}", where, "break the circle")
         seen.append(path.resolve())
         below, parent = _without_extends(_read(path, seen))
-        merged = merge(_reanchor(below, path.resolve().parent, folder), merged, root)
+        merged = merge(_reanchor(below, path.resolve().parent, folder, root), merged, root)
     return merged
 
 
@@ -161,26 +148,23 @@ def _resolve(reference: str, child: Path, where: str) -> Path:
         raise RecipeError(what, where, f"a path relative to this file, or a shipped name. {error.cure}") from error
 
 
-def _reanchor(tree: Node, folder: Path, target: Path) -> Node:
+def _reanchor(tree: Node, folder: Path, target: Path, root: type[BaseModel]) -> Node:
     """Rewrite paths that exist beside an extended recipe so that they hold from the folder of the extending one."""
     if folder == target:
         return tree
 
-    def walk(node: Node, pattern: tuple[str, ...]) -> Node:
-        if not pattern:
-            if not isinstance(node.value, str) or Path(node.value).expanduser().is_absolute():
-                return node
-            exists = any(folder.glob(node.value)) if node.value else False
-            return (
-                replace(node, value=Path(os.path.relpath(folder / node.value, target)).as_posix()) if exists else node
-            )
-        key, rest = pattern[0], pattern[1:]
-        if key == "*" and isinstance(node.value, list):
-            return replace(node, value=[walk(item, rest) for item in node.value])
-        if isinstance(node.value, dict) and key in node.value:
-            return replace(node, value={**node.value, key: walk(node.value[key], rest)})
-        return node
+    def walk(node: Node, place: Place | None) -> Node:
+        if place is None:
+            return node
+        if isinstance(node.value, dict):
+            return replace(node, value={key: walk(child, place.child(key)) for key, child in node.value.items()})
+        if isinstance(node.value, list):
+            return replace(node, value=[walk(item, place.child(i)) for i, item in enumerate(node.value)])
+        leads = marker(place.field)
+        if leads is None or not isinstance(node.value, str) or not node.value:
+            return node
+        if Path(node.value).expanduser().is_absolute() or not any(folder.glob(node.value)):
+            return node
+        return replace(node, value=Path(os.path.relpath(folder / node.value, target)).as_posix())
 
-    for pattern in _PATHS:
-        tree = walk(tree, pattern)
-    return tree
+    return walk(tree, Place(root, value=tree.plain()))
