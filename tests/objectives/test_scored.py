@@ -149,3 +149,8 @@ def test_a_missing_teacher_score_may_be_anything() -> None:
 def test_unsuited_batches_are_refused(config: o.ObjectiveConfig, e: Embeddings, message: str) -> None:
     with pytest.raises(DataError, match=message):
         answer(config, e)
+
+
+def test_tension_refuses_scores_that_are_no_probabilities() -> None:
+    with pytest.raises(DataError, match=r"0\.\.1, got 0 to 5"):
+        loss_of(o.ContrastiveTension(), batch(score=torch.tensor([[0.0], [5.0]] * 6).double()))

@@ -1,0 +1,40 @@
+"""The objectives once more, as loops over rows and candidates: slow, and written from the formulas alone.
+
+Each function takes the options and the batch and gives the losses [N] and weights [N] of all rows (row scope) or a
+scalar (batch scope); gradients come from autograd. Nothing here is shared with `embedkit.objectives`. A family is a
+file; `LOOPS` names the loop of every objective.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.objectives.naive import contrastive, dclr, hinge, macl, scored, spectrum, supcon
+from tests.objectives.naive.base import Rows
+
+__all__ = ["LOOPS", "OTHERWISE", "Rows"]
+
+LOOPS: dict[str, Any] = {
+    "infonce": contrastive.infonce,
+    "cosent": scored.cosent,
+    "angle": scored.angle,
+    "cosine_mse": scored.cosine_mse,
+    "triplet": scored.triplet,
+    "margin_mse": scored.margin_mse,
+    "kl": scored.kl,
+    "contrastive_tension": scored.contrastive_tension,
+    "dclr": dclr.dclr,
+    "macl": macl.macl,
+    "supcon": supcon.supcon,
+    "rank": spectrum.rank,
+    "energy_hinge": hinge.energy_hinge,
+}
+
+OTHERWISE = {
+    "st": "equal to sentence-transformers' own loss (test_st)",
+    "sum": "equal to its terms (test_build)",
+    "matryoshka": "equal to the objective on prefixes (test_build)",
+    "view_pairs": "equal to the objective on pairs (test_wrappers)",
+    "none": "has no loss",
+}
+"""Objectives without a loop, and what holds them instead."""

@@ -1,0 +1,22 @@
+"""What the plan says of a matrix is what the objective builds."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.objectives import options as o
+from tests.objectives.examples import batch
+from tests.objectives.helpers import make
+
+
+@pytest.mark.parametrize(
+    ("config", "width"),
+    [
+        (o.DCLR(noise_times=2.5), 12 * 2 + 30),
+        (o.MACL(), 24),
+        (o.EnergyHinge(), 24),
+        (o.SupCon(), 2 * 12 * 2),
+    ],
+)
+def test_the_plan_s_width_is_the_objective_s(config: o.ObjectiveConfig, width: int) -> None:
+    assert config.columns(12, 1, 1) == make(config).columns(batch(m=1)) == width
