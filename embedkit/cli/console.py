@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
 from embedkit.errors import EmbedkitError
+from embedkit.terminal.output import console, say
 
-if TYPE_CHECKING:
-    from rich.console import Console
+__all__ = ["LAUNCHED", "OFFLINE", "console", "go_offline", "report", "say", "say_plan"]
 
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 """The switches of the Hugging Face libraries; they are read at import."""
 LAUNCHED = "EMBEDKIT_LAUNCHED"
 """Set in the processes that ``--nproc`` starts: what happens once is done by the launching process."""
-
-
-def console(*, stderr: bool = False) -> Console:
-    """A terminal that never folds or colours what a script would read."""
-    from rich.console import Console
-
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
-
-
-def say(line: Any) -> None:
-    """Print a line of text as it is, or a rich table."""
-    if isinstance(line, str):
-        console().print(line, markup=False)
-    else:
-        console().print(line, soft_wrap=False)
 
 
 def say_plan(lines: list[str], width: int = 13) -> None:

@@ -7,18 +7,26 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
-from embedkit.cli.console import console, say
+from embedkit.cli.console import say
 from embedkit.data.sources import LoadedSource, load_source
 from embedkit.data.text import text_id
+from embedkit.terminal.tables import Column, Grid, name_column
 
 if TYPE_CHECKING:
     from embedkit.recipe.load import Loaded
     from embedkit.types import Example
 
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
-_HEADS = ("role", "texts", *("median" if q == 0.5 else "longest" if q == 1 else f"{q:.0%}" for q in QUANTILES))
+_COLUMNS = [
+    name_column("role"),
+    Column("texts"),
+    *(
+        Column("median" if q == 0.5 else "longest" if q == 1 else f"{q:.0%}", {0.9: 2, 0.99: 1}.get(q, 0))
+        for q in QUANTILES
+    ),
+    Column("truncated"),
+    Column("duplicates"),
+]
 
 
 class Sampler:
@@ -64,23 +72,20 @@ class Sampler:
         return sum(kept) / len(kept) if kept else None
 
     def _show(self, found: LoadedSource, examples: Sequence[Example]) -> list[int]:
-        table = Table(*_HEADS, "truncated", "duplicates", title=f"{found.name}: first {len(examples):,} rows, tokens")
-        table.title_justify = "left"
-        for column in table.columns[1:]:
-            column.justify = "right"
+        table = Grid(_COLUMNS, f"{found.name}: first {len(examples):,} rows, tokens")
         kept: list[int] = []
         for role, texts in _by_role(examples, found.roles):
             lengths = self._lengths(texts, "query" if role in ("query", "text") else "document")
             cut = [min(n, self.max_length or n) for n in lengths]
             kept += cut
-            table.add_row(
+            table.add(
                 role,
                 f"{len(texts):,}",
                 *(str(_quantile(lengths, q)) for q in QUANTILES),
                 _share(sum(n > m for n, m in zip(lengths, cut, strict=True)), len(lengths)),
                 _share(len(texts) - len({text_id(t) for t in texts}), len(texts)),
             )
-        console().print(table)
+        say(table)
         for line in _remarks(found, examples, self.max_length):
             say("  " + line)
         return kept

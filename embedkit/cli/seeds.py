@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from embedkit.cli.console import console, say
+from embedkit.cli.console import say
 from embedkit.errors import EmbedkitError
+from embedkit.terminal.tables import Column, Grid, name_column
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from embedkit.recipe.load import Loaded
 
 
@@ -44,27 +43,25 @@ def train_seeds(loaded: Loaded, arguments: Sequence[str], out: Path, count: int,
             say(f"seed {seed} -> {folder}")
             _train(arguments, seed, folder, resume=resume and folder.is_dir())
         records.append(json.loads((folder / "run.json").read_text(encoding="utf-8")))
-    console().print(spread(records))
+    say(spread(records))
 
 
-def spread(records: Sequence[dict[str, Any]]) -> Table:
+def spread(records: Sequence[dict[str, Any]]) -> Grid:
     """Mean and standard deviation over runs of each task's main metric, before, after, and their difference.
 
     Args:
         records: ``run.json`` of each run.
     """
-    from rich.table import Table
-
-    table = Table("task", "metric", title=f"{len(records)} seeds: mean ± standard deviation", title_justify="left")
-    for name in ("before", "after", "change"):
-        table.add_column(name, justify="right")
+    numbers = [Column("before", 1), Column("after"), Column("change")]
+    columns = [name_column("task"), Column("metric", 2, right=False), *numbers]
+    table = Grid(columns, f"{len(records)} seeds: mean ± standard deviation")
     after = [_mains(record["scores_after"]) for record in records]
     before = [_mains(record["scores_before"]) for record in records]
     for task, metric in after[0]:
         ends = [scores[task, metric] for scores in after]
         starts = [scores[task, metric] for scores in before if (task, metric) in scores]
         changes = [e - s for e, s in zip(ends, starts, strict=True)] if len(starts) == len(ends) else []
-        table.add_row(task, metric, _mean(starts), _mean(ends), _mean(changes, sign="+"))
+        table.add(task, metric, _mean(starts), _mean(ends), _mean(changes, sign="+"))
     return table
 
 

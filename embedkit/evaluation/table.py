@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from rich.console import Group
-from rich.markup import escape
-from rich.table import Table
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 from embedkit.evaluation.compare import AVERAGE, Comparison
+from embedkit.terminal.tables import Column, Grid, name_column
 from embedkit.types import Interval, Scores, TaskScore
 
 _STYLES = {"win": "green", "loss": "red", "tie": "dim"}
 _VERDICTS = {"win": "better", "loss": "worse", "tie": "unclear"}
+_HINT = "with --out, scores.json holds them"
 
 
 def table(scores: Scores, before: Scores | None = None, comparison: Sequence[Comparison] | None = None) -> Group:
-    """Tables of one model, and its comparison with another one.
+    """Tables of one model, and its comparison with another one; each fits the terminal.
 
     Args:
         scores: the model.
         before: the other model; only its name is used.
         comparison: from `embedkit.evaluation.compare.compare`.
     """
-    parts: list[Table | str] = [
-        f"[bold]{escape(scores.model or 'model')}[/bold]  {scores.fingerprint[:12]}  suite {escape(scores.suite)}"
-    ]
+    name = (scores.model or "model", "bold")
+    parts: list[RenderableType] = [Text.assemble(name, f"  {scores.fingerprint[:12]}  suite {scores.suite}")]
     by_type = {kind: [t for t in scores.tasks if t.type == kind] for kind in ("sts", "retrieval")}
     if by_type["sts"]:
         parts.append(_sts(by_type["sts"]))
@@ -33,85 +33,138 @@ def table(scores: Scores, before: Scores | None = None, comparison: Sequence[Com
     if by_type["retrieval"]:
         parts.append(_retrieval(by_type["retrieval"]))
     if len(scores.tasks) > 1:
-        parts.append(f"average of the main metrics: [bold]{scores.average:.2f}[/bold] {_range(scores.interval)}")
-    parts.append(_footnote(scores))
+        average = (f"{scores.average:.2f}", "bold")
+        parts.append(Text.assemble("average of the main metrics: ", average, f" {_range(scores.interval)}"))
+    parts.append(Text(_footnote(scores), style="dim"))
     if comparison:
         parts.append(_compared(comparison, before.model if before else "before", scores.model or "after"))
     return Group(*parts)
 
 
-def _sts(tasks: Sequence[TaskScore]) -> Table:
-    shown = _table("STS: 100 x correlation of the cosine with the gold score", "task", "pairs")
-    for name in ("main", "95 % interval", "all", "mean", "wmean", "Pearson"):
-        shown.add_column(name, justify="right")
-    for task in tasks:
-        m, d = task.metrics, task.details
-        several = len(d["subsets"]) > 1
-        parts = [f"{m[f'spearman_{a}']:.2f}" if several or a == "all" else "-" for a in ("all", "mean", "wmean")]
-        main = f"[bold]{m[task.main]:.2f}[/bold]" + (f"\n{d['aggregate']}" if several else "")
-        shown.add_row(escape(task.task), str(d["pairs"]), main, _range(task.interval), *parts, f"{m['pearson']:.2f}")
-    return shown
+Cell = Callable[[TaskScore], "str | Text"]
 
 
-def _geometry(tasks: Sequence[TaskScore]) -> list[Table | str]:
-    measured = [(task, task.details["geometry"]) for task in tasks if "geometry" in task.details]
+def _grid(title: str, tasks: Sequence[TaskScore], columns: Sequence[tuple[Column, Cell]], note: str = "") -> Grid:
+    """A row per task; a column whose cells are all empty is left out."""
+    cells = [[cell(task) for task in tasks] for _, cell in columns]
+    used = [i for i, column in enumerate(cells) if any(map(len, column))]
+    grid = Grid([columns[i][0] for i in used], title, note, _HINT)
+    for row in zip(*(cells[i] for i in used), strict=True):
+        grid.add(*row)
+    return grid
+
+
+def _several(task: TaskScore) -> bool:
+    return len(task.details["subsets"]) > 1
+
+
+def _sts(tasks: Sequence[TaskScore]) -> Grid:
+    alike = len({_sts_main(task) for task in tasks}) == 1
+    title = f"STS: 100 x {_sts_main(tasks[0]) if alike else 'correlation'} of the cosine with the gold score"
+
+    def aggregate(name: str) -> Cell:
+        return lambda task: f"{task.metrics[f'spearman_{name}']:.2f}" if _several(task) else ""
+
+    return _grid(
+        title,
+        tasks,
+        [
+            (name_column("task"), lambda task: task.task),
+            (Column("pairs", 4), lambda task: f"{task.details['pairs']:,}"),
+            (Column("metric", 3, right=False), lambda task: "" if alike else _sts_main(task)),
+            (Column("main", style="bold"), lambda task: f"{task.metrics[task.main]:.2f}"),
+            (Column("95 % interval", 1), lambda task: _range(task.interval)),
+            (Column("all", 5), aggregate("all")),
+            (Column("mean", 7), aggregate("mean")),
+            (Column("wmean", 8), aggregate("wmean")),
+            (Column("Pearson", 6), lambda task: f"{task.metrics['pearson']:.2f}"),
+        ],
+    )
+
+
+def _sts_main(task: TaskScore) -> str:
+    """``spearman``; with several subsets also the way over them: ``spearman all``."""
+    return f"{task.main} {task.details['aggregate']}" if _several(task) else task.main
+
+
+def _geometry(tasks: Sequence[TaskScore]) -> list[Grid]:
+    measured = [task for task in tasks if "geometry" in task.details]
     if not measured:
         return []
-    shown = _table("Geometry of the STS sentences, unit embeddings", "task", "texts\n/ positives")
-    for name in ("alignment", "uniformity", "mean\ncosine", "eff. rank\ncentred / raw", "90 %\nrank", "dim"):
-        shown.add_column(name, justify="right")
-    for task, found in measured:
-        aligned = "-" if found["alignment"] is None else f"{found['alignment']:.3f}"
-        shown.add_row(
-            escape(task.task),
-            f"{found['texts']}\n/ {found['positives']}",
-            aligned,
-            f"{found['uniformity']:.3f}",
-            f"{found['mean_cosine']:.3f}",
-            f"{found['effective_rank']:.1f}\n/ {found['effective_rank_raw']:.1f}",
-            str(found["energy_rank"]),
-            str(found["dim"]),
-        )
-    return [
-        shown,
-        "[dim]alignment: mean squared distance of pairs with gold >= 4 of 5; uniformity: log mean exp(-2 d^2).[/dim]",
-    ]
+
+    def value(name: str, form: str) -> Cell:
+        return lambda task: "-" if (v := task.details["geometry"][name]) is None else format(v, form)
+
+    grid = _grid(
+        "Geometry of the STS sentences, unit embeddings",
+        measured,
+        [
+            (name_column("task"), lambda task: task.task),
+            (Column("texts", 5), value("texts", ",")),
+            (Column("positives", 6), value("positives", ",")),
+            (Column("alignment"), value("alignment", ".3f")),
+            (Column("uniformity"), value("uniformity", ".3f")),
+            (Column("mean cosine", 2), value("mean_cosine", ".3f")),
+            (Column("eff. rank", 1), value("effective_rank", ".1f")),
+            (Column("raw rank", 8), value("effective_rank_raw", ".1f")),
+            (Column("90 % rank", 7), value("energy_rank", "d")),
+            (Column("dim", 4), value("dim", "d")),
+        ],
+        "alignment: mean squared distance of pairs with gold >= 4 of 5; uniformity: log mean exp(-2 d^2); "
+        "eff. rank: exp of the entropy of the spectrum, centred; raw rank: not centred; 90 % rank: dimensions that "
+        "hold 90 % of the variance.",
+    )
+    return [grid]
 
 
-def _retrieval(tasks: Sequence[TaskScore]) -> Table:
-    shown = _table("Retrieval: 100 x metric", "task", "queries\n/ docs")
-    for name in ("main", "95 % interval", "recall", "MRR", "MAP", "AUC"):
-        shown.add_column(name, justify="right")
-    for task in tasks:
-        m, d = task.metrics, task.details
-        cutoffs = sorted(int(name.partition("@")[2]) for name in m if name.startswith("recall@"))
-        first = 10 if 10 in cutoffs else cutoffs[-1]
-        shown.add_row(
-            escape(task.task),
-            f"{d['queries']}\n/ {d['documents']}",
-            f"[bold]{m[task.main]:.2f}[/bold]\n{task.main}",
-            _range(task.interval),
-            f"{m[f'recall@{cutoffs[-1]}']:.2f}\n@{cutoffs[-1]}",
-            f"{m[f'mrr@{first}']:.2f}\n@{first}",
-            f"{m['map']:.2f}",
-            f"{m['auc']:.2f}",
-        )
-    return shown
+def _retrieval(tasks: Sequence[TaskScore]) -> Grid:
+    alike = len({task.main for task in tasks}) == 1
+
+    def at(metric: str, choose: Callable[[list[int]], int]) -> tuple[str, Cell]:
+        """Heading and cells; the cutoff stands in the heading where all tasks share it."""
+        chosen = {task.task: choose(_cutoffs(task)) for task in tasks}
+        shared = len(set(chosen.values())) == 1
+
+        def cell(task: TaskScore) -> str:
+            k = chosen[task.task]
+            return f"{task.metrics[f'{metric}@{k}']:.2f}" + ("" if shared else f" @{k}")
+
+        label = metric if metric == "recall" else metric.upper()
+        return (f"{label}@{next(iter(chosen.values()))}" if shared else label), cell
+
+    recall, mrr = at("recall", max), at("mrr", lambda ks: 10 if 10 in ks else max(ks))
+    return _grid(
+        f"Retrieval: 100 x {tasks[0].main if alike else 'metric'}",
+        tasks,
+        [
+            (name_column("task"), lambda task: task.task),
+            (Column("queries", 4), lambda task: f"{task.details['queries']:,}"),
+            (Column("docs", 5), lambda task: f"{task.details['documents']:,}"),
+            (Column("metric", 3, right=False), lambda task: "" if alike else task.main),
+            (Column("main", style="bold"), lambda task: f"{task.metrics[task.main]:.2f}"),
+            (Column("95 % interval", 1), lambda task: _range(task.interval)),
+            (Column(recall[0], 6), recall[1]),
+            (Column(mrr[0], 7), mrr[1]),
+            (Column("MAP", 8), lambda task: f"{task.metrics['map']:.2f}"),
+            (Column("AUC", 9), lambda task: f"{task.metrics['auc']:.2f}"),
+        ],
+    )
 
 
-def _compared(comparison: Sequence[Comparison], before: str, after: str) -> Table:
-    shown = _table(escape(f"{after} against {before}, same resamples"), "task", "metric")
-    for name in ("before", "after", "change\n95 % interval", "p", ""):
-        shown.add_column(name, justify="right")
+def _cutoffs(task: TaskScore) -> list[int]:
+    return sorted(int(name.partition("@")[2]) for name in task.metrics if name.startswith("recall@"))
+
+
+def _compared(comparison: Sequence[Comparison], before: str, after: str) -> Grid:
+    numbers = [Column("before", 4), Column("after"), Column("change"), Column("95 % interval", 1), Column("p", 3)]
+    columns = [name_column("task"), Column("metric", 5, right=False), *numbers, Column("verdict", 2, right=False)]
+    grid = Grid(columns, f"{after} against {before}, same resamples", hint=_HINT)
     for c in comparison:
-        style = _STYLES[c.verdict]
         d = c.difference
-        change = f"{d.value:+.2f}\n{d.low:+.2f} .. {d.high:+.2f}"
-        row = (escape(c.task), c.metric, f"{c.before:.2f}", f"{c.after:.2f}", change, _p(c), _VERDICTS[c.verdict])
-        shown.add_row(*row, style=style, end_section=False)
-        if c.task == AVERAGE:
-            shown.rows[-1].style = f"bold {style}"
-    return shown
+        values = f"{c.before:.2f}", f"{c.after:.2f}", f"{d.value:+.2f}", f"{d.low:+.2f} .. {d.high:+.2f}", _p(c)
+        weight = "bold " if c.task == AVERAGE else ""
+        grid.add(c.task, c.metric, *values, _VERDICTS[c.verdict], style=weight + _STYLES[c.verdict])
+    return grid
 
 
 def _p(c: Comparison) -> str:
@@ -126,14 +179,7 @@ def _footnote(scores: Scores) -> str:
         if several
         else ""
     )
-    return f"[dim]{ways}Chooses checkpoints: {scores.selection}. {_speed(scores)}[/dim]"
-
-
-def _table(title: str, *left: str) -> Table:
-    shown = Table(title=title, title_justify="left", header_style="bold")
-    for name in left:
-        shown.add_column(name)
-    return shown
+    return f"{ways}Chooses checkpoints: {scores.selection}. {_speed(scores)}"
 
 
 def _range(interval: Interval | None) -> str:

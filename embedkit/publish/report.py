@@ -7,16 +7,14 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from embedkit.errors import EmbedkitError
 from embedkit.folders import RunFolder
 from embedkit.publish import plots, view
 from embedkit.publish.redact import redact
+from embedkit.terminal.tables import Column, Grid, name_column
 from embedkit.types import Interval, RunRecord
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 FOLDER = "report"
 
@@ -54,35 +52,38 @@ def write_report(run_dir: Path) -> Path:
     return page
 
 
-def summary_table(record: RunRecord) -> Table:
+def summary_table(record: RunRecord) -> Grid:
     """The table at the end of a run: task, before, after, paired difference with its interval, verdict."""
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
+    from rich.text import Text
 
     lines = view.task_lines(record)
     level = next((line.difference.level for line in lines if line.difference), 0.95)
-    caption = f"Scores from 0 to 100. [ ]: {level:.0%} interval of the paired difference; unclear: it includes zero."
-    table = Table(
-        box=box.SIMPLE_HEAD, caption=escape(caption), caption_justify="left", pad_edge=False, collapse_padding=True
+    grid = Grid(
+        [
+            name_column("task"),
+            Column("metric", 2, right=False, style="dim"),
+            Column("before", 3),
+            Column("after"),
+            Column("difference"),
+            Column(f"{level:.0%} interval", 1),
+            Column("verdict", right=False),
+        ],
+        note="Scores from 0 to 100; the interval is that of the paired difference. Unclear: it includes zero.",
+        hint="the report has them",
     )
-    table.add_column("task", overflow="fold")
-    table.add_column("metric", style="dim")
-    for name in ("before", "after", "difference"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
     colours = {"win": "green", "loss": "red", "tie": "yellow", "": "dim"}
     for position, line in enumerate(lines, 1):
-        table.add_row(
-            escape(line.task),
-            escape(line.metric),
+        grid.add(
+            line.task,
+            line.metric,
             _score(line.before),
             _score(line.after),
-            escape(_difference(line.difference)),
-            f"[{colours[line.verdict]}]{line.verdict_text}[/]",
-            end_section=position == len(lines) - 1,
+            "—" if line.difference is None else f"{line.difference.value:+.2f}",
+            _range(line.difference),
+            Text(line.verdict_text, style=colours[line.verdict]),
+            line_under=position == len(lines) - 1,
         )
-    return table
+    return grid
 
 
 def _context(record: RunRecord, folder: RunFolder, drawn: list[plots.Plot]) -> dict[str, Any]:
@@ -167,10 +168,6 @@ def _score(value: Interval | float | None) -> str:
     if value is None:
         return "—"
     return f"{value.value:.2f}" if isinstance(value, Interval) else f"{value:.2f}"
-
-
-def _difference(value: Interval | None) -> str:
-    return "—" if value is None else f"{value.value:+.2f} [{value.low:+.2f}, {value.high:+.2f}]"
 
 
 def _range(value: Interval | None) -> str:

@@ -9,13 +9,14 @@ from embedkit.data.sources import LoadedSource, load_source
 from embedkit.folders import RunFolder
 from embedkit.recipe.schema import Recipe, Source
 from embedkit.run.state import Run, process_zero_first
+from embedkit.terminal import output
 
 
 def load_sources(
     recipe: Recipe,
     folder: RunFolder,
     *,
-    say: Callable[[Any], None] = print,
+    say: Callable[[Any], None] = output.say,
     progress: bool = False,
 ) -> list[LoadedSource]:
     """Read every source; make triplets where a `debias` block asks for them.

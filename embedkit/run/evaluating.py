@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from embedkit.recipe.schema import Model
 from embedkit.run.environment import quiet_libraries
 from embedkit.run.state import Say
+from embedkit.terminal import output
 from embedkit.types import Scores
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def evaluate(
     seed: int = 0,
     batch_tokens: int = 8192,
     geometry: bool = False,
-    say: Say = print,
+    say: Say = output.say,
     progress: bool = True,
 ) -> Scores:
     """Evaluate a model on a suite, and compare it with another one if asked.

@@ -7,6 +7,7 @@ from pathlib import Path
 from embedkit.recipe.schema import Recipe
 from embedkit.run import build, data, finish, fit, measure, planning, save, start
 from embedkit.run.state import Say
+from embedkit.terminal import output
 from embedkit.types import RunRecord
 
 
@@ -16,7 +17,7 @@ def train(
     *,
     resume: bool = False,
     recipe_path: Path | None = None,
-    say: Say = print,
+    say: Say = output.say,
     progress: bool = True,
 ) -> RunRecord:
     """Train, measure and write a run.

@@ -89,9 +89,9 @@ class TestSample:
         done = embedkit("check", "p.yaml", "--sample", "50")
         assert done.code == 0, done.err
         query, positive = (
-            [cell.strip() for cell in line.strip("│").split("│")]
+            re.split(r" {2,}", line.strip())
             for line in done.out.splitlines()
-            if line.startswith(("│ query", "│ positive"))
+            if line.startswith((" query ", " positive "))
         )
         # [CLS] two words [SEP]; quantiles of 4, 4, 3 and of 102, 3, 3
         assert query == ["query", "3", "4", "4", "4", "4", "0.0%", "33.3%"]
@@ -106,7 +106,7 @@ class TestSample:
 
     def test_prompts_and_max_length_of_the_recipe_count(self, embedkit: Run) -> None:
         done = embedkit("check", "p.yaml", "--sample", "50", "model.max_length=5", "model.prompts.query=bade bade ")
-        query = next(line for line in done.out.splitlines() if line.startswith("│ query"))
+        query = next(line for line in done.out.splitlines() if line.startswith(" query "))
         assert re.findall(r"\d+(?:\.\d)?%?", query) == ["3", "6", "6", "6", "6", "66.7%", "33.3%"]
 
     def test_only_the_first_rows_are_read(self, embedkit: Run) -> None:

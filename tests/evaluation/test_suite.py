@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -304,8 +305,8 @@ def test_other_data_cannot_be_compared(scores: Scores) -> None:
         suites.compare(scores, replace(scores, tasks=(first,)))
 
 
-def shown(table: object) -> str:
-    console = Console(width=160)
+def shown(table: object, width: int = 160) -> str:
+    console = Console(width=width, color_system=None)
     with console.capture() as captured:
         console.print(table)
     return captured.get()
@@ -318,6 +319,60 @@ def test_the_table_shows_every_way_and_the_change(scores: Scores, weaker: Scores
         assert f"{metrics[name]:.2f}" in text
     for word in ("mini-retrieval", "ndcg@10", "AUC", f"{scores.average:.2f}", "better", "hashing against tiny hashing"):
         assert word in text
+
+
+STS_COLUMNS = "task pairs main 95_%_interval all mean wmean Pearson"
+RETRIEVAL_COLUMNS = "task queries docs main 95_%_interval recall@10 MRR@10 MAP AUC"
+CHANGE_COLUMNS = "task metric before after change 95_%_interval p verdict"
+
+
+@pytest.mark.parametrize(
+    ("width", "sts", "retrieval", "change"),
+    [
+        (100, STS_COLUMNS, RETRIEVAL_COLUMNS, CHANGE_COLUMNS),
+        (80, STS_COLUMNS, RETRIEVAL_COLUMNS.replace(" AUC", ""), CHANGE_COLUMNS.replace(" metric", "")),
+        (
+            60,
+            STS_COLUMNS.replace(" mean wmean", ""),
+            "task queries docs main 95_%_interval",
+            "task after change 95_%_interval verdict",
+        ),
+    ],
+)
+def test_the_table_fits_and_no_cell_takes_two_lines(
+    scores: Scores, weaker: Scores, width: int, sts: str, retrieval: str, change: str
+) -> None:
+    lines = shown(suites.table(scores, weaker, suites.compare(weaker, scores, 200)), width).splitlines()
+    assert max(map(len, lines)) <= width
+    rows = [[cell.replace(" ", "_") for cell in re.split(r" {2,}", line.strip())] for line in lines]
+    for heads in (sts, retrieval, change):
+        assert heads.split() in rows
+    main = scores.tasks[0]
+    (row,) = [row for row in rows if row[0] == "mini-sts" and row[1] == "120"]
+    assert row[2] == f"{main.metrics['spearman']:.2f}"
+    assert main.interval is not None
+    assert row[3] == f"{main.interval.low:.2f}_.._{main.interval.high:.2f}"
+    assert sum(row[0] == "mini-retrieval" for row in rows) == 2
+
+
+def test_tasks_with_other_metrics_and_cutoffs_say_so_in_their_cells(scores: Scores) -> None:
+    first, second = scores.tasks
+    other = {name.replace("@10", "@5"): value for name, value in second.metrics.items() if "@10" in name}
+    tasks = (
+        first,
+        replace(first, task="P", main="pearson", details={**first.details, "subsets": {}}),
+        second,
+        replace(second, task="R5", main="recall@5", metrics={"map": 1.0, "auc": 2.0, **other}),
+    )
+    rows = [re.split(r" {2,}", line.strip()) for line in shown(suites.table(replace(scores, tasks=tasks))).splitlines()]
+    value = {name: f"{number:.2f}" for name, number in (first.metrics | second.metrics).items()}
+    by_name = {row[0]: row for row in rows}
+    assert by_name["mini-sts"][2:4] == ["spearman all", value["spearman"]]
+    assert by_name["P"][2:4] == ["pearson", value["pearson"]]
+    assert by_name["mini-retrieval"][3:5] == ["ndcg@10", value["ndcg@10"]]
+    assert by_name["mini-retrieval"][6:8] == [f"{value['recall@10']} @10", f"{value['mrr@10']} @10"]
+    assert by_name["R5"][3:5] == ["recall@5", value["recall@10"]]
+    assert by_name["R5"][6:8] == [f"{value['recall@10']} @5", f"{value['mrr@10']} @5"]
 
 
 def test_a_model_name_with_brackets_is_shown_as_it_is(scores: Scores) -> None:

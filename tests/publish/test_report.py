@@ -239,10 +239,20 @@ def test_a_folder_without_a_record_is_refused(tmp_path: Path) -> None:
 def test_summary_table() -> None:
     console = Console(width=80, record=True, color_system=None)
     console.print(summary_table(records.record()))
-    rows = [line.split() for line in console.export_text().splitlines()]
-    assert ["pydocs-test", "ndcg@10", "46.93", "52.88", "+5.95", "[+4.75,", "+7.15]", "▲", "better"] in rows
-    assert ["STS-B", "spearman", "82.03", "80.71", "-1.32", "[-1.82,", "-0.82]", "▼", "worse"] in rows
-    assert ["average", "60.12", "61.70", "+1.58", "[+0.82,", "+2.35]", "▲", "better"] in rows
+    rows = [re.split(r" {2,}", line.strip()) for line in console.export_text().splitlines()]
+    assert ["task", "metric", "before", "after", "difference", "95% interval", "verdict"] in rows
+    assert ["pydocs-test", "ndcg@10", "46.93", "52.88", "+5.95", "+4.75 to +7.15", "▲ better"] in rows
+    assert ["STS-B", "spearman", "82.03", "80.71", "-1.32", "-1.82 to -0.82", "▼ worse"] in rows
+    assert ["average", "60.12", "61.70", "+1.58", "+0.82 to +2.35", "▲ better"] in rows
+
+
+def test_a_narrow_summary_leaves_whole_columns_out() -> None:
+    console = Console(width=60, record=True, color_system=None)
+    console.print(summary_table(records.record()))
+    text = console.export_text()
+    rows = [re.split(r" {2,}", line.strip()) for line in text.splitlines()]
+    assert ["pydocs-test", "52.88", "+5.95", "+4.75 to +7.15", "▲ better"] in rows
+    assert "Left out, the terminal being narrow: metric, before" in text
 
 
 def test_summary_table_shows_brackets_in_a_name_as_they_are() -> None:
