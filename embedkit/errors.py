@@ -48,6 +48,18 @@ class TrainingError(EmbedkitError):
     """Training cannot go on: a non-finite loss, a checkpoint that does not fit."""
 
 
+class WriteError(EmbedkitError):
+    """A file or folder cannot be written: the disk is full, nothing may be written there, something is in the way."""
+
+
+class BusyError(EmbedkitError):
+    """Another process is at work in the folder."""
+
+
+class RecordError(EmbedkitError):
+    """A run's record cannot be read: it is damaged, of another version, or not one."""
+
+
 @contextmanager
 def about(place: str, instead_of: str) -> Iterator[None]:
     """Errors about one key of a recipe are about another one here: a guide is loaded as the model is.

@@ -1,12 +1,19 @@
-"""Where things stand in a run's folder."""
+"""Where things stand in a run's folder, and its record."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
-from embedkit.types import RunRecord
+from embedkit import files
+from embedkit.errors import RecordError
+from embedkit.types import Interval, RunRecord
+
+FORMAT = 1
+"""Of ``run.json``; a number above it is of a newer version."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +51,79 @@ class RunFolder:
         return self.model.is_dir() or any(self.checkpoints.glob("checkpoint-*"))
 
     def write_record(self, record: RunRecord) -> None:
-        """Write ``run.json`` whole or not at all."""
-        staging = self.record.with_suffix(".tmp")
-        staging.write_text(json.dumps(asdict(record), indent=1, ensure_ascii=False), encoding="utf-8")
-        staging.replace(self.record)
+        """Write ``run.json`` whole or not at all.
+
+        Raises:
+            WriteError: it cannot be written.
+        """
+        files.write_json(self.record, {"format": FORMAT, **asdict(record)})
 
     def read_record(self) -> RunRecord | None:
-        """What an earlier start of this run wrote, if any."""
-        if not self.record.is_file():
+        """What an earlier start of this run wrote, if any.
+
+        Raises:
+            RecordError: it is cut, of a newer version, or no record of a run.
+        """
+        try:
+            text = self.record.read_bytes()
+        except FileNotFoundError:
             return None
-        return RunRecord(**json.loads(self.record.read_text(encoding="utf-8")))
+        except OSError as error:
+            what = f"the run's record cannot be read: {error.strerror}"
+            raise RecordError(what, str(self.record), "give the folder of a run") from error
+        return _record(text, str(self.record))
+
+
+def _record(text: bytes, where: str) -> RunRecord:
+    aside = "move the file away; the run can go on without it, but what it measured before is not known then"
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        what = f"is cut or damaged: {error}" if text.strip() else "is empty"
+        raise RecordError(f"the run's record {what}", where, aside) from error
+    if not isinstance(found, dict) or not {"recipe_hash", "recipe"} <= found.keys():
+        raise RecordError("is not the record of a run of embedkit", where, "give the folder of a run")
+    unknown = sorted(found.keys() - {field.name for field in fields(RunRecord)} - {"format"})
+    if found.get("format", FORMAT) != FORMAT or unknown:
+        versions = found.get("versions")
+        version = versions.get("embedkit") if isinstance(versions, dict) else None
+        named = f"; unknown here: {', '.join(unknown)}" if unknown else ""
+        what = f"the run's record is of another version of embedkit ({version or 'which it does not say'}){named}"
+        raise RecordError(what, where, "use that version, or a newer one")
+    return _checked(text, found, where, aside)
+
+
+def _checked(text: bytes, found: dict[str, Any], where: str, cure: str) -> RunRecord:
+    """The record, once everything in it has the form that its readers trust."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        record = TypeAdapter(RunRecord).validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise RecordError(f"the run's record is damaged: {key}: {first['msg']}", where, cure) from error
+    parts: dict[str, Callable[[], Any]] = {
+        "recipe": lambda: [record.recipe.get(block, {}).keys() for block in ("model", "objective", "train", "eval")],
+        "scores_before": lambda: _numbers(record.scores_before),
+        "scores_after": lambda: _numbers(record.scores_after),
+        "comparison": lambda: [(c["task"], Interval(**c["difference"])) for c in record.comparison],
+        "data": lambda: [sum((source.get("skipped") or {}).values()) for source in record.data],
+    }
+    for key, read in parts.items():
+        try:
+            read()
+        except (KeyError, TypeError, AttributeError) as error:
+            what = f"the run's record is damaged: {key}: {type(error).__name__}: {error}"
+            raise RecordError(what, where, cure) from error
+    return record
+
+
+def _numbers(scores: dict[str, Any] | None) -> list[Any]:
+    """What is read of a run's scores."""
+    if scores is None:
+        return []
+    found = [scores["average"] + 0.0, scores["tasks"], scores.get("interval")]
+    found += [(task["task"], task["main"], task["metrics"][task["main"]] + 0.0) for task in scores["tasks"]]
+    intervals = [part.get("interval") for part in (scores, *scores["tasks"])]
+    return [*found, *(Interval(**interval) for interval in intervals if interval is not None)]

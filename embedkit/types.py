@@ -281,9 +281,12 @@ class RunRecord:
         recipe: the resolved recipe as plain data.
         versions: Python, embedkit and library versions; machine in words.
         data: per source: id or path, content hash, rows, skipped rows with reasons.
+        inputs: content hash of everything that the run is made from, by its key in the recipe and its name.
         plan: the plan printed before step 0.
         seed: the seed.
         started, finished: ISO times, UTC.
+        updates: updates done.
+        failed: why the run ended before its end, or what failed after its training; empty when nothing did.
         timings: seconds by stage.
         curve: logged training metrics, one dict per logging step.
         evaluations: (step, metrics) of every evaluation during training.
@@ -298,10 +301,13 @@ class RunRecord:
     recipe: dict[str, Any]
     versions: dict[str, str] = field(default_factory=dict)
     data: list[dict[str, Any]] = field(default_factory=list)
+    inputs: dict[str, dict[str, str]] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     started: str = ""
     finished: str = ""
+    updates: int | None = None
+    failed: str = ""
     timings: dict[str, float] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
     evaluations: list[dict[str, Any]] = field(default_factory=list)

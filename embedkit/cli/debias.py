@@ -11,12 +11,14 @@ import typer
 
 from embedkit.cli.console import console, go_offline, say
 from embedkit.cli.options import Offline
-from embedkit.errors import EmbedkitError
+from embedkit.errors import EmbedkitError, RecipeError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from embedkit.data.sources import LoadedSource
+    from embedkit.recipe.debias import Debias
+    from embedkit.recipe.schema import Model, Source
 
 T = TypeVar("T", bound="BaseModel")
 Text = Annotated[Path, typer.Option("--text", metavar="FILE", help="Sentences: txt, jsonl, csv, tsv, parquet.")]
@@ -59,8 +61,7 @@ def debias(
       embedkit debias --model path/to/model --text sentences.txt --out triplets.jsonl surface=edit negatives=4
     """
     go_offline(offline)
-    if out.exists() and not overwrite:
-        raise EmbedkitError("exists already", str(out), "name another file, or add --overwrite")
+    from embedkit import locks
     from embedkit.recipe.debias import Debias
     from embedkit.recipe.schema import Model, Source
 
@@ -68,6 +69,32 @@ def debias(
     given = {"base": model, "pooling": pooling, "max_length": max_length}
     block = _block(Model, {key: value for key, value in given.items() if value is not None})
     source = Source(path=str(text.resolve()), roles={"text": column}, limit=limit)
+    beside = _beside(out, overwrite)
+    with locks.hold_file(out, "sampling triplets"):
+        _sample(source, wanted, block, device, out, beside)
+
+
+def _beside(out: Path, overwrite: bool) -> Path:
+    """The common name of what is written beside the triplets, without its ending; refuses what would be lost."""
+    from embedkit.files import writing
+
+    whole = out.with_suffix("") if out.suffix == ".gz" else out
+    if whole.suffix != ".jsonl":
+        raise RecipeError("the triplets' file must end with .jsonl or .jsonl.gz", "--out", "e.g. --out triplets.jsonl")
+    beside = whole.with_suffix("")
+    with writing(out):
+        there = [p for p in (out, *(_ending(beside, e) for e in (".json", ".svg"))) if p.exists()]
+    if there and not overwrite:
+        raise EmbedkitError("exists already", str(there[0]), "name another file, or add --overwrite")
+    return beside
+
+
+def _ending(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
+
+
+def _sample(source: Source, wanted: Debias, block: Model, device: str, out: Path, beside: Path) -> None:
+    from embedkit import files
     from embedkit.data.sources import load_source
     from embedkit.mining.debias import summary, triplet_source
     from embedkit.mining.guide import load_guide
@@ -82,9 +109,8 @@ def debias(
     )
     _write(made, out)
     report = made.made["debias"]
-    beside = out.with_suffix("").with_suffix("") if out.suffix == ".gz" else out.with_suffix("")
-    beside.with_suffix(".json").write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
-    beside.with_suffix(".svg").write_text(draw_triplets(report).svg, encoding="utf-8")
+    files.write_json(_ending(beside, ".json"), report)
+    files.write_text(_ending(beside, ".svg"), draw_triplets(report).svg)
     for line in summary(report):
         say(line)
     console().print(f"{made.rows:,} triplets -> {out}", markup=False)
@@ -110,14 +136,16 @@ def _block(kind: type[T], given: dict[str, Any], overrides: Sequence[str] = ()) 
 
 def _write(made: LoadedSource, out: Path) -> None:
     import gzip
+    from contextlib import ExitStack
+
+    from embedkit import files
 
     assert made.rows is not None
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = out.with_name(out.name + ".part")
-    opened = gzip.open if out.suffix == ".gz" else open
-    with opened(staging, "wt", encoding="utf-8") as file:
+    with ExitStack() as opened:
+        file: Any = opened.enter_context(files.new_file(out))
+        if out.suffix == ".gz":
+            file = opened.enter_context(gzip.GzipFile("", "wb", fileobj=file, mtime=0))
         for start in range(0, made.rows, 4096):
             for e in made.get(range(start, min(made.rows, start + 4096))):
                 row = {"query": e.query, "positive": e.positives[0], "negative": list(e.negatives)}
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    staging.replace(out)
+                file.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")

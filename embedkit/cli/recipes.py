@@ -68,6 +68,7 @@ def cp(
       embedkit recipes cp unsup/simcse
       embedkit recipes cp unsup/simcse mine.yaml
     """
+    from embedkit import files
     from embedkit.errors import EmbedkitError
     from embedkit.recipe.load import find_recipe
 
@@ -77,8 +78,7 @@ def cp(
         place = place / source.name
     if place.exists() and not force:
         raise EmbedkitError("exists already", str(place), "name another file, or add --force")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_bytes(source.read_bytes())
+    files.write_bytes(place, source.read_bytes())
     say(f"{source} -> {place}")
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +17,15 @@ from embedkit.terminal.tables import Column, Grid, name_column
 
 if TYPE_CHECKING:
     from embedkit.recipe.load import Loaded
+    from embedkit.types import RunRecord
+
+SUMMARY = "summary.json"
+AVERAGE = ("average", "of the main metrics")
 
 
 def train_seeds(loaded: Loaded, arguments: Sequence[str], out: Path, count: int, *, resume: bool) -> None:
-    """Train with seeds ``train.seed``, + 1, ... into ``out/seed-K``, each in a process of its own; print the spread.
+    """Train with seeds ``train.seed``, + 1, ... into ``out/seed-K``, each in a process of its own; print the spread and
+    write it to ``out/summary.json``.
 
     Args:
         loaded: the recipe.
@@ -33,55 +37,100 @@ def train_seeds(loaded: Loaded, arguments: Sequence[str], out: Path, count: int,
     Raises:
         typer.Exit: with the code of a run that failed.
     """
+    from embedkit import files, locks
+
     first = loaded.recipe.train.seed
-    if not resume and out.is_dir() and any(out.iterdir()):
+    if not resume and not files.is_empty(out):
         raise EmbedkitError("is not empty", str(out), "add --resume to go on, or choose another --out")
-    records = []
-    for seed in range(first, first + count):
-        folder = out / f"seed-{seed}"
-        if not _finished(folder):
-            say(f"seed {seed} -> {folder}")
-            _train(arguments, seed, folder, resume=resume and folder.is_dir())
-        records.append(json.loads((folder / "run.json").read_text(encoding="utf-8")))
-    say(spread(records))
+    with locks.hold_folder(out, "training with several seeds"):
+        records = {}
+        for seed in range(first, first + count):
+            folder = out / f"seed-{seed}"
+            if not _finished(folder):
+                say(f"seed {seed} -> {folder}")
+                _train(arguments, seed, folder, resume=resume and folder.is_dir())
+            records[seed] = _read(folder)
+        found = summary(records)
+        files.write_json(out / SUMMARY, found)
+    say(spread(found))
+    say(f"all metrics: {out / SUMMARY}")
 
 
-def spread(records: Sequence[dict[str, Any]]) -> Grid:
-    """Mean and standard deviation over runs of each task's main metric, before, after, and their difference.
+def summary(records: Mapping[int, RunRecord]) -> dict[str, Any]:
+    """Mean and standard deviation over runs of every metric, before, after, and of their difference.
 
     Args:
-        records: ``run.json`` of each run.
+        records: by seed.
+
+    Returns:
+        ``seeds``, and ``metrics``: per task and metric whether it is the ``main`` one, and for ``before``, ``after``
+        and ``change`` the ``values`` in the order of the seeds, their ``mean`` and ``sd`` (of a sample, null for one
+        run); null where a run was not measured.
     """
+    after = [_metrics(record.scores_after) for record in records.values()]
+    before = [_metrics(record.scores_before) for record in records.values()]
+    rows = []
+    for key in after[0]:
+        ends, starts = ([run[key][0] for run in runs if key in run] for runs in (after, before))
+        changes = [e - s for e, s in zip(ends, starts, strict=True)] if len(starts) == len(ends) else []
+        found = {"before": _spread(starts), "after": _spread(ends), "change": _spread(changes)}
+        rows.append({"task": key[0], "metric": key[1], "main": after[0][key][1], **found})
+    return {"seeds": list(records), "metrics": rows}
+
+
+def spread(found: Mapping[str, Any]) -> Grid:
+    """The main metrics of a `summary`."""
     numbers = [Column("before", 1), Column("after"), Column("change")]
     columns = [name_column("task"), Column("metric", 2, right=False), *numbers]
-    table = Grid(columns, f"{len(records)} seeds: mean ± standard deviation")
-    after = [_mains(record["scores_after"]) for record in records]
-    before = [_mains(record["scores_before"]) for record in records]
-    for task, metric in after[0]:
-        ends = [scores[task, metric] for scores in after]
-        starts = [scores[task, metric] for scores in before if (task, metric) in scores]
-        changes = [e - s for e, s in zip(ends, starts, strict=True)] if len(starts) == len(ends) else []
-        table.add(task, metric, _mean(starts), _mean(ends), _mean(changes, sign="+"))
+    table = Grid(columns, f"{len(found['seeds'])} seeds: mean ± standard deviation")
+    for row in found["metrics"]:
+        if row["main"]:
+            cells = _mean(row["before"]), _mean(row["after"]), _mean(row["change"], sign="+")
+            table.add(row["task"], row["metric"], *cells)
     return table
 
 
-def _mains(scores: dict[str, Any] | None) -> dict[tuple[str, str], float]:
+def _metrics(scores: Mapping[str, Any] | None) -> dict[tuple[str, str], tuple[float, bool]]:
+    """(task, metric) -> value, and whether it is the task's main one."""
     if scores is None:
         return {}
-    found = {(task["task"], task["main"]): task["metrics"][task["main"]] for task in scores["tasks"]}
-    return found if len(found) < 2 else {**found, ("average", "of the main metrics"): scores["average"]}
+    found = {
+        (task["task"], metric): (value, metric == task["main"])
+        for task in scores["tasks"]
+        for metric, value in task["metrics"].items()
+    }
+    return found if len(scores["tasks"]) < 2 else {**found, AVERAGE: (scores["average"], True)}
 
 
-def _mean(values: Sequence[float], sign: str = "") -> str:
+def _spread(values: Sequence[float]) -> dict[str, Any] | None:
     if not values:
+        return None
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.mean(values), "sd": sd, "values": list(values)}
+
+
+def _mean(found: Mapping[str, Any] | None, sign: str = "") -> str:
+    if found is None:
         return "-"
-    mean = f"{statistics.mean(values):{sign}.2f}"
-    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.2f}"
+    mean = f"{found['mean']:{sign}.2f}"
+    return mean if found["sd"] is None else f"{mean} ± {found['sd']:.2f}"
 
 
 def _finished(folder: Path) -> bool:
-    record = folder / "run.json"
-    return record.is_file() and bool(json.loads(record.read_text(encoding="utf-8")).get("finished"))
+    """Whether a run is done with; one whose last evaluation failed goes on."""
+    from embedkit.folders import RunFolder
+
+    record = RunFolder(folder).read_record()
+    return record is not None and bool(record.finished) and not record.failed
+
+
+def _read(folder: Path) -> RunRecord:
+    from embedkit.folders import RunFolder
+
+    record = RunFolder(folder).read_record()
+    if record is None:
+        raise EmbedkitError("the run left no record", str(folder), "train it again with --resume")
+    return record
 
 
 def _train(arguments: Sequence[str], seed: int, folder: Path, *, resume: bool) -> None:

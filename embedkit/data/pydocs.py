@@ -10,18 +10,19 @@ import gc
 import hashlib
 import importlib.metadata
 import json
-import tempfile
 import warnings
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from embedkit import files
 from embedkit.data import corpus, harvest
 from embedkit.data.cache import cache_folder
 from embedkit.data.corpus import Split, build_split, digest, examples, retrieval, without_copies
 from embedkit.data.harvest import Docstring, locate, version_of
-from embedkit.errors import DataError
+from embedkit.errors import DataError, WriteError
+from embedkit.locks import hold_folder
 from embedkit.recipe.pydocs import PydocsSource
 from embedkit.types import Example, RetrievalData
 
@@ -32,6 +33,7 @@ PACKAGES = (
     *("joblib", "requests", "packaging", "filelock", "tqdm", "dill", "mpmath", "patsy"),
 )
 """Import names read by default: what embedkit and its extra ``pydocs`` install."""
+CORPUS = "corpus.json"
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,21 @@ def load_pydocs(block: PydocsSource, cache: Path | None = None, *, progress: boo
     distributions = dict(importlib.metadata.packages_distributions())
     versions = {package: version_of(package, distributions) for package in located}
     folder = (cache or cache_folder("pydocs")) / _key(block, versions)
+    missing = [package for package in wanted if package not in located]
     found = _read(folder)
-    if found is None:
-        found = _build(block, located, versions, [p for p in wanted if p not in located], progress)
-        _write(folder, found)
-    return found
+    if found is not None:
+        return found
+    try:
+        with hold_folder(folder, "reading docstrings", wait=True):
+            found = _read(folder)  # another process may have built it meanwhile
+            if found is None:
+                found = _build(block, located, versions, missing, progress)
+                files.write_text(folder / CORPUS, json.dumps(asdict(found), ensure_ascii=False))
+            return found
+    except WriteError as error:
+        what = f"pydocs is not cached, the next run harvests again: {error.where}: {error.what}"
+        warnings.warn(what, RuntimeWarning, stacklevel=2)
+        return found or _build(block, located, versions, missing, progress)
 
 
 def _key(block: PydocsSource, versions: dict[str, str]) -> str:
@@ -140,7 +152,7 @@ def _digest(made: Pydocs) -> str:
 def _read(folder: Path) -> Pydocs | None:
     """The cached corpus, or None if there is none or it is not what was written."""
     try:
-        data = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
+        data = json.loads((folder / CORPUS).read_text(encoding="utf-8"))
         made = Pydocs(
             [_example(fields) for fields in data["train"]],
             RetrievalData(**data["test"]),
@@ -155,14 +167,3 @@ def _read(folder: Path) -> Pydocs | None:
 def _example(fields: dict[str, Any]) -> Example:
     plain: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
     return Example(**plain)
-
-
-def _write(folder: Path, made: Pydocs) -> None:
-    """Write the corpus under its key in one rename; of two processes that build it, the last one stays."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, suffix=".part", delete=False) as file:
-            file.write(json.dumps(asdict(made), ensure_ascii=False))
-        Path(file.name).replace(folder / "corpus.json")
-    except OSError as error:
-        warnings.warn(f"pydocs is not cached, the next run harvests again: {error}", RuntimeWarning, stacklevel=3)

@@ -17,10 +17,12 @@ import numpy as np
 from tqdm import tqdm
 
 import embedkit.mining as package
+from embedkit import files
 from embedkit.data.cache import cache_folder
 from embedkit.data.sources import LoadedSource
 from embedkit.data.text import text_id
 from embedkit.errors import DataError
+from embedkit.locks import hold_folder
 from embedkit.mining.pool import Pools
 from embedkit.mining.surface import Words
 from embedkit.mining.triplets import NONE, Triplets, sample
@@ -168,22 +170,23 @@ def _provide(texts: LoadedSource, options: Debias, guide: Guide, cache: Path, na
     fingerprint = guide.fingerprint()
     key = _digest([texts.digest, texts.rows, options.model_dump(mode="json", exclude={"guide"}), fingerprint, _code()])
     kept = cache / key
-    if (kept / REPORT).is_file():
-        logger.info("triplets of %s are taken from %s", texts.name, kept)
-        return kept
-    start = time.perf_counter()
-    triplets, report = _build(texts, options, guide, cache, fingerprint, progress)
-    head = {"sentences": texts.rows, "rows": len(triplets), "guide": name, "fingerprint": fingerprint, "key": key}
-    kept.mkdir(parents=True, exist_ok=True)
-    triplets.save(kept / TRIPLETS)
-    _write(kept / REPORT, {**head, "seconds": round(time.perf_counter() - start, 1), **report})  # last: marks it whole
+    with hold_folder(kept, "sampling triplets", wait=True):
+        if (kept / REPORT).is_file():
+            logger.info("triplets of %s are taken from %s", texts.name, kept)
+            return kept
+        start = time.perf_counter()
+        triplets, report = _build(texts, options, guide, cache, fingerprint, progress)
+        head = {"sentences": texts.rows, "rows": len(triplets), "guide": name, "fingerprint": fingerprint, "key": key}
+        triplets.save(kept / TRIPLETS)
+        took = round(time.perf_counter() - start, 1)
+        files.write_json(kept / REPORT, {**head, "seconds": took, **report})  # last: marks it whole
     return kept
 
 
 def _copied(kept: Path, folder: Path, asked: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(kept / TRIPLETS, folder / TRIPLETS)
-    _write(folder / REPORT, {"asked": asked, **json.loads((kept / REPORT).read_text(encoding="utf-8"))})
+    files.write_bytes(folder / TRIPLETS, (kept / TRIPLETS).read_bytes())
+    report = json.loads((kept / REPORT).read_text(encoding="utf-8"))
+    files.write_json(folder / REPORT, {"asked": asked, **report})
     return folder
 
 
@@ -195,13 +198,14 @@ def _build(
         raise DataError("one sentence has no other to be contrasted with", texts.name, "give more sentences")
     sentences = [e.query for i in range(0, texts.rows, _READ) for e in texts.get(range(i, min(texts.rows, i + _READ)))]
     embeddings = cache / f"embeddings-{_digest([texts.digest, texts.rows, fingerprint])}"
-    with _bar("Encoding sentences", texts.rows, progress) as say:
-        parts = encode_to_disk(sentences, guide.encode, embeddings, say=say)
-    group = np.unique([text_id(sentence) for sentence in sentences], return_inverse=True)[1]
-    pools = Pools(Vectors(parts, center=options.center), Words.of(sentences), group, options)
-    with _bar("Sampling triplets", texts.rows, progress) as say:
-        made = sample(pools, group, options, say)
-    shutil.rmtree(embeddings, ignore_errors=True)  # another process may be reading them, or remove them too
+    with hold_folder(embeddings, "encoding sentences", wait=True):
+        with _bar("Encoding sentences", texts.rows, progress) as say:
+            parts = encode_to_disk(sentences, guide.encode, embeddings, say=say)
+        group = np.unique([text_id(sentence) for sentence in sentences], return_inverse=True)[1]
+        pools = Pools(Vectors(parts, center=options.center), Words.of(sentences), group, options)
+        with _bar("Sampling triplets", texts.rows, progress) as say:
+            made = sample(pools, group, options, say)
+        shutil.rmtree(embeddings, ignore_errors=True)
     return made
 
 
@@ -214,12 +218,6 @@ def _bar(what: str, total: int, progress: bool) -> Iterator[Callable[[int], None
 def _holds(folder: Path, asked: str) -> bool:
     path = folder / REPORT
     return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8")).get("asked") == asked)
-
-
-def _write(path: Path, report: dict[str, Any]) -> None:
-    staging = path.with_suffix(".part")
-    staging.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
-    staging.replace(path)
 
 
 def _digest(value: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from embedkit import files
 from embedkit.errors import DataError
 from embedkit.mining import diagnostics
 from embedkit.mining.draws import draw
@@ -42,9 +43,8 @@ class Triplets:
 
     def save(self, path: Path) -> None:
         """Write whole or not at all."""
-        staging = path.with_suffix(".part.npz")
-        np.savez_compressed(staging, **vars(self))
-        staging.replace(path)
+        with files.new_file(path) as file:
+            np.savez_compressed(file, **vars(self))
 
     @classmethod
     def load(cls, path: Path) -> Triplets:

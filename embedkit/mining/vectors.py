@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from embedkit import files
 
 PART = 16_384
 """Sentences encoded, added to an index or read at once."""
@@ -78,9 +79,9 @@ def encode_to_disk(
     for start in range(0, len(texts), PART):
         file = folder / f"{start // PART:06d}.npy"
         if not file.is_file():
-            with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as staging:
-                np.save(staging, encode(texts[start : start + PART]))
-            Path(staging.name).replace(file)
+            vectors = encode(texts[start : start + PART])
+            with files.new_file(file) as opened:
+                np.save(opened, vectors)
         parts.append(np.load(file, mmap_mode="r"))
         say(min(len(texts), start + PART))
     return parts

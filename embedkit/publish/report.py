@@ -9,8 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from embedkit.errors import EmbedkitError
+from embedkit import files
+from embedkit.errors import RecordError
 from embedkit.folders import RunFolder
+from embedkit.locks import hold_folder
 from embedkit.publish import plots, view
 from embedkit.publish.redact import redact
 from embedkit.terminal.tables import Column, Grid, name_column
@@ -31,24 +33,29 @@ def write_report(run_dir: Path) -> Path:
         The page.
 
     Raises:
-        EmbedkitError: there is no ``run.json``.
+        RecordError: there is no ``run.json``, or it cannot be read.
+        BusyError: another process trains there.
+        WriteError: the report cannot be written.
     """
     folder = RunFolder(Path(run_dir))
     record = folder.read_record()
     if record is None:
-        raise EmbedkitError(
-            "no run record here", str(folder.record), "give the folder that `embedkit train --out` wrote"
-        )
+        raise RecordError("no run record here", str(folder.record), "give the folder that `embedkit train --out` wrote")
+    with hold_folder(folder.root, "writing the report"):
+        return render_report(folder, record)
+
+
+def render_report(folder: RunFolder, record: RunRecord) -> Path:
+    """`write_report` of a record at hand, for the process that holds the folder."""
     record = replace(record, **redact(vars(record)))
     drawn = plots.draw(record)
     target = folder.root / FOLDER
-    target.mkdir(exist_ok=True)
     for plot in drawn:
-        (target / f"{plot.name}.svg").write_text(plot.svg, encoding="utf-8")
+        files.write_text(target / f"{plot.name}.svg", plot.svg)
     context = _context(record, folder, drawn)
-    (target / "report.md").write_text(_environment(markdown=True).get_template("report.md.j2").render(context), "utf-8")
     page = target / "index.html"
-    page.write_text(_environment(markdown=False).get_template("report.html.j2").render(context), encoding="utf-8")
+    files.write_text(target / "report.md", _environment(markdown=True).get_template("report.md.j2").render(context))
+    files.write_text(page, _environment(markdown=False).get_template("report.html.j2").render(context))
     return page
 
 

@@ -6,7 +6,7 @@ import logging
 from dataclasses import asdict
 
 from embedkit.evaluation import suite as suites
-from embedkit.publish.report import summary_table, write_report
+from embedkit.publish.report import render_report, summary_table
 from embedkit.run.environment import now
 from embedkit.run.state import Run
 from embedkit.types import Scores
@@ -26,7 +26,7 @@ def finish(run: Run, before: Scores | None, after: Scores | None) -> None:
     record.finished = now()
     run.write_record()
     try:
-        page = write_report(run.folder.root)
+        page = render_report(run.folder, record)
         run.say(f"report: {page}")
     except Exception as error:  # a report that fails must not lose a run; the record and the weights are written
         logger.exception("the report could not be written")

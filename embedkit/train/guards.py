@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from pathlib import Path
 
-from embedkit.errors import TrainingError
+from embedkit import files
+from embedkit.errors import TrainingError, WriteError
 from embedkit.train.boundary import QUERY_COSINE
 from embedkit.train.distributed import Comm
 from embedkit.types import RowBatch, StepResult
@@ -52,16 +52,19 @@ class Guards:
             )
 
     def _stop(self, what: str, batch: RowBatch, step: int, facts: dict[str, object]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"failed-step-{step}-process-{self.comm.rank}.json"
         rows = [
             {"text": text, "position": int(position), "input_ids": list(map(int, ids))}
             for text, position, ids in zip(batch.texts, batch.position, batch.input_ids, strict=True)
         ]
         content = {"step": step, "facts": facts, "source": batch.source, "origins": batch.origins, "rows": rows}
-        path.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+        try:
+            files.write_json(path, content)
+            batch_is = f"the batch is in {path}"
+        except WriteError as error:
+            batch_is = f"the batch could not be written to {path}: {error.what}"
         raise TrainingError(
-            f"{what} at step {step}; the batch is in {path}",
+            f"{what} at step {step}; {batch_is}",
             where=f"step {step}",
             cure="look at the batch; lower train.learning_rate, raise the temperature, or use fp32; then --resume",
         )

@@ -9,12 +9,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from embedkit.cli.launch import _culprit
-from embedkit.cli.seeds import spread
+from embedkit.cli.seeds import spread, summary
+from embedkit.types import RunRecord
 from tests.cli.conftest import Done, spawn
 
 Run = Callable[..., Done]
@@ -97,17 +99,24 @@ def test_the_process_with_a_reason_of_its_own_is_blamed() -> None:
 
 
 def test_spread_over_seeds() -> None:
-    def record(before: float, after: float) -> dict[str, object]:
+    def record(before: float, after: float) -> RunRecord:
         def scores(value: float) -> dict[str, object]:
-            return {"tasks": [{"task": "A", "main": "m", "metrics": {"m": value}}], "average": value}
+            return {"tasks": [{"task": "A", "main": "m", "metrics": {"m": value, "n": 2 * value}}], "average": value}
 
-        return {"scores_before": scores(before), "scores_after": scores(after)}
+        return RunRecord("", {}, scores_before=scores(before), scores_after=scores(after))
 
-    table = spread([record(10, 11), record(10, 13)])
-    rows = [re.split(r" {2,}", line.strip()) for line in str(table).splitlines()]
+    found = summary({7: record(10, 11), 8: record(10, 13)})
+    assert found["seeds"] == [7, 8]
+    assert [(row["task"], row["metric"], row["main"]) for row in found["metrics"]] == [
+        ("A", "m", True),
+        ("A", "n", False),
+    ]
+    assert found["metrics"][1]["after"] == {"mean": 24, "sd": pytest.approx(2 * 2**0.5), "values": [22, 26]}
+    assert found["metrics"][1]["change"]["values"] == [2, 6]
+    rows = [re.split(r" {2,}", line.strip()) for line in str(spread(found)).splitlines()]
     assert ["task", "metric", "before", "after", "change"] in rows
     assert ["A", "m", "10.00 ± 0.00", "12.00 ± 1.41", "+2.00 ± 1.41"] in rows
-    alone = spread([{**record(1, 2), "scores_before": None}])
+    alone = spread(summary({7: replace(record(1, 2), scores_before=None)}))
     assert ["A", "m", "-", "2.00", "-"] in [line.split() for line in str(alone).splitlines()]
 
 
@@ -147,8 +156,14 @@ def test_seeds_are_separate_runs_and_finished_ones_stay(work: Path) -> None:
     out, err = child.communicate(timeout=180)
     assert child.returncode == 0, err
     assert "2 seeds: mean ± standard deviation" in out
-    seeds = [json.loads(Path(f"all/seed-{s}/run.json").read_text())["seed"] for s in (42, 43)]
-    assert seeds == [42, 43]
+    records = [json.loads(Path(f"all/seed-{s}/run.json").read_text()) for s in (42, 43)]
+    assert [record["seed"] for record in records] == [42, 43]
+    written = json.loads(Path("all/summary.json").read_text())
+    main = next(row for row in written["metrics"] if row["main"])
+    ends = [record["scores_after"]["tasks"][0]["metrics"][main["metric"]] for record in records]
+    assert (written["seeds"], main["after"]["values"]) == ([42, 43], ends)
+    assert main["after"]["mean"] == pytest.approx(sum(ends) / 2)
+    assert main["after"]["sd"] == pytest.approx(abs(ends[0] - ends[1]) / 2**0.5)
     before = {p: p.stat().st_mtime_ns for p in Path("all").rglob("*") if p.is_file()}
     again = spawn(*command, "--resume")
     out, err = again.communicate(timeout=60)
