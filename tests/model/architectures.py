@@ -41,12 +41,13 @@ DECODERS: dict[str, tuple[str, str, dict[str, Any]]] = {
 """Causal language models."""
 
 
-def build(family: str, path: Path) -> Path:
-    """Save a tiny model of a family and return its folder."""
+def build(family: str, path: Path, **more: Any) -> Path:
+    """Save a tiny model of a family, its configuration changed by `more`, and return its folder."""
     import transformers
 
     tiny_bert(path)
     config, model, options = {**FAMILIES, **DECODERS}[family]
+    options = {**options, **more}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         getattr(transformers, model)(getattr(transformers, config)(**TOKENS, **options)).save_pretrained(path)

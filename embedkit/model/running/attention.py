@@ -13,26 +13,36 @@ import torch
 from torch import Tensor
 
 from embedkit.model.changing.dropout import draw_factor
+from embedkit.model.running.masks import CAUSAL, Seen
 
 Runs = Sequence[tuple[int, int]]
 """(rows, length) of each run of equally long rows, in the order of the tokens."""
 
 
 class _PackedAttention(torch.autograd.Function):
-    """P = softmax(q k^T s), D = P * factor, o = D v, for every row and head.
+    """P = softmax(q k^T s) over what a token sees, D = P * factor, o = D v, for every row and head.
 
     Backward, with g the gradient of o: dv = D^T g; dP = g v^T * factor; dS = P * (dP - sum(dP * P)) * s;
-    dq = dS k; dk = dS^T q.
+    dq = dS k; dk = dS^T q. What is not seen has P = 0, hence dS = 0.
     """
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, runs: Runs, scale: float, rate: float) -> Tensor:
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        runs: Runs,
+        scale: float,
+        rate: float,
+        seen: Sequence[Seen],
+    ) -> Tensor:
         out = torch.empty_like(query)
         saved: list[Tensor] = []
         with torch.autocast(query.device.type, enabled=False):
-            for here, run in _places(runs):
+            for (here, run), own in zip(_places(runs), seen, strict=True):
                 q, k, v = (_heads_first(t[here], run) for t in (query, key, value))
-                p = (q.mul_(scale) @ k.mT).softmax(-1)
+                p = _hide(q.mul_(scale) @ k.mT, own).softmax(-1)
                 factor = draw_factor(p, rate)
                 _rows_first(out[here], run).copy_(((p * factor) @ v).view(run[0], -1, run[1], v.shape[-1]))
                 saved += [q, k, v, p, factor]
@@ -53,10 +63,18 @@ class _PackedAttention(torch.autograd.Function):
             results = ((ds @ k).mul_(ctx.scale), ds.mT @ q, (p * factor).mT @ g)
             for target, result in zip((dq, dk, dv), results, strict=True):
                 _rows_first(target[here], run).copy_(result.view(run[0], -1, run[1], result.shape[-1]))
-        return dq, dk, dv, None, None, None
+        return dq, dk, dv, None, None, None, None
 
 
-def attention_with_dropout(query: Tensor, key: Tensor, value: Tensor, runs: Runs, scale: float, rate: float) -> Tensor:
+def attention_with_dropout(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    runs: Runs,
+    scale: float,
+    rate: float,
+    seen: Sequence[Seen] | None = None,
+) -> Tensor:
     """Self-attention within each row, dropout on its probabilities.
 
     Args:
@@ -64,11 +82,22 @@ def attention_with_dropout(query: Tensor, key: Tensor, value: Tensor, runs: Runs
         runs: how the t tokens divide into rows.
         scale: factor of q k^T.
         rate: dropout rate, below 1.
+        seen: per run, what its tokens see of their row; None everything.
 
     Returns:
         [t, heads, d].
     """
-    return _PackedAttention.apply(query, key, value, runs, scale, rate)
+    return _PackedAttention.apply(query, key, value, runs, scale, rate, seen or [None] * len(runs))
+
+
+def _hide(logits: Tensor, seen: Seen) -> Tensor:
+    """Logits [rows * heads, length, length], -inf where a query does not see a key; changed in place."""
+    if seen is None:
+        return logits
+    if isinstance(seen, str):
+        assert seen == CAUSAL
+        seen = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).tril()
+    return logits.masked_fill_(~seen, float("-inf"))
 
 
 def _places(runs: Runs) -> Iterator[tuple[slice, tuple[int, int]]]:

@@ -2,7 +2,8 @@
 
 Padding costs a CPU in proportion, because there is no idle hardware to hide it. Here the rows of a micro-batch
 form one sequence [1, t]; the token-wise layers see exactly the real tokens, and only attention looks at rows:
-each run of equally long rows is one ordinary batched attention. Rows that come sorted by length make few runs.
+each run of equally long rows is one ordinary batched attention, under the mask that the model's layers ask for
+(`embedkit.model.running.masks`). Rows that come sorted by length make few runs.
 On a GPU padded batches and flash attention's own unpadding are faster; packing is off there.
 """
 
@@ -20,7 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from embedkit.model.reading import structure, tokens
+from embedkit.model.reading.probing import evaluating
 from embedkit.model.running.attention import attention_with_dropout
+from embedkit.model.running.masks import CAUSAL, RowMask, Seen, row_mask
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -33,29 +36,32 @@ ROUTING = ("cu_seq_lens_q", "packed_runs")
 PROBE = ("a", "a b a b a", "b a")
 TOLERANCE = 1e-4
 """Largest relative difference between packed and padded states at which a model counts as packable."""
+OWN_LOGITS = ("position_bias", "softcap", "s_aux")
+"""Arguments of an attention function that change its logits in a way packed rows do not know."""
+REAL = "real"
 
 
 def enable(st: SentenceTransformer) -> bool:
     """Make the model able to take packed rows, if it can; padded input works as before.
 
     Returns:
-        Whether `pack` may be used: the model runs on the CPU with `sdpa` attention, takes explicit positions,
-        attends over the whole row in both directions, has no soft prompts, its pooling keeps prompts, and a trial
-        gives the states that padded input gives.
+        Whether `pack` may be used: the model runs on the CPU with `sdpa` attention, takes explicit positions, has no
+        soft prompts, its pooling keeps prompts, and a trial gives the states that padded input gives.
     """
     backbone = st[0].auto_model
-    prompted = hasattr(st[0], "soft_prompts")
-    if st.device.type != "cpu" or tokens.excludes_prompt(st) or prompted or not _suited(backbone):
+    if st.device.type != "cpu":
         return False
-    _register()
-    before = backbone.config._attn_implementation
-    backbone.set_attn_implementation(ATTENTION)
-    difference = _trial(st)
-    if difference < TOLERANCE:
-        return True
-    logger.info("%s is padded: packed states differ by %.1e", type(backbone).__name__, difference)
-    backbone.set_attn_implementation(before)
-    return False
+    reason = _obstacle(backbone)
+    if hasattr(st[0], "soft_prompts"):
+        reason = "soft prompts stand before every row"
+    elif tokens.excludes_prompt(st):
+        reason = "its pooling leaves prompts out"
+    if reason is None:
+        with evaluating(st), torch.no_grad():
+            reason = _trial(st, backbone)
+    if reason is not None:
+        logger.info("%s is padded: %s", type(backbone).__name__, reason)
+    return reason is None
 
 
 def enable_beside(backbone: Any, st: SentenceTransformer) -> bool:
@@ -65,20 +71,15 @@ def enable_beside(backbone: Any, st: SentenceTransformer) -> bool:
         backbone: on the CPU, with the vocabulary of `st`; which of the rows' features it takes, its signature says.
         st: a model for which `enable` returned True.
     """
-    if not _suited(backbone):
+    if _obstacle(backbone) is not None:
         return False
     before = backbone.config._attn_implementation
-    backbone.set_attn_implementation(ATTENTION)
     ids, extra = tokens.tokenize(st, PROBE, "")
-    training = backbone.training
-    backbone.eval()
-    with torch.no_grad():
-        packed = backbone(**accepted(backbone, pack(st, ids, extra)))[0][0]
+    with evaluating(backbone), torch.no_grad():
         padded = backbone(**accepted(backbone, tokens.pad(st, ids, extra, st.device)))[0]
-    backbone.train(training)
-    lengths = [len(row) for row in ids]
-    real = torch.cat([padded[i, :n] for i, n in enumerate(lengths)])
-    if float((packed - real).abs().max() / real.abs().max().clamp(min=1e-12)) < TOLERANCE:
+        backbone.set_attn_implementation(ATTENTION)
+        packed = backbone(**accepted(backbone, pack(st, ids, extra)))[0][0]
+    if _apart(packed, torch.cat([padded[i, : len(row)] for i, row in enumerate(ids)])) < TOLERANCE:
         return True
     backbone.set_attn_implementation(before)
     return False
@@ -98,38 +99,65 @@ def use_sparse_token_gradients(backbone: Any) -> None:
         table.sparse = True
 
 
-def _suited(backbone: nn.Module) -> bool:
-    config: Any = getattr(backbone, "config", None)
+def _obstacle(backbone: nn.Module) -> str | None:
+    """Why a backbone cannot even be tried, or None."""
+    _register()
     parameters = inspect.signature(backbone.forward).parameters
-    return (
-        getattr(config, "_attn_implementation", None) == "sdpa"
-        and bool(getattr(backbone, "_supports_attention_backend", False))
-        and "position_ids" in parameters
-        and any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-        and not any(getattr(config, name, None) for name in ("sliding_window", "local_attention"))
-        and not any(getattr(m, "is_causal", False) for m in backbone.modules())
-        and all(getattr(m, "num_key_value_groups", 1) == 1 for m in backbone.modules())
-    )
+    attention = getattr(getattr(backbone, "config", None), "_attn_implementation", None)
+    if attention != "sdpa":
+        return f"its attention is {attention}, and packed rows need sdpa"
+    if not getattr(backbone, "_supports_attention_backend", False):
+        return "its attention cannot be exchanged"
+    if "position_ids" not in parameters:
+        return "it takes no position ids"
+    if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return "it hands nothing on to its attention"
+    return None
 
 
 def _register() -> None:
     from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
 
     AttentionInterface.register(ATTENTION, packed_attention)
-    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+    AttentionMaskInterface.register(ATTENTION, row_mask)
 
 
-def _trial(st: SentenceTransformer) -> float:
-    """Relative difference of the embeddings of three unequal rows, packed against padded."""
+def _trial(st: SentenceTransformer, backbone: Any) -> str | None:
+    """Encode three unequal rows padded as before, then packed and padded with our attention, which stays if all agree.
+
+    Returns:
+        What went wrong, or None.
+    """
     ids, extra = tokens.tokenize(st, PROBE, "")
-    training = st.training
-    st.eval()
-    with torch.no_grad():
-        packed = st(pack(st, ids, extra))["sentence_embedding"]
-        padded = st(tokens.pad(st, ids, extra, st.device))["sentence_embedding"]
-    st.train(training)
-    return float((packed - padded).abs().max() / padded.abs().max().clamp(min=1e-12))
+    real = tokens.pad(st, ids, {**extra, REAL: [[1] * len(row) for row in ids]}, st.device)
+    mask = real.pop(REAL).bool()
+
+    def padded() -> tuple[Tensor, Tensor]:
+        out = st(dict(real))
+        return out["token_embeddings"][mask], out["sentence_embedding"]
+
+    before = backbone.config._attn_implementation
+    expected = padded()
+    backbone.set_attn_implementation(ATTENTION)
+    try:
+        out = st(pack(st, ids, extra))
+        found = [(out["token_embeddings"][0], out["sentence_embedding"]), padded()]
+        differences = [_apart(a, b) for pair in found for a, b in zip(pair, expected, strict=True)]
+        if max(differences) < TOLERANCE:
+            return None
+        reason = f"packed states differ by {max(differences):.1e}"
+    except Exception as error:  # a model's own code met input that it was not written for
+        reason = f"packed rows fail with {type(error).__name__}: {error}"
+    backbone.set_attn_implementation(before)
+    return reason
+
+
+def _apart(found: Tensor, expected: Tensor) -> float:
+    """Largest relative distance of a row of `found` [n, d] from that of `expected`."""
+    if found.shape != expected.shape:
+        return float("inf")
+    distance = (found - expected).norm(dim=-1) / expected.norm(dim=-1).clamp(min=1e-12)
+    return float(distance.nan_to_num(nan=float("inf")).max())
 
 
 def pack(st: SentenceTransformer, input_ids: Sequence[Sequence[int]], extra: dict[str, list[Any]]) -> dict[str, Any]:
@@ -141,8 +169,8 @@ def pack(st: SentenceTransformer, input_ids: Sequence[Sequence[int]], extra: dic
         extra: other per-token values, as `embedkit.model.reading.tokens.tokenize` returns them.
 
     Returns:
-        ``input_ids``, ``position_ids`` and the others [1, t], ``cu_seq_lens_q`` [r + 1] where rows begin and end,
-        ``packed_runs``: (rows, length) of each run of equally long rows.
+        ``input_ids``, ``attention_mask``, ``position_ids`` and the others [1, t], ``cu_seq_lens_q`` [r + 1] where rows
+        begin and end, ``packed_runs``: (rows, length) of each run of equally long rows.
     """
     lengths = np.fromiter((len(ids) for ids in input_ids), np.int64, len(input_ids))
     ends = np.cumsum(lengths)
@@ -153,8 +181,10 @@ def pack(st: SentenceTransformer, input_ids: Sequence[Sequence[int]], extra: dic
     def flat(rows: Sequence[Sequence[int]]) -> Tensor:
         return torch.from_numpy(np.concatenate([np.asarray(row, np.int64) for row in rows]))[None]
 
+    ids = flat(input_ids)
     return {
-        "input_ids": flat(input_ids),
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),  # else transformers looks for the rows itself, in the positions
         "position_ids": torch.from_numpy(position)[None],
         **{name: flat(rows) for name, rows in extra.items()},
         "cu_seq_lens_q": torch.from_numpy(np.concatenate([[0], ends])),
@@ -167,7 +197,7 @@ def packed_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
+    attention_mask: RowMask | Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
     packed_runs: Sequence[tuple[int, int]] | None = None,
@@ -177,33 +207,56 @@ def packed_attention(
 
     Args:
         module: the attention layer.
-        query, key, value: [1, heads, t, d] packed, or [b, heads, t, d] padded.
-        attention_mask: of padded input.
+        query: [1, heads, t, d] packed, or [b, heads, t, d] padded.
+        key, value: the same, or with fewer heads, each shared by a group of the query's.
+        attention_mask: what a token sees.
         scaling: factor of the logits; None is 1 / sqrt(d).
         dropout: rate on the attention probabilities.
         packed_runs: see `pack`; None for padded input.
 
     Returns:
         States [1, t, heads, d] (or [b, t, heads, d]) and None for the probabilities.
+
+    Raises:
+        ValueError: packed rows in a layer that biases or masks its logits in a way of its own.
     """
     if packed_runs is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
-        )
+        mask = attention_mask.padded if isinstance(attention_mask, RowMask) else attention_mask
+        return sdpa_attention_forward(module, query, key, value, mask, dropout=dropout, scaling=scaling, **kwargs)
+    own = [name for name in OWN_LOGITS if kwargs.get(name) is not None]
+    if own or isinstance(attention_mask, Tensor):
+        raise ValueError(f"attention with {own[0] if own else 'a mask of its own'} needs padded rows")
     q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
+    if q.shape[1] != k.shape[1]:
+        k, v = (states.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for states in (k, v))
+    seen = _seen(module, attention_mask, packed_runs, kwargs.get("is_causal"))
     if dropout:
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        return attention_with_dropout(q, k, v, packed_runs, scale, dropout)[None], None
+        return attention_with_dropout(q, k, v, packed_runs, scale, dropout, seen)[None], None
     sizes = [rows * length for rows, length in packed_runs]
     flat = (states.split(sizes) for states in (q, k, v))
-    out = [_attend(q, k, v, run, scaling) for run, q, k, v in zip(packed_runs, *flat, strict=True)]
+    each = zip(*flat, packed_runs, seen, strict=True)
+    out = [_attend(q, k, v, run, scaling, own_mask) for q, k, v, run, own_mask in each]
     return torch.cat(out)[None], None
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, run: tuple[int, int], scaling: float | None) -> Tensor:
+def _seen(
+    module: nn.Module, mask: RowMask | None, runs: Sequence[tuple[int, int]], is_causal: bool | None
+) -> list[Seen]:
+    """What the rows of each run see; a model that asks for no mask says it in its layers, as transformers has it."""
+    if mask is not None:
+        return [mask.of_row(length) for _, length in runs]
+    causal = getattr(module, "is_causal", False) if is_causal is None else is_causal
+    return [CAUSAL if causal else None] * len(runs)
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, run: tuple[int, int], scaling: float | None, seen: Seen
+) -> Tensor:
     """Torch's fused attention within each row of a run of equal length, [rows * length, heads, d]."""
     query, key, value = (states.unflatten(0, run).transpose(1, 2) for states in (query, key, value))
-    states = F.scaled_dot_product_attention(query, key, value, scale=scaling)
+    mask, causal = (seen, False) if isinstance(seen, Tensor) else (None, seen == CAUSAL)
+    states = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal, scale=scaling)
     return states.transpose(1, 2).flatten(0, 1)

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 
 from embedkit.model.changing.dropout import draw_factor
 from embedkit.model.running.attention import attention_with_dropout
+from embedkit.model.running.masks import CAUSAL, Seen
 
 RUNS = ((2, 5), (1, 4), (3, 1), (1, 2))
 TOKENS = sum(rows * length for rows, length in RUNS)
 RATE, SCALE = 0.3, 0.7
+ODD: list[Seen] = [None, torch.eye(4, dtype=torch.bool), CAUSAL, torch.tensor([[True, False], [True, True]])]
+"""A kind of mask for each run."""
 
 
 def states(seed: int = 0, heads: int = 2, d: int = 3) -> list[torch.Tensor]:
@@ -16,29 +20,33 @@ def states(seed: int = 0, heads: int = 2, d: int = 3) -> list[torch.Tensor]:
     return [torch.randn(TOKENS, heads, d, dtype=torch.float64, requires_grad=True) for _ in range(3)]
 
 
-def naive(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+def naive(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, seen: list[Seen]) -> torch.Tensor:
     """Row by row and head by head, with masks drawn run by run."""
     out, start = torch.zeros_like(query), 0
     heads, d = query.shape[1:]
-    for rows, length in RUNS:
+    for (rows, length), own in zip(RUNS, seen, strict=True):
+        hidden = torch.zeros(length, length, dtype=query.dtype)
+        if own is not None:
+            hidden[~(own if isinstance(own, torch.Tensor) else torch.ones(length, length).tril().bool())] = -torch.inf
         factor = draw_factor(torch.empty(rows * heads, length, length, dtype=query.dtype), RATE)
         factor = factor.view(rows, heads, length, length)
         for row in range(rows):
             here = slice(start + row * length, start + (row + 1) * length)
             for h in range(heads):
-                p = (query[here, h] @ key[here, h].T * SCALE).softmax(-1) * factor[row, h]
+                p = (query[here, h] @ key[here, h].T * SCALE + hidden).softmax(-1) * factor[row, h]
                 out = out.index_put((torch.arange(here.start, here.stop), torch.tensor(h)), p @ value[here, h])
         start += rows * length
     assert d == value.shape[-1]
     return out
 
 
-def test_output_and_gradient_are_those_of_the_formula() -> None:
+@pytest.mark.parametrize("seen", [[None] * 4, [CAUSAL] * 4, ODD], ids=["all", "causal", "odd"])
+def test_output_and_gradient_are_those_of_the_formula(seen: list[Seen]) -> None:
     mine, plain = states(), states()
     torch.manual_seed(1)
-    out = attention_with_dropout(*mine, RUNS, SCALE, RATE)
+    out = attention_with_dropout(*mine, RUNS, SCALE, RATE, seen)
     torch.manual_seed(1)
-    expected = naive(*plain)
+    expected = naive(*plain, seen)
     torch.testing.assert_close(out, expected)
     weight = torch.randn_like(out)
     (out * weight).sum().backward()
@@ -46,10 +54,11 @@ def test_output_and_gradient_are_those_of_the_formula() -> None:
     torch.testing.assert_close([t.grad for t in mine], [t.grad for t in plain])
 
 
-def test_gradient_by_differences() -> None:
+@pytest.mark.parametrize("seen", [None, ODD], ids=["all", "odd"])
+def test_gradient_by_differences(seen: list[Seen] | None) -> None:
     def with_the_same_masks(*qkv: torch.Tensor) -> torch.Tensor:
         torch.manual_seed(2)
-        return attention_with_dropout(*qkv, RUNS, SCALE, RATE)
+        return attention_with_dropout(*qkv, RUNS, SCALE, RATE, seen)
 
     assert torch.autograd.gradcheck(with_the_same_masks, states())
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tests.model.architectures import FAMILIES, build
 from tests.model.reading.test_tokens import batch_of, rows_of
 
 Load = Callable[..., Encoder]
-PACKABLE = {"roberta", "distilbert"}
+PACKABLE = {"roberta", "distilbert", "modernbert", "qwen2"}
 
 
 def gradients(encoder: Encoder, texts: list[str], packs: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -45,14 +46,54 @@ def test_only_models_that_can_are_packed(load: Load, tmp_path: Path, family: str
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{"attention": "eager"}, {"prompts": {"query": "bade "}, "include_prompt_in_pooling": False}],
+    ("options", "reason"),
+    [
+        ({"attention": "eager"}, "its attention is eager"),
+        ({"prompts": {"query": "bade "}, "include_prompt_in_pooling": False}, "its pooling leaves prompts out"),
+    ],
     ids=["attention", "prompts-excluded"],
 )
-def test_what_the_recipe_asks_for_goes_before_packing(load: Load, options: dict) -> None:
+def test_what_the_recipe_asks_for_goes_before_packing(
+    load: Load, options: dict, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger=packing.__name__)
     encoder = load(**options)
     assert not encoder.module.packs
     assert encoder.st[0].auto_model.config._attn_implementation != packing.ATTENTION
+    assert f"BertModel is padded: {reason}" in caplog.text
+
+
+def test_rows_that_leak_into_each_other_are_found(load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    """A backbone that mixes neighbouring tokens outside of its attention, as convolutions do."""
+    encoder = load(attention="sdpa")
+    st, backbone = encoder.st, encoder.st[0].auto_model
+    backbone.set_attn_implementation("sdpa")
+    caplog.set_level(logging.INFO, logger=packing.__name__)
+    handle = backbone.embeddings.register_forward_hook(lambda module, args, out: out + out.roll(1, dims=1))
+    assert not packing.enable(st)
+    handle.remove()
+    assert "packed states differ by" in caplog.text
+    assert backbone.config._attn_implementation == "sdpa"
+    assert packing.enable(st)
+
+
+def test_a_layer_with_logits_of_its_own_is_padded(load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    encoder = load()
+    backbone = encoder.st[0].auto_model
+    backbone.set_attn_implementation("sdpa")
+    caplog.set_level(logging.INFO, logger=packing.__name__)
+    bias = torch.zeros(1, 1, 1, 1)
+    give = {"with_kwargs": True}
+    layers = [layer.attention.self for layer in backbone.encoder.layer]
+    handles = [
+        layer.register_forward_pre_hook(lambda module, args, kwargs: (args, kwargs | {"position_bias": bias}), **give)
+        for layer in layers
+    ]
+    assert not packing.enable(encoder.st)
+    for handle in handles:
+        handle.remove()
+    assert "position_bias needs padded rows" in caplog.text
+    assert backbone.config._attn_implementation == "sdpa"
 
 
 def test_dropout_of_attention_has_the_mean_and_the_variance_of_dropout() -> None:

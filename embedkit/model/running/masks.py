@@ -1,0 +1,69 @@
+"""What a token sees of its own row, for rows that are laid end to end.
+
+Before its first layer a transformers model asks its attention implementation for a mask, once per kind of layer (full,
+sliding window, chunked), and says what it should be: a function of the places of a query and of a key. Taken at its
+word for every single row, that function gives packed rows the attention of any model, whatever its kinds of layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+CAUSAL: Final = "causal"
+"""A token sees itself and what stands before it in its row."""
+
+Seen = Tensor | str | None
+"""What the tokens of a row see of it: None everything, `CAUSAL`, or bool [t, t], True where a query sees a key."""
+
+
+class RowMask:
+    """The mask of one kind of layer; made when it is needed, because only then is known how rows are laid out.
+
+    Args:
+        mask_function: ``(batch, head, query, key) -> bool`` of broadcast places.
+        arguments: all that transformers handed over, `mask_function` included.
+    """
+
+    def __init__(self, mask_function: Callable[..., Tensor], arguments: dict[str, Any]) -> None:
+        self._function, self._arguments = mask_function, arguments
+        self._square = torch.ones(0, 0, dtype=torch.bool)
+        self._whole: Seen = None
+        self._found: dict[int, Seen] = {}
+
+    @cached_property
+    def padded(self) -> Tensor | None:
+        """For padded rows: what transformers itself hands to `scaled_dot_product_attention`."""
+        from transformers.masking_utils import sdpa_mask
+
+        return sdpa_mask(**self._arguments)
+
+    def of_row(self, length: int) -> Seen:
+        """For a row of `length` tokens. Places are counted in the row, whatever positions its tokens carry."""
+        if length > len(self._square):
+            self._square = self._evaluate(1 << (length - 1).bit_length())
+            self._whole, self._found = _kind(self._square), {}
+        if not isinstance(self._whole, Tensor):
+            return self._whole
+        if length not in self._found:
+            self._found[length] = _kind(self._square[:length, :length])
+        return self._found[length]
+
+    def _evaluate(self, length: int) -> Tensor:
+        places, one = torch.arange(length), torch.zeros((), dtype=torch.int64)
+        return self._function(one, one, places[:, None], places[None]).expand(length, length)
+
+
+def _kind(square: Tensor) -> Seen:
+    if bool(square.all()):
+        return None
+    return CAUSAL if torch.equal(square, torch.ones_like(square).tril()) else square
+
+
+def row_mask(**arguments: Any) -> RowMask:
+    """Mask function for transformers (`AttentionMaskInterface`): nothing is made yet."""
+    return RowMask(arguments["mask_function"], arguments)
