@@ -11,6 +11,7 @@ from embedkit.cli.console import console, go_offline, say_plan
 from embedkit.cli.options import Offline, Overrides, Processes, Recipe
 
 if TYPE_CHECKING:
+    from embedkit.cli.sample import Sampled
     from embedkit.recipe.load import Loaded
     from embedkit.recipe.suite import Suite
 
@@ -42,14 +43,15 @@ def check(
     from embedkit.recipe.planning.words import facts, warnings
 
     loaded = load(recipe, overrides or ())
-    measured = _sampled(loaded, sample) if sample else None
+    sampled = _sampled(loaded, sample) if sample else None
     found = _model_folder(loaded)
     suite = _suite(loaded)
     made = plan(
         loaded.recipe,
         processes=nproc,
         model_config=folder_facts(found) if found is not None else None,
-        tokens_per_row=measured,
+        contents=sampled.contents if sampled else None,
+        tokens_per_row=sampled.tokens if sampled else None,
         suite=suite,
         where=loaded.where,
     )
@@ -66,7 +68,7 @@ def _model_folder(loaded: Loaded) -> Path | None:
     return local_copy(model.base, model.revision)
 
 
-def _sampled(loaded: Loaded, count: int) -> float | None:
+def _sampled(loaded: Loaded, count: int) -> Sampled:
     from embedkit.cli.sample import Sampler
 
     return Sampler(loaded, count).run()

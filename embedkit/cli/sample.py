@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedkit.cli.console import say
 from embedkit.data.sources import LoadedSource, load_source
 from embedkit.data.text import text_id
+from embedkit.recipe.planning.contents import Contents
 from embedkit.terminal.tables import Column, Grid, name_column
 
 if TYPE_CHECKING:
@@ -27,6 +29,19 @@ _COLUMNS = [
     Column("truncated"),
     Column("duplicates"),
 ]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What the first rows tell the plan.
+
+    Attributes:
+        tokens: mean tokens per text after truncation, over the texts of a step; None without any text.
+        contents: what the rows of each source hold.
+    """
+
+    tokens: float | None
+    contents: list[Contents | None]
 
 
 class Sampler:
@@ -52,24 +67,23 @@ class Sampler:
         self.max_length = model.max_length or _own_limit(folder, self.tokenizer)
         self.prompts = {role: _prompt(model.prompts.model_dump(), folder, role) for role in ("query", "document")}
 
-    def run(self) -> float | None:
+    def run(self) -> Sampled:
         """Print one table per source.
-
-        Returns:
-            Mean tokens per text after truncation, over the texts of a step; None without any text.
 
         Raises:
             DataError: bad rows in a source that does not skip them.
         """
         kept: list[int] = []
+        contents = []
         for source in self.loaded.recipe.data.sources:
             limit = min(self.count, source.limit or self.count)
             part = source.model_copy(update={"limit": limit, "streaming": source.hub is not None})
             found = load_source(part.model_copy(update={"on_bad_row": "skip"}))
             kept += self._show(found, _examples(found, limit))
+            contents.append(found.contents())
             if found.skipped and source.on_bad_row == "error":
                 load_source(part)
-        return sum(kept) / len(kept) if kept else None
+        return Sampled(sum(kept) / len(kept) if kept else None, contents)
 
     def _show(self, found: LoadedSource, examples: Sequence[Example]) -> list[int]:
         table = Grid(_COLUMNS, f"{found.name}: first {len(examples):,} rows, tokens")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from embedkit.errors import DataError, RecipeError
+from embedkit.recipe.pool import largest_remainder
 
 _ORDER, _SCHEDULE = 1, 2  # what a generator is for; keeps the random streams apart
 
@@ -78,7 +79,7 @@ class StepSampler:
         self._full = [self._full_batches(i) for i in range(len(rows))]
         shares = self._shares(list(weights))
         self.steps = self._updates(epochs) if steps is None else steps
-        self.counts = _largest_remainder(shares, self.steps * accumulation)
+        self.counts = largest_remainder(shares, self.steps * accumulation)
         self.passes = [
             None if full is None else count / full for count, full in zip(self.counts, self._full, strict=True)
         ]
@@ -177,15 +178,6 @@ class StepSampler:
                 "lower train.batch_size or train.accumulation, raise train.epochs, or set train.steps",
             )
         return batches // self.accumulation
-
-
-def _largest_remainder(shares: Sequence[float], total: int) -> list[int]:
-    """Whole numbers proportional to `shares` that sum to `total`; ties go to the earlier source."""
-    exact = np.asarray(shares, dtype=np.float64) / sum(shares) * total
-    counts = np.floor(exact + 1e-9).astype(np.int64)
-    late = np.argsort(counts - exact, kind="stable")[: total - counts.sum()]
-    counts[late] += 1
-    return [int(c) for c in counts]
 
 
 def _stratified(counts: Sequence[int], seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -18,6 +19,7 @@ from embedkit.data.stream import Stream
 from embedkit.data.table import Classes, Place, TableBuilder, is_whole
 from embedkit.data.text import text_id
 from embedkit.errors import DataError
+from embedkit.recipe.planning.contents import LOOK, Contents, look
 from embedkit.recipe.schema import Source
 from embedkit.types import Example
 
@@ -59,6 +61,14 @@ class LoadedSource:
     skipped: dict[str, int] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     made: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def contents(self) -> Contents | None:
+        """What its rows hold, for the plan; None for a stream, which would be read ahead, and for bare texts."""
+        if self.rows is None or "text" in self.roles:
+            return None
+        blocks = (range(start, min(start + 1024, self.rows)) for start in range(0, min(self.rows, LOOK), 1024))
+        examples = itertools.chain.from_iterable(map(self.get, blocks))
+        return look((e.query, e.positives, e.scores) for e in examples)
 
     @property
     def streaming(self) -> bool:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from embedkit.evaluation.noise import steady
 from embedkit.evaluation.ranking import Ranking
 
 T = TypeVar("T")
@@ -22,11 +23,12 @@ def paired_cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Cosine of row i of `first` with row i of `second`, both from `unit`, [n] float64.
 
     Computed as ``1 - |a - b|^2 / 2``, which is exactly 1 for equal embeddings. The inner product is 1 up to
-    rounding, and that noise would put identical pairs in an arbitrary order (0.003 points on STS12).
+    rounding, and that noise would put identical pairs in an arbitrary order (0.003 points on STS12). Distances that
+    differ by rounding only count as equal.
     """
-    apart = ((first.astype(np.float64) - second) ** 2).sum(axis=1)
+    distance = steady(np.sqrt(((first.astype(np.float64) - second) ** 2).sum(axis=1)), size=1.0)
     sizes = first.any(axis=1).astype(np.float64) + second.any(axis=1)  # 1 each, 0 for a zero row
-    return (sizes - apart) / 2
+    return (sizes - distance**2) / 2
 
 
 # Correlation of graded pairs ----------------------------------------------------------------------------------
@@ -48,6 +50,8 @@ def average_ranks(code: np.ndarray) -> np.ndarray:
 
 def pearson(x: np.ndarray, y: np.ndarray) -> float:
     """Pearson's correlation. 0 when one side is constant: it then tells nothing about the other."""
+    if not np.ptp(x) or not np.ptp(y):  # minus their mean they would be rounding errors, not zero
+        return 0.0
     x, y = x - x.mean(), y - y.mean()
     scale = float(np.sqrt((x @ x) * (y @ y)))
     return float(np.clip(x @ y / scale, -1.0, 1.0)) if scale > 0 else 0.0

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from embedkit.evaluation.noise import steady
+
 BLOCK_BYTES = 64 * 2**20
 SORT_FROM = 16
 
@@ -80,6 +82,7 @@ def rank_relevant(
     for start in range(0, len(queries), rows):
         block = queries[start : start + rows] @ texts.T
         for offset, scores in enumerate(block):
+            scores = steady(scores)
             yield _rank(scores if distinct else scores[text_of], relevant[start + offset], order)
 
 

@@ -35,6 +35,8 @@ def table(scores: Scores, before: Scores | None = None, comparison: Sequence[Com
     if len(scores.tasks) > 1:
         average = (f"{scores.average:.2f}", "bold")
         parts.append(Text.assemble("average of the main metrics: ", average, f" {_range(scores.interval)}"))
+    noted = [f"{task.task}: {task.details['note']}" for task in scores.tasks if "note" in task.details]
+    parts += [Text(line, style="yellow") for line in noted]
     parts.append(Text(_footnote(scores), style="dim"))
     if comparison:
         parts.append(_compared(comparison, before.model if before else "before", scores.model or "after"))

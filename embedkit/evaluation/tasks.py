@@ -13,11 +13,13 @@ from embedkit.errors import EmbedkitError
 from embedkit.evaluation import geometry as shape
 from embedkit.evaluation.loading import StsData, load_retrieval, load_sts
 from embedkit.evaluation.metrics import name_main, paired_cosine, retrieval_metrics, sts_metrics, unit
+from embedkit.evaluation.noise import all_equal
 from embedkit.evaluation.ranking import Relevant, rank_relevant, tie_order
 from embedkit.recipe.suite import RetrievalTask, StsTask
 from embedkit.types import Encodes, RetrievalData, TaskScore
 
 TaskData = StsData | RetrievalData
+ALL_EQUAL = "all embeddings are equal"
 
 
 def load_task(task: StsTask | RetrievalTask) -> TaskData:
@@ -120,6 +122,8 @@ def _sts(side: _Side, task: StsTask, data: StsData, geometry: bool) -> TaskScore
         "digest": data.digest,
         **side.details(),
     }
+    if all_equal(rows):
+        details["note"] = ALL_EQUAL
     if geometry:
         close = shape.positives(data.gold)
         details["geometry"] = asdict(shape.measure(rows, first[close], second[close]))
@@ -140,6 +144,9 @@ def _retrieval(side: _Side, task: RetrievalTask, data: RetrievalData) -> TaskSco
         relevant.append(Relevant(np.array(list(gains)), np.array(list(gains.values())), ignored))
     rankings = rank_relevant(asked[query_of], texts, text_of, relevant, tie_order(ids))
     units = retrieval_metrics(rankings, task.cutoffs)
+    equal = all_equal(unit(texts))
+    if equal:  # an order by ids would be measured as if it were the model's
+        units = {name: np.full_like(values, 0.5 if name == "auc" else 0.0) for name, values in units.items()}
     metrics = {name: float(values.mean()) for name, values in units.items()}
     details = {
         "queries": len(data.queries),
@@ -150,6 +157,8 @@ def _retrieval(side: _Side, task: RetrievalTask, data: RetrievalData) -> TaskSco
         "digest": data.digest,
         **side.details(),
     }
+    if equal:
+        details["note"] = ALL_EQUAL
     return _score(task, metrics, units, details)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from embedkit.recipe.memory import EncoderSize
 from embedkit.recipe.objectives.base import leaves
 from embedkit.recipe.planning import rules, words
+from embedkit.recipe.planning.contents import Contents
 from embedkit.recipe.planning.context import Context
 from embedkit.recipe.planning.estimate import estimate
 from embedkit.recipe.planning.evaluations import evaluations
@@ -41,6 +42,7 @@ def plan(
     processes: int = 1,
     rows: Sequence[int | None] | None = None,
     model_config: Mapping[str, Any] | EncoderSize | None = None,
+    contents: Sequence[Contents | None] | None = None,
     tokens_per_row: float | None = None,
     suite: Suite | None = None,
     where: Callable[[KeyPath], str] | None = None,
@@ -53,12 +55,13 @@ def plan(
         processes: how many will train.
         rows: rows per source where they are known; None counts local files.
         model_config: the model's ``config.json`` or sizes; None reads them if `model.base` is a local folder.
+        contents: what the rows of each source hold, where they were read.
         tokens_per_row: mean length of the texts, if measured; else the maximum length stands for it.
         suite: the suite measured during training, if it was read; None takes one that is written in the recipe.
         where: ``file:line`` of a key path, for problems.
         environ: environment variables; None takes the real ones.
     """
-    sources = tuple(source_facts(recipe, rows))
+    sources = tuple(source_facts(recipe, rows, contents))
     model = model_config if isinstance(model_config, EncoderSize) else model_facts(recipe, _dict(model_config))
     written = recipe.eval.during or recipe.eval.suite
     context = Context(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from embedkit.recipe.objectives.base import ObjectiveConfig
@@ -20,6 +22,14 @@ def negatives_per_query(asked: int | None, *, needed: bool, given: bool) -> int:
         given: whether the source has some.
     """
     return asked if asked is not None else int(needed or given)
+
+
+def largest_remainder(shares: Sequence[float], total: int) -> list[int]:
+    """Whole numbers proportional to `shares` that sum to `total`; ties go to the earlier one."""
+    exact = [share / sum(shares) * total for share in shares]
+    counts = [math.floor(e + 1e-9) for e in exact]
+    late = sorted(range(len(counts)), key=lambda i: counts[i] - exact[i])[: total - sum(counts)]
+    return [count + (i in late) for i, count in enumerate(counts)]
 
 
 @dataclass(frozen=True)

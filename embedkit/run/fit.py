@@ -25,6 +25,8 @@ def fit(run: Run, trainer: Trainer, resume: bool) -> None:
     history = trainer.state.log_history
     run.record.curve = [h for h in history if "loss" in h]
     run.record.evaluations += [h for h in history if any(k.startswith("eval_") for k in h)]
+    if trainer.guards.masked_at is not None:
+        run.record.warnings.append(f"all negatives of the batch of step {trainer.guards.masked_at} were masked")
     if trainer.guards.collapsed_at is not None:
         run.record.warnings.append(f"the embeddings began to collapse at step {trainer.guards.collapsed_at}")
 

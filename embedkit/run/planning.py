@@ -9,6 +9,11 @@ from embedkit.run.state import Run
 
 
 def announce(run: Run) -> Plan:
+    """Plan with the data as read, say it, record it.
+
+    Raises:
+        RecipeError: the plan refuses the recipe.
+    """
     from embedkit.model.reading.resolve import local_copy
     from embedkit.recipe.planning.facts import folder_facts
 
@@ -17,6 +22,7 @@ def announce(run: Run) -> Plan:
         run.recipe,
         processes=run.comm.world,
         rows=[s.rows for s in run.sources],
+        contents=[s.contents() for s in run.sources],
         model_config=folder_facts(found) if found is not None else None,
     )
     for line in made.lines():

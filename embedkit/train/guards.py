@@ -27,6 +27,7 @@ class Guards:
     def __init__(self, folder: Path, collapse: float, comm: Comm) -> None:
         self.folder, self.collapse, self.comm = folder, collapse, comm
         self.collapsed_at: int | None = None
+        self.masked_at: int | None = None
 
     def check_loss(self, result: StepResult, batch: RowBatch, step: int) -> None:
         """Raises TrainingError when the loss is NaN or infinite."""
@@ -49,6 +50,16 @@ class Guards:
                 step,
                 value,
                 self.collapse,
+            )
+
+    def check_negatives(self, metrics: dict[str, float], step: int) -> None:
+        """Warn once when all in-batch negatives of a batch are masked: its loss is 0, and nothing is learned."""
+        if metrics.get("negatives") == 0 and metrics.get("masked", 0) > 0 and self.masked_at is None:
+            self.masked_at = step
+            logger.warning(
+                "step %d: no row has a negative left: all are masked, because their texts are known matches of the "
+                "query. Look at the columns in roles, or give explicit negatives.",
+                step,
             )
 
     def _stop(self, what: str, batch: RowBatch, step: int, facts: dict[str, object]) -> None:

@@ -155,6 +155,7 @@ class Trainer(SentenceTransformerTrainer):
         accumulation = self.current_gradient_accumulation_steps
         result = self.engine(inputs, 1 / accumulation)
         self.guards.check_loss(result, inputs, self.state.global_step)
+        self.guards.check_negatives(result.metrics, self.state.global_step)
         self._since_log.append(result)
         if self.accelerator.sync_gradients:
             self._last_batch = inputs

@@ -123,3 +123,12 @@ class TestSample:
         done = embedkit("check", "p.yaml", "--sample", "50", "data.sources.0.path=none.jsonl")
         assert done.code == 3
         assert "no such file" in done.err
+
+
+def test_a_sample_warns_of_what_the_rows_hold(embedkit: Run, work: Path) -> None:
+    rows = [json.dumps({"query": f"q {i}", "positive": "one answer", "score": i % 6}) for i in range(64)]
+    Path("same.jsonl").write_text("\n".join(rows))
+    sources = "data.sources=[{path: same.jsonl}]"
+    assert "all in-batch negatives are masked" in embedkit("check", "r.yaml", sources, "--sample", "64").out
+    done = embedkit("check", "r.yaml", sources, "objective=cosine_mse", "--sample", "64")
+    assert "those of same.jsonl go from 0 to 5" in done.out

@@ -16,7 +16,8 @@ import pytest
 from embedkit.errors import RecipeError
 from embedkit.recipe.load import load
 from embedkit.recipe.plan import Plan, plan
-from embedkit.recipe.planning import estimate, rules
+from embedkit.recipe.planning import estimate, rules, rules_machine
+from embedkit.recipe.planning.contents import Contents, look
 from embedkit.recipe.suite import Suite
 from tests.recipe.conftest import Write
 
@@ -42,6 +43,8 @@ def make(write: Write, monkeypatch: pytest.MonkeyPatch) -> Make:
     Path("triplets.tsv").write_text("anchor\tentailment\tcontradiction\n" + "a\tb\tc\n" * 200)
     Path("scored.csv").write_text("sentence1,sentence2,score\n" + "a,b,0.5\n" * 150)
     Path("text.txt").write_text("a sentence\n" * 300)
+    Path("labels.csv").write_text("sentence,other,intent\n" + "a,b,1\n" * 150)
+    Path("b.jsonl").write_text(Path("pairs.jsonl").read_text())
     with gzip.open("text.txt.gz", "wt") as file:
         file.write("a sentence\n" * 300)
 
@@ -60,6 +63,7 @@ PAIR = source("pairs.jsonl")
 TRIPLETS = source("triplets.tsv", "query: anchor, positive: entailment, negative: contradiction")
 SCORED = source("scored.csv", "query: sentence1, positive: sentence2")
 TEXT = source("text.txt")
+TWO = "data:\n  sources:\n    - {path: pairs.jsonl, weight: 100}\n    - {path: b.jsonl, weight: 1}\n"
 
 
 def only(problems: tuple[Any, ...]) -> str:
@@ -195,6 +199,8 @@ class TestNumbers:
 
 NESTED = "objective={name: sum, terms: [{objective: {name: matryoshka, dims: [8], objective: infonce}}]}"
 REFUSED = [
+    (PAIR, ["train.report_to=[no_such_tracker]"], "no tracker called 'no_such_tracker'"),
+    (PAIR, ["train.optimizer=adamw_torch_fuse"], "did you mean 'adamw_torch_fused'"),
     (PAIR, ["data.sources.0.debias={}"], "made of bare text, and pairs.jsonl gives positive, query"),
     (TEXT, ["data.sources.0.debias={}", "data.sources.0.streaming=true", "train.steps=2"], "a stream never has them"),
     (TEXT, ["model.soft_prompts={}", "model.lora={}"], "model.soft_prompts: soft prompts train on a frozen backbone"),
@@ -319,6 +325,13 @@ def test_scored_pairs_suit_infonce_and_every_refusal_is_listed(make: Make) -> No
 
 
 WARNED = [
+    (SCORED, [], "gives the role score, which infonce does not use: pairs of low score train like the others"),
+    (
+        source("labels.csv", "query: sentence, positive: other, label: intent"),
+        ["objective=supcon", "objective.labels=false"],
+        "gives the role label, which supcon does not use: it has no effect",
+    ),
+    (TWO, ["train.steps=4"], "b.jsonl gets no batch in 4 updates"),
     (TEXT, ["model.template={}", "model.pooling=mean"], "model.pooling: a template asks for a word at its last token"),
     (TEXT, ["model.bidirectional=true"], "a plain causal language model is pooled at its last token"),
     (
@@ -356,6 +369,75 @@ def test_warnings(make: Make, text: str, overrides: list[str], expected: str) ->
     assert "\n  cure: " in message
 
 
+def held(matching: float = 0.0, scores: tuple[float, float] | None = None) -> Contents:
+    return Contents(100, matching, scores)
+
+
+CONTENTS = [
+    (PAIR, [], held(1.0), "pairs.jsonl share their query or positive so often that all in-batch negatives are masked"),
+    (PAIR, [], held(0.6), "60% of the in-batch negatives"),
+    (SCORED, ["objective=cosine_mse"], held(scores=(0, 5)), "those of scored.csv go from 0 to 5"),
+]
+"""What only the rows tell."""
+
+
+@pytest.mark.parametrize(("text", "overrides", "contents", "expected"), CONTENTS)
+def test_warnings_about_rows(make: Make, text: str, overrides: list[str], contents: Contents, expected: str) -> None:
+    message = only(make(text, "eval.suite=sts", *overrides, model_config=BERT, contents=[contents]).warnings)
+    assert expected in message and "\n  cure: " in message
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "contents"),
+    [
+        (PAIR, [], held(0.3)),
+        (SCORED, ["objective=cosine_mse"], held(scores=(-1, 1))),
+        (SCORED, ["objective=cosent"], held(1.0, (0, 5))),
+        (PAIR, ["objective=supcon", "objective.labels=false"], None),
+    ],
+)
+def test_rows_that_are_as_they_should_be(make: Make, text: str, overrides: list[str], contents: Contents) -> None:
+    assert make(text, "eval.suite=sts", *overrides, model_config=BERT, contents=[contents]).warnings == ()
+
+
+def test_a_look_at_rows() -> None:
+    rows = [("a", ("x", "x"), (0.5,)), ("a", ("y",), (2.0,)), ("b", ("x",), ()), ("c", ("z",), ())]
+    found = look(iter(rows))
+    assert (found.rows, found.scores) == (4, (0.5, 2.0))
+    assert found.matching == pytest.approx(2 / 12)
+    assert look(iter([("a", ("b",), ())])).matching == 0 and look(iter([])).scores is None
+    assert look((f"{i}", ("same",), ()) for i in range(50)).matching == 1
+
+
+def test_what_is_not_installed_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules_machine, "_installed", lambda module: False)
+    asked = (("train.report_to=[wandb]", "wandb needs wandb"), ("train.report_to=[dagshub]", "dagshub needs dagshub"))
+    for override, what in (*asked, ("train.optimizer=stable_adamw", "pip install torch-optimi")):
+        assert what in only(make(PAIR, override).refusals)
+    monkeypatch.setattr(rules_machine, "_installed", lambda module: True)
+    for override in ("train.report_to=[wandb, none]", "train.optimizer=adamw_8bit"):
+        assert make(PAIR, override).refusals == ()
+
+
+def test_a_device_that_is_not_there(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules_machine, "_torch_version", lambda: "2.13.0+cpu")
+    assert "the installed torch 2.13.0+cpu has no CUDA" in only(
+        make(PAIR, "train.device=cuda", "eval.suite=sts").warnings
+    )
+    for version, platform in (("2.13.0", "linux"), ("2.13.0", "darwin")):
+        monkeypatch.setattr(rules_machine, "_torch_version", lambda v=version: v)
+        monkeypatch.setattr(rules_machine.sys, "platform", platform)
+        assert bool(make(PAIR, "train.device=cuda", "eval.suite=sts").warnings) == (platform == "darwin")
+
+
+def test_optimisers_and_trackers_are_those_of_transformers() -> None:
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+    from transformers.training_args import OptimizerNames
+
+    assert {name.value for name in OptimizerNames} <= set(rules_machine.OPTIMIZERS)
+    assert set(INTEGRATION_TO_CALLBACK) <= set(rules_machine.TRACKERS)
+
+
 def test_every_rule_fires_somewhere(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     fired: set[str] = set()
 
@@ -364,9 +446,17 @@ def test_every_rule_fires_somewhere(make: Make, monkeypatch: pytest.MonkeyPatch)
         return []
 
     monkeypatch.setattr(rules, "apply", watch)
+    for text, overrides, contents, _ in CONTENTS:
+        make(text, *overrides, contents=[contents])
     for text, overrides, _ in [*REFUSED, *WARNED]:
         make(text, *overrides, model_config=BERT, processes=2 if "train.device=mps" in overrides else 1)
-    alone = {"batch_divides", "backend_is_supported", "peft_is_there", "selection_exists"}  # tested by themselves
+    alone = {
+        "batch_divides",
+        "backend_is_supported",
+        "peft_is_there",
+        "selection_exists",
+        "device_is_there",
+    }  # tested by themselves
     assert {rule.__name__ for rule in [*rules.REFUSALS, *rules.WARNINGS]} == fired | alone
 
 

@@ -12,7 +12,7 @@ import torch
 from embedkit.errors import TrainingError
 from embedkit.recipe.schema import Recipe
 from embedkit.train import checkpoint
-from tests.tiny import tiny_bert
+from tests.tiny import sentences, tiny_bert
 from tests.train.runs import recipe, trainer
 
 
@@ -47,6 +47,20 @@ def test_collapse_is_reported_once(base: Path, tmp_path: Path, caplog: pytest.Lo
         t.train()
     assert t.guards.collapsed_at == 1
     assert sum("collapsing" in r.message for r in caplog.records) == 1
+
+
+def test_a_batch_without_a_negative_left_is_reported_once(
+    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pairs = tuple({"query": text, "positive": "the same answer"} for text in sentences(16, seed=3))
+    made = recipe(base, steps=2, accumulation=1)
+    source = made.data.sources[0].model_copy(update={"rows": pairs, "weight": None})
+    t = trainer(made.model_copy(update={"data": made.data.model_copy(update={"sources": (source,)})}), tmp_path)
+    t.train()
+    assert [r.getMessage()[:40] for r in caplog.records if "negative left" in r.getMessage()] == [
+        "step 0: no row has a negative left: all "
+    ]
+    assert t.guards.masked_at == 0
 
 
 def test_logs_carry_metrics_tokens_and_padding(base: Path, tmp_path: Path) -> None:

@@ -49,7 +49,9 @@ class Context:
             return self.recipe.views.count - 1, 0
         asked = self.recipe.negatives.per_query
         given = source.gives("negative") is True
-        return 1, negatives_per_query(asked, needed="negative" in needs(source.objective), given=given)
+        needed = needs(source.objective)
+        positives = int("positive" in needed or source.gives("positive") is not False)  # SupCon on labels has none
+        return positives, negatives_per_query(asked, needed="negative" in needed, given=given)
 
 
 def objective_path(source: SourceFacts) -> KeyPath:

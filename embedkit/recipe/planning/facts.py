@@ -16,6 +16,7 @@ from embedkit import paths
 from embedkit.recipe.debias import Debias
 from embedkit.recipe.memory import EncoderSize
 from embedkit.recipe.objectives.base import ObjectiveConfig
+from embedkit.recipe.planning.contents import Contents
 from embedkit.recipe.schema import Recipe, Role, Source
 
 ROLES = get_args(Role)
@@ -42,6 +43,7 @@ class SourceFacts:
         missing: a local path that matches no file.
         read: roles of its rows as they are read, where others are made of them before training; None elsewhere.
         made: roles that the views make of an unlabelled text.
+        contents: what its rows hold; None where unknown.
     """
 
     index: int
@@ -55,6 +57,7 @@ class SourceFacts:
     missing: bool = False
     read: frozenset[str] | None = None
     made: frozenset[str] = frozenset({"query", "positive"})
+    contents: Contents | None = None
 
     @property
     def unlabelled(self) -> bool:
@@ -75,12 +78,15 @@ class _Head:
     rows: tuple[dict[str, Any], ...] = ()
 
 
-def source_facts(recipe: Recipe, rows: Sequence[int | None] | None = None) -> list[SourceFacts]:
+def source_facts(
+    recipe: Recipe, rows: Sequence[int | None] | None = None, contents: Sequence[Contents | None] | None = None
+) -> list[SourceFacts]:
     """Look at every source without loading it.
 
     Args:
         recipe: the recipe.
         rows: known numbers of rows, which replace counting.
+        contents: what the rows of each source hold, where they were read.
     """
     found = []
     for index, source in enumerate(recipe.data.sources):
@@ -97,7 +103,8 @@ def source_facts(recipe: Recipe, rows: Sequence[int | None] | None = None) -> li
             facts |= _debiased(source.debias, facts, known=rows is not None)
         objective = source.objective or recipe.objective
         made = frozenset({"query", "positive"} | ({"score"} if recipe.views.pairing == "tension" else set()))
-        found.append(SourceFacts(index, source_name(source), source, objective, made=made, **facts))
+        held = None if contents is None else contents[index]
+        found.append(SourceFacts(index, source_name(source), source, objective, made=made, contents=held, **facts))
     return found
 
 

@@ -8,13 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from embedkit.recipe.planning import rules_data, rules_model, rules_objective, rules_parts, rules_train, rules_views
+from embedkit.recipe.planning import (
+    rules_contents,
+    rules_data,
+    rules_machine,
+    rules_model,
+    rules_objective,
+    rules_parts,
+    rules_train,
+    rules_views,
+)
 from embedkit.recipe.planning.context import Context
 from embedkit.recipe.reading.problems import Problem
 
 Rule = Callable[[Context], Iterator[Problem]]
 
-_FAMILIES = (rules_data, rules_model, rules_objective, rules_parts, rules_train, rules_views)
+_FAMILIES = (
+    rules_data,
+    rules_contents,
+    rules_machine,
+    rules_model,
+    rules_objective,
+    rules_parts,
+    rules_train,
+    rules_views,
+)
 REFUSALS: list[Rule] = [rule for family in _FAMILIES for rule in family.REFUSALS]
 """The recipe cannot do what it says."""
 WARNINGS: list[Rule] = [rule for family in _FAMILIES for rule in family.WARNINGS]
