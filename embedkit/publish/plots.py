@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from embedkit.publish import view
+from embedkit.publish.palette import LIGHT
 from embedkit.types import Interval, RunRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette: told apart with any kind of colour vision; lines differ in dash or marker as well.
-BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a7a7a"
-INK, FAINT = "#1f2430", "#d9dce3"
+BLUE, ORANGE, GREEN, PURPLE, GREY = (LIGHT[name] for name in ("blue", "orange", "green", "purple", "grey"))
+INK, FAINT = LIGHT["ink"], LIGHT["line"]
 CYCLE = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PURPLE, ":"))
 SIMILARITIES = ("similarity", "cosine", "hardest_negative")
 """Metrics whose names hold one of these lie on one scale and share a panel."""
@@ -35,6 +36,8 @@ STYLE: Any = {
     "grid.color": FAINT,
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,  # 126.99, not 0.01 and somewhere else +1.2698e2
+    "axes.formatter.limits": (-12, 12),  # nor a power of ten in a corner
     "lines.linewidth": 1.5,
     "legend.frameon": False,
     "text.color": INK,
@@ -44,7 +47,15 @@ STYLE: Any = {
     "svg.fonttype": "path",
     "svg.hashsalt": "embedkit",
 }
-WIDTH = 5.0
+SMALL = 8
+NAME = 16
+"""Characters in a line of a name on an axis."""
+WIDTH = 4.2
+"""Inches: half of a wide page, and no text under 9 pixels on a telephone's."""
+LEAST = 0.1
+"""Points by which the axis of differences goes to both sides at least."""
+LEVEL = 1e-3
+"""A quantity that varies by less than this share of itself is drawn as level."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +96,8 @@ def loss(record: RunRecord) -> Plot | None:
     top.set_title("loss")
     bottom.plot(*_series(record.curve, "learning_rate"), color=GREY)
     bottom.set_title("learning rate")
-    bottom.yaxis.set_major_formatter("{x:.0e}")
-    bottom.set_xlabel("update")
+    bottom.yaxis.set_major_formatter("{x:g}")
+    _over_updates(bottom)
     alt = f"Training loss from {values[0]:.4g} at update {steps[0]:.0f} to {values[-1]:.4g} at update {steps[-1]:.0f}."
     return Plot("loss", "Loss and learning rate", alt, _svg(figure, "loss"))
 
@@ -103,10 +114,10 @@ def metrics(record: RunRecord) -> Plot | None:
     for ax, group in zip(axes, panels, strict=True):
         for name, (colour, dash) in zip(group, CYCLE, strict=False):
             _smooth(ax, *_series(record.curve, name), colour, dash, label=_words(name))
-        ax.set_title(_words(group[0]) if len(group) == 1 else "cosine similarity")
-        if len(group) > 1:
-            ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(group), borderaxespad=0)
-    axes[-1].set_xlabel("update")
+        title = _words(group[0]) if len(group) == 1 else "cosine similarity"
+        ax.set_title(title, pad=_legend(ax) if len(group) > 1 else None)
+        _show_level(ax)
+    _over_updates(axes[-1])
     ends = (f"{_words(n)} from {v[0]:.3g} to {v[-1]:.3g}" for n in names for v in [_series(record.curve, n)[1]])
     return Plot("metrics", "Training metrics", "During training: " + ", ".join(ends) + ".", _svg(figure, "metrics"))
 
@@ -130,8 +141,9 @@ def evaluation(record: RunRecord) -> Plot | None:
         title += f"   ★ kept: {best:.2f} at update {record.best_step}"
         alt += f"; the checkpoint of update {record.best_step} with {best:.2f} was kept"
     ax.margins(x=0.04, y=0.15)
+    _show_level(ax)
     ax.set_title(title)
-    ax.set_xlabel("update")
+    _over_updates(ax)
     return Plot("evaluation", "Evaluation during training", f"{alt}.", _svg(figure, "evaluation"))
 
 
@@ -149,14 +161,17 @@ def before_after(record: RunRecord) -> Plot | None:
             colour = {"win": GREEN, "loss": ORANGE}.get(line.verdict, GREY)
             marker = {"win": "^", "loss": "v"}.get(line.verdict, "o")
             _whisker(right, line.difference, y, colour, marker)
-    left.set_yticks(places, [_short(line.task) for line in lines])
+    left.set_yticks(places, [_name(line.task) for line in lines])
     left.set_ylim(-0.6, len(lines) - 0.4)
     left.margins(x=0.06)
     left.set_title("score, 0 to 100")
     figure.legend(loc="outside lower left", ncols=2)
     right.axvline(0, color=INK, linewidth=1)
     right.margins(x=0.12)
-    right.set_title("paired difference")
+    low, high = right.get_xlim()
+    right.set_xlim(min(low, -LEAST), max(high, LEAST))
+    right.set_title("difference")
+    right.tick_params(left=False)
     for ax in (left, right):
         ax.grid(visible=False, axis="y")
     alt = "; ".join(
@@ -190,7 +205,7 @@ def cost(record: RunRecord) -> Plot | None:
         ax.set_ylim(bottom=0)
         ax.set_title(title)
     if rest:
-        rest[-1].set_xlabel("update")
+        _over_updates(rest[-1])
     alt = "Wall time: " + ", ".join(f"{name} {view.duration(s)}" for name, s in stages)
     if padding[1]:
         alt += f"; padding is {sum(padding[1]) / len(padding[1]):.1%} of the encoder's tokens on average"
@@ -280,8 +295,35 @@ def _whisker(ax: Axes, value: Interval | None, y: float, colour: str, marker: st
         ax.plot(value.value, y, color=colour, marker=marker, markersize=6, linestyle="none", label=label)
 
 
-def _short(name: str, length: int = 24) -> str:
-    return name if len(name) <= length else f"{name[: length - 1]}…"
+def _over_updates(ax: Axes) -> None:
+    """The axis of updates: whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    ax.set_xlabel("update")
+
+
+def _show_level(ax: Axes) -> None:
+    """Where all values are nearly one, a range around it: noise must not fill the panel, nor labels have ten digits."""
+    low, high = ax.get_ylim()
+    least = LEVEL * max(abs(low), abs(high))
+    if 0 < high - low < least:
+        ax.set_ylim((low + high - least) / 2, (low + high + least) / 2)
+
+
+def _legend(ax: Axes) -> float:
+    """A legend between the panel and its title, two names a row; returns by how many points the title must rise."""
+    rows = -(-len(ax.get_legend_handles_labels()[1]) // 2)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, borderpad=0.2, fontsize=SMALL)
+    return 4 + 1.35 * SMALL * rows
+
+
+def _name(task: str) -> str:
+    """The name of a task on an axis: two short lines at most."""
+    first, *more = textwrap.wrap(task, NAME) or [""]
+    if len(more) > 1:
+        more = [more[0][: NAME - 1] + "…"]
+    return "\n".join([first, *more])
 
 
 def _words(name: str) -> str:

@@ -13,7 +13,8 @@ from embedkit import files
 from embedkit.errors import RecordError
 from embedkit.folders import RunFolder
 from embedkit.locks import hold_folder
-from embedkit.publish import plots, view
+from embedkit.publish import palette, plots, view
+from embedkit.publish.places import without_places
 from embedkit.publish.redact import redact
 from embedkit.terminal.tables import Column, Grid, name_column
 from embedkit.types import Interval, RunRecord
@@ -24,7 +25,8 @@ FOLDER = "report"
 def write_report(run_dir: Path) -> Path:
     """Write ``report/index.html``, ``report/report.md`` and the plots of a run.
 
-    Missing parts of the record are left out. Every text is escaped, and what looks like a credential is replaced.
+    Missing parts of the record are left out. Every text is escaped. A report is passed on: what looks like a credential
+    or an absolute path is replaced.
 
     Args:
         run_dir: folder of a run; its ``run.json`` is read.
@@ -47,12 +49,14 @@ def write_report(run_dir: Path) -> Path:
 
 def render_report(folder: RunFolder, record: RunRecord) -> Path:
     """`write_report` of a record at hand, for the process that holds the folder."""
-    record = replace(record, **redact(vars(record)))
+    recipe = folder.recipe.read_text(encoding="utf-8") if folder.recipe.is_file() else ""
+    cleaned = without_places(redact({"record": vars(record), "recipe": recipe}), folder.root)
+    record = replace(record, **cleaned["record"])
     drawn = plots.draw(record)
     target = folder.root / FOLDER
     for plot in drawn:
         files.write_text(target / f"{plot.name}.svg", plot.svg)
-    context = _context(record, folder, drawn)
+    context = _context(record, cleaned["recipe"], folder, drawn)
     page = target / "index.html"
     files.write_text(target / "report.md", _environment(markdown=True).get_template("report.md.j2").render(context))
     files.write_text(page, _environment(markdown=False).get_template("report.html.j2").render(context))
@@ -93,7 +97,7 @@ def summary_table(record: RunRecord) -> Grid:
     return grid
 
 
-def _context(record: RunRecord, folder: RunFolder, drawn: list[plots.Plot]) -> dict[str, Any]:
+def _context(record: RunRecord, recipe: str, folder: RunFolder, drawn: list[plots.Plot]) -> dict[str, Any]:
     """What the two templates share."""
     facts = [
         ("Did it help?", view.headline(record)),
@@ -104,7 +108,6 @@ def _context(record: RunRecord, folder: RunFolder, drawn: list[plots.Plot]) -> d
     if record.best_step is not None:
         chosen = f"update {record.best_step}, the best {view.selected_metric(record)[5:]} during training"
         facts.append(("Which checkpoint is it?", chosen))
-    recipe = redact(folder.recipe.read_text(encoding="utf-8")) if folder.recipe.is_file() else ""
     plan = "\n".join(record.plan.get("lines", ()))
     return {
         "title": folder.root.resolve().name,
@@ -114,7 +117,8 @@ def _context(record: RunRecord, folder: RunFolder, drawn: list[plots.Plot]) -> d
         "lines": view.task_lines(record),
         "metrics": view.all_metrics(record),
         "plots": drawn,
-        "plan": plan,
+        "plan": view.plan_facts(record),
+        "plan_text": plan,
         "data": record.data,
         "versions": list(record.versions.items()),
         "suite": (record.scores_after or record.scores_before or {}).get("suite", ""),
@@ -122,16 +126,18 @@ def _context(record: RunRecord, folder: RunFolder, drawn: list[plots.Plot]) -> d
         "recipe": recipe,
         "fence": "`" * (1 + max([2, *map(len, re.findall("`+", recipe + plan))])),
         "record": record,
+        "light": palette.LIGHT,
+        "dark": palette.DARK,
     }
 
 
 def _load(folder: RunFolder, record: RunRecord) -> str:
-    """Python that loads the model with plain sentence-transformers; the path is the one the user would type."""
+    """Python that loads the model with plain sentence-transformers, in the working folder or the one above the run."""
     model = folder.model.resolve()
     try:
         path = model.relative_to(Path.cwd())
     except ValueError:
-        path = model
+        path = model.relative_to(model.parent.parent)
     lines = [
         "from sentence_transformers import SentenceTransformer",
         f"model = SentenceTransformer({json.dumps(str(path), ensure_ascii=False)})",
@@ -156,6 +162,7 @@ def _environment(*, markdown: bool) -> Any:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"score": _score, "range": _range, "number": "{:,}".format, "raw": _Verbatim}
+    environment.filters["follow_page"] = palette.follow_page
     return environment
 
 

@@ -17,6 +17,9 @@ NOT_METRICS = frozenset(
 )
 """What a logged line holds besides the objective's metrics."""
 
+WORD = 13
+"""Columns of the word in front of a line of the plan (`embedkit.recipe.planning.words`)."""
+
 
 @dataclass(frozen=True)
 class TaskLine:
@@ -169,6 +172,20 @@ def how_long(record: RunRecord) -> str:
             text += f" ({tokens / record.timings['training']:,.0f} tokens/s)"
     machine = record.versions.get("machine")
     return f"{text}; {machine}" if machine else text
+
+
+def plan_facts(record: RunRecord) -> list[tuple[str, list[str]]]:
+    """The plan's lines, each word with the facts under it; a line without its word goes on with the one before."""
+    found: list[tuple[str, list[str]]] = []
+    for line in "\n".join(record.plan.get("lines", ())).splitlines():
+        word, fact = line[:WORD].strip(), line[WORD:].strip()
+        if found and not word:
+            found[-1][1].append(fact)
+        elif " " in word or not fact:  # of a form that the plan's words do not have
+            found.append(("", [line.strip()]))
+        else:
+            found.append((word, [fact]))
+    return found
 
 
 def last_step(record: RunRecord) -> int | None:

@@ -32,5 +32,5 @@ def finish(run: Run, before: Scores | None, after: Scores | None) -> None:
         logger.exception("the report could not be written")
         record.warnings.append(f"the report could not be written: {error}")
         run.write_record()
-    run.say(summary_table(record))
+    run.say(summary_table(record) if before or after else "not measured: the recipe has no eval.suite")
     run.say(f"model: {run.folder.model}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import re
@@ -44,6 +45,23 @@ def test_a_run_in_one_process_and_its_folder(embedkit: Run, work: Path) -> None:
         record["scores_after"]["tasks"][0]["metrics"]["spearman"], abs=1e-6
     )
     assert Path("scores/compare/scores.json").is_file()
+
+
+def test_what_a_run_writes_for_others_names_no_place_of_this_machine(
+    embedkit: Run, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = {str(work), str(work.resolve()), str(Path.home()), f"/{getpass.getuser()}/"}
+    elsewhere = ["model.base=" + str(work / "tiny"), "data.sources.0.path=" + str(work / "text.txt"), "train.steps=1"]
+    (work / "here").mkdir()
+    monkeypatch.chdir(work / "here")
+    assert embedkit("train", "../r.yaml", *elsewhere, "--out", str(work / "a")).code == 0
+    assert embedkit("train", "../r.yaml", "train.steps=1", "--out", str(work / "b")).code == 0
+    shared = [*work.glob("[ab]/report/*"), work / "b" / "run.json", work / "b" / "recipe.yaml"]
+    assert len(shared) >= 2 * 4 + 2
+    for file in shared:
+        text = file.read_text(encoding="utf-8")
+        assert not [place for place in private if place in text], file
+    assert "…/tiny with infonce" in (work / "a" / "report" / "report.md").read_text(encoding="utf-8")
 
 
 def test_a_run_that_failed_before_training_may_be_started_again(embedkit: Run, work: Path) -> None:

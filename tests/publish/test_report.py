@@ -71,14 +71,20 @@ def test_the_head_answers_the_five_questions(run: Path) -> None:
     )
     assert "pydocs: 19,214 examples; faq.tsv: a stream (3 rows skipped)" in text
     assert "8 min 41 s in all, 6 min 42 s of it training" in text
-    assert f'SentenceTransformer("{run / "model"}")' in text
+    assert 'SentenceTransformer("quickstart/model")' in text
 
 
-def test_the_snippet_is_python_that_names_the_model_folder(run: Path) -> None:
-    report = (run / "report" / "report.md").read_text(encoding="utf-8")
-    snippet = report.split("```python\n")[1].split("```")[0]
-    compile(snippet, "snippet", "exec")
-    assert str(run / "model") in snippet
+def test_the_snippet_is_python_that_names_the_model_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = records.write(tmp_path / "runs" / "first", records.record())
+    for work, model in ((tmp_path, "runs/first/model"), (folder, "model"), (Path("/"), None), (Path.home(), None)):
+        monkeypatch.chdir(work)
+        write_report(folder)
+        report = (folder / "report" / "report.md").read_text(encoding="utf-8")
+        snippet = report.split("```python\n")[1].split("```")[0]
+        compile(snippet, "snippet", "exec")
+        if model is None:
+            model = str((folder / "model").relative_to(work)) if folder.is_relative_to(work) else "first/model"
+        assert f'SentenceTransformer("{model}")' in snippet
 
 
 def test_the_page_needs_nothing_from_outside(run: Path) -> None:
@@ -168,6 +174,71 @@ def test_secrets_do_not_reach_the_report(tmp_path: Path) -> None:
         assert token not in text, file.name
         assert "hunter22" not in text, file.name
     assert "[redacted]" in (run / "report" / "index.html").read_text(encoding="utf-8")
+
+
+PRIVATE = "/home/ann/Secret Client/data"
+
+
+def test_no_absolute_path_reaches_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever part of the record or the recipe holds one: a person who passes a report on gives no folder away."""
+    monkeypatch.setenv("HOME", "/home/ann")
+    run = tmp_path / "runs" / "first"
+    made = records.record(
+        warnings=[f"{PRIVATE}/faq.tsv: 3 rows skipped: empty query", f"the batch is in {run}/checkpoints/failed.json"],
+        plan={"lines": [f"data         {PRIVATE}/faq.tsv: 12 rows", f"             more of {PRIVATE}"]},
+        versions={"python": "3.11 at /home/ann/.venv/bin/python"},
+    )
+    made.recipe["model"]["base"] = f"{PRIVATE}/model"
+    made.data[1]["name"] = f"{PRIVATE}/faq.tsv"
+    assert made.scores_before is not None
+    made.scores_before["suite"] = f"{PRIVATE}/suite.yaml"
+    records.write(run, made, f"model:\n  base: {PRIVATE}/model\ndata:\n- path: {PRIVATE}/faq.tsv\n")
+    text = page_of(run).text
+    for file in (run / "report").iterdir():
+        written = file.read_text(encoding="utf-8")
+        for private in ("/home", "ann/", "Secret Client", str(tmp_path), str(Path.cwd())):
+            assert private not in written, (file.name, private)
+    assert "…/model with infonce" in text
+    assert "…/faq.tsv: 3 rows skipped: empty query" in text
+    assert "the batch is in checkpoints/failed.json" in text
+    assert "base: …/model" in (run / "report" / "report.md").read_text(encoding="utf-8")
+
+
+def test_the_plan_is_a_list_that_wraps(tmp_path: Path) -> None:
+    lines = [
+        "data         a.tsv: 3 rows",
+        "             roles query",
+        "warning      eval.suite: none",
+        "               cure: set it",
+    ]
+    text = write_report(records.write(tmp_path / "run", records.record(plan={"lines": lines}))).read_text("utf-8")
+    plan = re.sub(r"\s+", " ", text.split('<dl class="plan">')[1].split("</dl>")[0])
+    assert "<dt>data</dt><dd>a.tsv: 3 rows<br>roles query</dd>" in plan
+    assert "<dt>warning</dt><dd>eval.suite: none<br>cure: set it</dd>" in plan
+
+
+def test_the_page_follows_the_reader_s_choice_of_light_or_dark(run: Path) -> None:
+    text = (run / "report" / "index.html").read_text(encoding="utf-8")
+    style = text.split("<style>")[1].split("</style>")[0]
+    light, dark = style.split("prefers-color-scheme: dark")
+    assert "--paper: #ffffff" in light and "--ink: #1f2430" in light
+    assert "--paper: #14171f" in dark.split("}")[0] and "--ink: #e6e9ef" in dark.split("}")[0]
+    outside = style.replace("--", "\n--")
+    assert re.findall(r"^(?!--).*#[0-9a-f]{3,6}\b.*$", outside, re.M) == [], "a colour that is the same on both pages"
+    assert not re.search(r"#[0-9a-f]{6}\b", text.split("<main>")[1]), "a plot with colours of its own"
+
+
+def test_every_cell_of_a_table_that_becomes_a_list_has_its_name(run: Path) -> None:
+    page = Page((run / "report" / "index.html").read_text(encoding="utf-8"))
+    inside = False
+    named = []
+    for tag, attrs in page.tags:
+        if tag == "table":
+            inside = attrs.get("class") == "cards"
+        elif tag == "td" and inside and attrs.get("class") != "title":
+            named.append(attrs.get("data-name"))
+    assert len(named) == 4 * 6 + 2 * 3
+    assert all(named)
 
 
 def test_a_bare_record_still_makes_a_page(tmp_path: Path) -> None:
