@@ -60,6 +60,10 @@ class RecordError(EmbedkitError):
     """A run's record cannot be read: it is damaged, of another version, or not one."""
 
 
+class VersionError(EmbedkitError):
+    """Installed packages do not work together; the message names them with their versions."""
+
+
 @contextmanager
 def about(place: str, instead_of: str) -> Iterator[None]:
     """Errors about one key of a recipe are about another one here: a guide is loaded as the model is.

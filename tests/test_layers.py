@@ -16,7 +16,7 @@ from embedkit.recipe import registry
 
 PACKAGE = Path(__file__).resolve().parent.parent / "embedkit"
 LAYERS = [
-    {"types", "errors", "paths", "files", "locks", "folders", "terminal"},
+    {"types", "errors", "paths", "files", "locks", "folders", "terminal", "versions"},
     {"recipe"},
     {"data", "model", "objectives"},
     {"auxiliary"},

@@ -7,6 +7,7 @@ import sys
 
 from embedkit import __version__
 from embedkit.cli.console import OFFLINE, say_plan
+from embedkit.versions import installed
 
 LIBRARIES = (
     *("torch", "transformers", "sentence-transformers", "accelerate", "datasets", "tokenizers", "huggingface_hub"),
@@ -26,21 +27,12 @@ def env() -> None:
 
     rows = [("embedkit", __version__), ("python", f"{platform.python_version()} at {sys.executable}")]
     rows.append(("system", f"{platform.system()} {platform.release()} {platform.machine()}"))
-    rows += [(name, _installed(name)) for name in LIBRARIES]
+    rows += [(name, installed(name)) for name in LIBRARIES]
     rows += _devices()
     rows += _caches()
     rows += [(f"extra {name}", _extra(modules)) for name, modules in EXTRAS.items()]
     width = max(len(name) for name, _ in rows) + 2
     say_plan([f"{name:<{width}}{value}" for name, value in rows], width)
-
-
-def _installed(name: str) -> str:
-    import importlib.metadata
-
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _extra(modules: tuple[str, ...]) -> str:

@@ -42,7 +42,7 @@ def configure(st: SentenceTransformer, config: Model, seed: int) -> None:
     if config.soft_prompts is not None:
         from embedkit.model.changing.soft_prompts import add_soft_prompts
 
-        _replace(st, [add_soft_prompts(st, config.soft_prompts, seed, config.max_length), *list(st)[1:]])
+        _replace(st, [add_soft_prompts(st, config.soft_prompts, seed), *list(st)[1:]])
     pooling = config.pooling
     if config.template is not None:
         templates.set_template(st, config.template)

@@ -17,16 +17,24 @@ from sentence_transformers.base.modules import Transformer
 from torch import Tensor, nn
 
 from embedkit.errors import EmbedkitError, RecipeError
+from embedkit.model.changing.prompted_attention import ARGUMENT, LayerPrompts, take_prompts
+from embedkit.model.reading import probing
 from embedkit.model.reading.structure import position_table
+from embedkit.versions import disagreement
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from embedkit.recipe.schema import SoftPrompts
 
+SAVED_AS = tuple(f"embedkit.model.{room}soft_prompts.SoftPromptTransformer" for room in ("changing.", ""))
+"""What a saved folder's modules.json may call the class below: its name, then the names it had before."""
 WEIGHTS = "soft_prompts.safetensors"
 INIT_STD = 0.02
 """PromCSE initialises its prompts with BERT's own initialisation."""
+CURE = "use lora, or a BERT, RoBERTa or causal language model"
+TOLERANCE = 1e-4
+"""Relative difference of states up to which the attention that takes prompts is the backbone's own."""
 
 
 class SoftPromptTransformer(Transformer):
@@ -63,6 +71,9 @@ class SoftPromptTransformer(Transformer):
         nn.init.normal_(self.prompts.weight, 0.0, INIT_STD)
         self.dropout = nn.Dropout(dropout)
         self.model.requires_grad_(False)
+        if not take_prompts(self.model):
+            have = self.config._attn_implementation
+            raise RecipeError(f"soft prompts do not work with {have} attention", "model.attention", "use sdpa or eager")
 
     @property
     def soft_prompts(self) -> dict[str, Any]:
@@ -73,37 +84,39 @@ class SoftPromptTransformer(Transformer):
         return False
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """[r, t] tokens -> states [r, t, d]; the attention mask in `features` stays that of the input."""
+        """[r, t] tokens -> states [r, t, d].
+
+        Raises:
+            VersionError: the installed transformers does not hand the prompts to every layer.
+        """
         ids = features["input_ids"]
         mask = features.get("attention_mask")
-        mask = torch.ones_like(ids) if mask is None else mask
-        length = self.prompts.num_embeddings
-        kwargs["attention_mask"] = torch.cat([mask.new_ones(len(ids), length), mask], 1)
+        kwargs["attention_mask"] = torch.ones_like(ids) if mask is None else mask
+        kwargs["position_ids"] = self._positions(features, kwargs["attention_mask"])
+        prompts = LayerPrompts(self._states(len(ids)))
+        features = super().forward(features, **kwargs, **{ARGUMENT: prompts})
+        if len(prompts.seen) != len(prompts.states):
+            name = type(self.model).__name__
+            what = f"soft prompts reach {len(prompts.seen)} of {len(prompts.states)} layers of {name}"
+            raise disagreement(what, "model.soft_prompts", "transformers", "sentence-transformers")
+        return features
+
+    def _positions(self, features: dict[str, Any], mask: Tensor) -> Tensor:
+        """Those of the input begin after the prompts, wherever a row is padded."""
+        length, table = self.prompts.num_embeddings, position_table(self.model)
         if "position_ids" in features:
-            kwargs["position_ids"] = features["position_ids"] + length
-        elif self._places_tokens():
-            kwargs["position_ids"] = (mask.cumsum(1) - 1).clamp_min(0) + length
-        return super().forward(features, past_key_values=self._cache(len(ids)), **kwargs)
+            return features["position_ids"] + length
+        if table is None or table.padding_idx is None:
+            return (mask.cumsum(1) - 1).clamp_min(0) + length
+        real = features["input_ids"].ne(table.padding_idx)  # RoBERTa's family counts tokens that are no padding
+        return (real.cumsum(1) + length) * real + table.padding_idx
 
-    def _places_tokens(self) -> bool:
-        """Whether positions have to be given: padding on the left would move a text away from the prompts.
-
-        RoBERTa's family counts from the token ids.
-        """
-        table = position_table(self.model)
-        return "position_ids" in self._declared_forward_params and (table is None or table.padding_idx is None)
-
-    def _cache(self, rows: int) -> Any:
-        """Keys and values for `rows` rows. A forward pass writes into it, so each gets a new one."""
-        from transformers import DynamicCache
-
+    def _states(self, rows: int) -> Tensor:
+        """Keys and values [layers, 2, rows, heads, P, size]; each row's dropout is its own."""
         layers, heads, size = _shape(self.config)
         prompts = self.prompts.weight.expand(rows, -1, -1).unflatten(-1, (layers, 2, heads, size))
-        states: Tensor = self.dropout(prompts).permute(2, 3, 0, 4, 1, 5)  # layer, key or value, row, head, P, size
-        cache = DynamicCache()
-        for layer, (key, value) in enumerate(states):
-            cache.update(key, value, layer)
-        return cache
+        states: Tensor = self.dropout(prompts).permute(2, 3, 0, 4, 1, 5)
+        return states
 
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
         """Write the backbone, the tokenizer, and the prompts beside them."""
@@ -127,16 +140,13 @@ class SoftPromptTransformer(Transformer):
         return module
 
 
-def add_soft_prompts(
-    st: SentenceTransformer, config: SoftPrompts, seed: int, max_length: int | None = None
-) -> SoftPromptTransformer:
+def add_soft_prompts(st: SentenceTransformer, config: SoftPrompts, seed: int) -> SoftPromptTransformer:
     """The first module of `st` with prompts before it; a model that has them already keeps its own.
 
     Args:
         st: the model; not changed.
         config: length and dropout.
         seed: of new prompts.
-        max_length: tokens that will be kept per text; None asks the model.
 
     Raises:
         RecipeError: the model has prompts of another length, or takes no keys and values from outside.
@@ -153,11 +163,30 @@ def add_soft_prompts(
             )
         first.dropout.p = first.dropout.p if dropout is None else dropout
         return first
-    _check(st, config.length, max_length or st.max_seq_length)
+    _check(first.model)
     rate = _hidden_dropout(first) if dropout is None else dropout
+    ids = probing.trial_ids(first.model, 6)
+    before, attention = probing.states(first.model, ids), first.config._attn_implementation
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return SoftPromptTransformer.around(first, config.length, rate)
+        prompted = SoftPromptTransformer.around(first, config.length, rate)
+    try:
+        _try_out(prompted, ids, before)
+    except EmbedkitError as error:
+        first.model.set_attn_implementation(attention)
+        raise RecipeError(error.what, "model.soft_prompts", CURE) from error
+    return prompted
+
+
+def _try_out(prompted: SoftPromptTransformer, ids: Tensor, before: Tensor) -> None:
+    """What an architecture does with prompts is asked of the model, as it is in the installed transformers."""
+    without = probing.states(prompted.model, ids)
+    if probing.difference(without, before) > TOLERANCE:
+        raise EmbedkitError(
+            f"{type(prompted.model).__name__} has attention of its own, which soft prompts would replace"
+        )
+    with probing.evaluating(prompted), torch.inference_mode():
+        prompted({"input_ids": ids})
 
 
 def _hidden_dropout(transformer: Any) -> float:
@@ -172,19 +201,14 @@ def _shape(config: Any) -> tuple[int, int, int]:
     return config.num_hidden_layers, getattr(config, "num_key_value_heads", None) or heads, size
 
 
-def _check(st: SentenceTransformer, length: int, longest: int | None) -> None:
-    """Refuse models that ignore keys and values from outside, or would not see all of them."""
-    backbone: Any = st[0].auto_model
+def _check(backbone: Any) -> None:
+    """Refuse what need not be tried out."""
     name, config = type(backbone).__name__, backbone.config
-    where, cure = "model.soft_prompts", "use lora, or a BERT, RoBERTa or causal language model"
-    if "past_key_values" not in inspect.signature(backbone.forward).parameters:
-        raise RecipeError(f"{name} takes no keys and values from outside, so it cannot have soft prompts", where, cure)
     if getattr(config, "is_encoder_decoder", False):
-        raise RecipeError(f"{name} has an encoder and a decoder; soft prompts need one stack of layers", where, cure)
-    window = getattr(config, "sliding_window", None)
-    if window is not None and (longest is None or longest + length > window):
-        raise RecipeError(
-            f"{name} attends to the last {window} tokens only, and texts of {longest} would lose sight of the prompts",
-            "model.max_length",
-            f"at most {window - length}",
-        )
+        what = f"{name} has an encoder and a decoder; soft prompts need one stack of layers"
+        raise RecipeError(what, "model.soft_prompts", CURE)
+    if "position_ids" not in inspect.signature(backbone.forward).parameters:
+        raise RecipeError(f"{name} takes no positions, so no text can follow soft prompts", "model.soft_prompts", CURE)
+    if not getattr(backbone, "_supports_attention_backend", False):
+        what = f"{name} takes no keys and values from outside, so it cannot have soft prompts"
+        raise RecipeError(what, "model.soft_prompts", CURE)

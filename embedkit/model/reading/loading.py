@@ -104,9 +104,9 @@ def _own_classes(origin: Origin) -> dict[str, type]:
     names = _own_names(Path(path)) if path else []
     if not names:
         return {}
-    from embedkit.model.changing.soft_prompts import SoftPromptTransformer
+    from embedkit.model.changing.soft_prompts import SAVED_AS, SoftPromptTransformer
 
-    known: dict[str, type] = {f"{c.__module__}.{c.__qualname__}": c for c in (SoftPromptTransformer,)}
+    known: dict[str, type] = dict.fromkeys(SAVED_AS, SoftPromptTransformer)
     for name in names:
         if name not in known:
             raise ValueError(f"its modules.json names {name}, which this version of embedkit does not have")

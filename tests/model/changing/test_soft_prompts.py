@@ -8,19 +8,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from torch import Tensor
 
-from embedkit.errors import RecipeError
+from embedkit.errors import RecipeError, VersionError
+from embedkit.model.changing import prompted_attention
+from embedkit.model.changing.soft_prompts import SAVED_AS, SoftPromptTransformer
 from embedkit.model.reading.loading import load_saved
+from embedkit.model.reading.structure import first_position
 from embedkit.model.running.encoder import Encoder
-from tests.model.architectures import build
+from tests.model.architectures import SMALL_HEADS, TOKENS, build
 from tests.model.processes import encoded_elsewhere
 from tests.model.reading.test_tokens import batch_of, rows_of
 from tests.tiny import sentences, tiny_bert
 
 Load = Callable[..., Encoder]
 TEXTS = sentences(9, seed=5, longest=20)
-FAMILIES = ("bert", "roberta", "llama", "qwen3")
+FAMILIES = ("bert", "roberta", "modernbert", "llama", "qwen3", "mistral")
+RELATIVE = ("modernbert", "llama", "qwen3", "mistral")
+"""Families whose positions are relative: padding may stand on the left."""
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +49,17 @@ def train_output(encoder: Encoder, texts: list[str]) -> Tensor:
 
 
 def bert_by_hand(encoder: Encoder, text: str) -> Tensor:
-    """States [t, d] of a text, attention written out: prompts before keys and values, positions from P."""
+    """States [t, d] of a text, attention written out: prompts before keys and values, positions from P.
+
+    RoBERTa's layers have BERT's names; its positions begin after the padding id.
+    """
     first, model = encoder.st[0], encoder.st[0].auto_model.eval()
     ids = torch.tensor([first.tokenizer(text)["input_ids"]])
     prompts = first.prompts.weight
     length, config = len(prompts), model.config
     width = config.hidden_size
-    x = model.embeddings(input_ids=ids, position_ids=torch.arange(length, length + ids.shape[1])[None])
+    start = length + first_position(encoder.st)
+    x = model.embeddings(input_ids=ids, position_ids=torch.arange(start, start + ids.shape[1])[None])
 
     def heads(t: Tensor) -> Tensor:
         return t.unflatten(-1, (config.num_attention_heads, -1)).transpose(0, 1)
@@ -65,12 +75,45 @@ def bert_by_hand(encoder: Encoder, text: str) -> Tensor:
     return x[0]
 
 
-def test_states_are_those_of_the_formula(load: Load, bases: dict[str, Path]) -> None:
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_states_are_those_of_the_formula(load: Load, bases: dict[str, Path], family: str, attention: str) -> None:
     for pooling, pool in (("mean", lambda s: s.mean(0)), ("cls", lambda s: s[0])):
-        encoder = prompted(load, bases["bert"], pooling=pooling)
+        encoder = prompted(load, bases[family], pooling=pooling, attention=attention)
         with torch.no_grad():
             expected = torch.stack([pool(bert_by_hand(encoder, text)) for text in TEXTS])
         np.testing.assert_allclose(encoder.encode(TEXTS), expected.numpy(), atol=5e-6)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("family", ["llama", "qwen3", "mistral", "gemma3", "gpt2", "opt"])
+def test_prompts_may_be_those_of_a_real_text(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, attention: str
+) -> None:
+    """With the keys and values of a text's first P tokens as prompts, the rest has the states it has in the text.
+
+    That holds for a causal model, and fixes positions, heads and masks without writing any architecture out.
+    """
+    length, base = 5, build(family, tmp_path / family)
+    encoder = prompted(load, base, attention=attention)
+    module, seen = encoder.st[0].eval(), {}
+    kind = prompted_attention.FUNCTIONS[attention]
+
+    def watching(layer: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
+        seen[layer.layer_idx] = torch.stack([key[0], value[0]]).transpose(1, 2)
+        return kind(layer, query, key, value, *args, **kwargs)
+
+    name = encoder.st[0].config._attn_implementation
+    ids = encoder.st.preprocess(["bade defi goku hami jopu bade kuqo hami goku"])["input_ids"]
+    assert ids.shape[1] > length + 5
+    with torch.no_grad():
+        transformers.AttentionInterface.register(name, watching)
+        whole = module.model(input_ids=ids).last_hidden_state
+        transformers.AttentionInterface.register(name, kind)
+        first = torch.stack([seen[layer][:, :length] for layer in range(len(seen))])  # layer, 2, P, heads, size
+        module.prompts.weight.copy_(first.permute(2, 0, 1, 3, 4).flatten(1))
+        rest = module({"input_ids": ids[:, length:]})["token_embeddings"]
+    torch.testing.assert_close(rest, whole[:, length:], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -81,7 +124,7 @@ def test_padding_changes_nothing(load: Load, bases: dict[str, Path], family: str
     np.testing.assert_allclose(encoder.st.encode(TEXTS), alone, atol=5e-6)
     np.testing.assert_allclose(encoder.encode(TEXTS), alone, atol=5e-6)
     encoder.st[0].tokenizer.padding_side = "left"
-    if family in ("llama", "qwen3"):  # their positions are relative
+    if family in RELATIVE:
         np.testing.assert_allclose(encoder.st.encode(TEXTS), alone, atol=5e-6)
 
 
@@ -167,6 +210,20 @@ def test_training_goes_on_from_a_saved_model(load: Load, bases: dict[str, Path],
         load(tmp_path / "saved", soft_prompts={"length": 6})
 
 
+@pytest.mark.dist
+@pytest.mark.parametrize("name", SAVED_AS)
+def test_names_that_saved_folders_use(load: Load, bases: dict[str, Path], tmp_path: Path, name: str) -> None:
+    encoder, folder = prompted(load, bases["bert"]), tmp_path / "saved"
+    encoder.save(folder)
+    path, expected = folder / "modules.json", encoder.encode(TEXTS)
+    written = json.loads(path.read_text())
+    assert written[0]["type"] == SAVED_AS[0]
+    path.write_text(json.dumps([{**written[0], "type": name}, *written[1:]]))
+    np.testing.assert_array_equal(load(folder).encode(TEXTS), expected)
+    np.testing.assert_allclose(load_saved(folder, "cpu").encode(TEXTS), expected, atol=1e-6)
+    np.testing.assert_allclose(encoded_elsewhere([folder], TEXTS, trust=True)[folder], expected, atol=1e-6)
+
+
 def test_a_class_that_is_not_ours_is_not_imported(load: Load, bases: dict[str, Path], tmp_path: Path) -> None:
     prompted(load, bases["bert"]).save(tmp_path / "saved")
     path = tmp_path / "saved" / "modules.json"
@@ -185,18 +242,51 @@ def test_prompts_take_positions(load: Load, bases: dict[str, Path]) -> None:
         load(bases["bert"], soft_prompts={"length": 14}, max_length=51)
 
 
-@pytest.mark.parametrize("family", ["distilbert", "mpnet", "t5", "modernbert"])
+@pytest.mark.parametrize("family", ["distilbert", "mpnet", "t5"])
 def test_models_that_take_no_prompts(load: Load, tmp_path: Path, family: str) -> None:
+    base = build(family, tmp_path / family)
     with pytest.raises(RecipeError, match="soft prompts") as caught:
-        load(build(family, tmp_path / family), soft_prompts={})
+        load(base, soft_prompts={})
     assert caught.value.where == "model.soft_prompts" and "lora" in caught.value.cure
 
 
-def test_a_window_that_hides_prompts(load: Load, tmp_path: Path) -> None:
-    base = build("mistral", tmp_path / "mistral")  # sees 64 tokens
-    with pytest.raises(RecipeError, match="last 64 tokens"):
-        load(base, soft_prompts={"length": 8})
-    assert load(base, soft_prompts={"length": 8}, max_length=40).encode(TEXTS).shape == (9, 32)
+def test_attention_of_its_own_is_not_replaced(load: Load, tmp_path: Path) -> None:
+    """Gemma 2 squashes its logits; the formula above does not."""
+    base = tiny_bert(tmp_path / "gemma2")
+    config = transformers.Gemma2Config(**TOKENS, **SMALL_HEADS)
+    transformers.Gemma2Model(config).save_pretrained(base)
+    with pytest.raises(RecipeError, match="softcap") as caught:
+        load(base, soft_prompts={}, attention="eager")
+    assert caught.value.where == "model.soft_prompts"
+
+
+def test_other_attention_is_refused(load: Load, bases: dict[str, Path]) -> None:
+    st = load(bases["bert"]).st
+    st[0].config._attn_implementation = "flex_attention"
+    with pytest.raises(RecipeError, match="flex_attention") as caught:
+        SoftPromptTransformer.around(st[0], 5, 0.1)
+    assert caught.value.where == "model.attention"
+
+
+def test_prompts_that_do_not_arrive_are_an_error(load: Load, bases: dict[str, Path]) -> None:
+    """A transformers that hands nothing on would give the states of the bare backbone, without a word."""
+    encoder = prompted(load, bases["llama"])
+    forward = encoder.st[0].model.forward
+    encoder.st[0].model.forward = lambda layer_prompts=None, **kwargs: forward(**kwargs)
+    with pytest.raises(VersionError, match=r"reach 0 of 2 layers of LlamaModel with transformers 5\.\d+") as caught:
+        encoder.encode(TEXTS)
+    assert transformers.__version__ in caught.value.what and caught.value.cure
+
+
+def test_a_window_does_not_hide_the_prompts(load: Load, tmp_path: Path) -> None:
+    """Each token sees the prompts of its layer, however far it is from the beginning."""
+    encoder = prompted(load, build("mistral", tmp_path / "mistral", sliding_window=4))
+    module = encoder.st[0].eval()
+    ids = encoder.st.preprocess([" ".join(TEXTS)])["input_ids"][:, :32]
+    states = module({"input_ids": ids})["token_embeddings"]
+    states[0, -1].sum().backward()
+    width = encoder.st[0].config.num_key_value_heads * 16
+    assert (module.prompts.weight.grad.unflatten(1, (2, 2, width))[:, 1].abs().amax((1, 2)) > 0).all(), "last layer"
 
 
 def test_with_attention_in_both_directions(load: Load, bases: dict[str, Path]) -> None:
