@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from embedkit.auxiliary.base import Auxiliary
 from embedkit.auxiliary.language_head import transformer_origin
 from embedkit.errors import RecipeError
-from embedkit.model.changing import adapters
+from embedkit.model.changing import adapters, lora
 from embedkit.model.changing.dropout import use_cpu_dropout
 from embedkit.model.reading import tokens
 from embedkit.types import LossOut, RowBatch
@@ -122,7 +122,7 @@ class _Told(nn.Module):
 
 
 def _check(encoder: Encoder, tie: bool) -> None:
-    if adapters.has_adapters(encoder.st) or hasattr(encoder.st[0], "soft_prompts"):
+    if lora.has_adapters(encoder.st) or hasattr(encoder.st[0], "soft_prompts"):
         raise RecipeError(
             "a decoder cannot be made of an encoder with adapters", WHERE, "leave model.lora and model.soft_prompts out"
         )

@@ -18,7 +18,7 @@ from embedkit.auxiliary.generator import Generator, embedding_layer
 from embedkit.auxiliary.masking import row_draws
 from embedkit.auxiliary.mlm import TOKEN_FEATURES, masker_of
 from embedkit.errors import RecipeError
-from embedkit.model.changing import adapters
+from embedkit.model.changing import lora
 from embedkit.model.changing.heads import INIT_STD
 from embedkit.model.reading import tokens
 from embedkit.model.running import packing
@@ -236,7 +236,7 @@ def _copy_of(encoder: Encoder) -> Any:
     if hasattr(encoder.st[0], "soft_prompts"):
         raise RecipeError("soft prompts leave no first token to condition on", WHERE, "leave model.soft_prompts out")
     discriminator: Any = copy.deepcopy(encoder.st[0].auto_model)
-    if not adapters.has_adapters(encoder.st):
+    if not lora.has_adapters(encoder.st):
         discriminator.requires_grad_(True)
         pooler = getattr(discriminator, "pooler", None)
         if isinstance(pooler, nn.Module):

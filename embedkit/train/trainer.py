@@ -18,7 +18,7 @@ from transformers import Trainer as HFTrainer
 from transformers.trainer_callback import ExportableState, PrinterCallback, ProgressCallback, TrainerState
 
 from embedkit.errors import TrainingError
-from embedkit.model.changing import adapters
+from embedkit.model.changing import lora
 from embedkit.model.running.encoder import Encoder
 from embedkit.objectives.base import Objective
 from embedkit.train import checkpoint
@@ -223,7 +223,7 @@ class Trainer(SentenceTransformerTrainer):
             shutil.rmtree(staging, ignore_errors=True)
             (staging / "embedkit").mkdir(parents=True)
             self.encoder.save(staging)
-            if adapters.has_adapters(self.encoder.st):  # the folder holds merged weights, training goes on from both
+            if lora.has_adapters(self.encoder.st):  # the folder holds merged weights, training goes on from both
                 checkpoint.save_module(self.encoder.st, staging / "embedkit" / "adapted.safetensors")
             for name, module in self._beside_the_encoder().items():
                 checkpoint.save_module(module, staging / "embedkit" / f"{name}.safetensors")
@@ -260,7 +260,7 @@ class Trainer(SentenceTransformerTrainer):
                 str(written),
                 "resume with the recipe of the run, or train into a new folder",
             )
-        if adapters.has_adapters(self.encoder.st):
+        if lora.has_adapters(self.encoder.st):
             checkpoint.load_module(self.encoder.st, path / "embedkit" / "adapted.safetensors")
         else:
             super()._load_from_checkpoint(checkpoint_path)

@@ -1,21 +1,14 @@
-"""Changes to the backbone: dropout rate, frozen parts, low-rank adapters."""
+"""Changes to the backbone: dropout rate, frozen parts."""
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from torch import nn
 
-from embedkit.errors import EmbedkitError, RecipeError
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
-
-    from embedkit.recipe.schema import Lora
+from embedkit.errors import RecipeError
 
 
 def _is_rate(name: str, value: Any) -> bool:
@@ -132,62 +125,3 @@ def _valid(backbone: nn.Module) -> list[str]:
     _, count = layers(backbone)
     tops = dict.fromkeys(name.split(".")[0] for name, _ in backbone.named_parameters())
     return ["all", "embeddings", *([f"layers:0-{count - 1}"] if count else []), *(t for t in tops if t != "embeddings")]
-
-
-def add_lora(st: SentenceTransformer, config: Lora, seed: int) -> None:
-    """Put low-rank adapters (arXiv 2106.09685) into the backbone; everything else in it is frozen.
-
-    Raises:
-        EmbedkitError: peft is not installed.
-        RecipeError: `target_modules` match nothing.
-    """
-    try:
-        from peft import LoraConfig
-    except ImportError as error:
-        raise EmbedkitError(
-            "LoRA needs peft, which is not installed",
-            where="model.lora",
-            cure='pip install "embedkit-train[lora]"',
-        ) from error
-    every = config.target_modules == "all-linear"
-    pooler = isinstance(getattr(st[0].auto_model, "pooler", None), nn.Module)
-    settings = LoraConfig(
-        r=config.r,
-        lora_alpha=config.alpha,
-        lora_dropout=config.dropout,
-        target_modules="all-linear" if every else list(config.target_modules),
-        exclude_modules=r".*\bpooler\b.*" if every and pooler else None,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            st.add_adapter(settings)
-        except ValueError as error:
-            raise RecipeError(
-                f"LoRA cannot be added: {error}",
-                where="model.lora.target_modules",
-                cure="`all-linear`, or names of linear modules of the model, e.g. [query, value]",
-            ) from error
-
-
-def has_adapters(st: SentenceTransformer) -> bool:
-    """Whether the backbone holds peft adapters."""
-    return bool(getattr(st[0].auto_model, "_hf_peft_config_loaded", False))
-
-
-def merged(st: SentenceTransformer) -> SentenceTransformer:
-    """A copy whose adapters are added into the weights they adapt, so that it needs no peft; `st` is untouched."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    copied = copy.deepcopy(st)
-    backbone = copied[0].auto_model
-    for name, module in [(n, m) for n, m in backbone.named_modules() if isinstance(m, BaseTunerLayer)]:
-        module.merge()
-        parent, _, child = name.rpartition(".")
-        setattr(backbone.get_submodule(parent), child, module.get_base_layer())
-    backbone._hf_peft_config_loaded = False
-    if hasattr(backbone, "peft_config"):
-        del backbone.peft_config
-    for parameter in backbone.parameters():
-        parameter.requires_grad_(True)
-    return copied

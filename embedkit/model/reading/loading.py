@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from embedkit.errors import RecipeError
+from embedkit.errors import RecipeError, VersionError
 from embedkit.model.reading.resolve import Origin, cache_folder
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from embedkit.recipe.schema import Model
 
-OWN = "embedkit."
+OWN, ST = "embedkit.", "sentence_transformers."
 
 
 def load_st(config: Model, origin: Origin, device: torch.device) -> SentenceTransformer:
@@ -29,8 +29,6 @@ def load_st(config: Model, origin: Origin, device: torch.device) -> SentenceTran
     Raises:
         RecipeError: it does not load.
     """
-    from sentence_transformers import SentenceTransformer
-
     model_kwargs: dict[str, Any] = {"dtype": torch.float32}
     if config.attention is not None:
         model_kwargs["attn_implementation"] = config.attention
@@ -45,11 +43,11 @@ def load_st(config: Model, origin: Origin, device: torch.device) -> SentenceTran
     try:
         if config.from_scratch:
             return _untrained(origin, options)
-        own = _own_classes(origin)
-        if own:
-            return SentenceTransformer._load_with_module_classes(origin.target, own, **options)
-        return SentenceTransformer(origin.target, **options)
-    except (OSError, ValueError, ImportError) as error:
+        return _trained(origin, options)
+    except ImportError as error:
+        what = f"the model from {origin} needs what is not installed, or too old: {error}"
+        raise VersionError(what, "model.base", "install it; the tested versions are in docs/start.md") from error
+    except (OSError, ValueError) as error:
         remote = "trust_remote_code" in str(error)
         raise RecipeError(
             f"the model from {origin} does not load: {error}",
@@ -59,6 +57,30 @@ def load_st(config: Model, origin: Origin, device: torch.device) -> SentenceTran
             else "check that the folder is complete, that its architecture is known to the installed transformers, "
             "and that model.attention is available here",
         ) from error
+
+
+def _trained(origin: Origin, options: dict[str, Any]) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer
+
+    from embedkit.model.reading.adapted import AdaptedTransformer, has_adapter_files, load_bare
+
+    where = {key: options[key] for key in ("revision", "cache_folder", "local_files_only")}
+    listed = _listed(origin, where)
+    classes = _own_classes([entry["type"] for entry in listed])
+    first = {e["type"]: e["path"] for e in listed if e["type"].startswith(ST) and e["type"].endswith(".Transformer")}
+    adapted = has_adapter_files(origin, list(first.values()), **where)
+    if adapted:
+        classes |= dict.fromkeys(first, AdaptedTransformer)
+    if adapted and not listed:
+        st = load_bare(origin.target, options)
+    elif classes:
+        st = SentenceTransformer._load_with_module_classes(origin.target, classes, **options)
+    else:
+        st = SentenceTransformer(origin.target, **options)
+    module: Any = st[0]
+    if isinstance(module, AdaptedTransformer):
+        module.plain()
+    return st
 
 
 def _untrained(origin: Origin, options: dict[str, Any]) -> SentenceTransformer:
@@ -91,17 +113,17 @@ def load_saved(folder: str | Path, device: torch.device | str) -> SentenceTransf
     return SentenceTransformer(str(folder), device=str(device), trust_remote_code=ours)
 
 
-def _own_classes(origin: Origin) -> dict[str, type]:
+def _listed(origin: Origin, where: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entries of the model's modules.json; none without that file."""
     from sentence_transformers.util import load_file_path
 
-    path = load_file_path(
-        origin.target,
-        "modules.json",
-        revision=origin.revision if origin.kind == "hub" else None,
-        cache_folder=cache_folder() if origin.kind == "hub" else None,
-        local_files_only=origin.kind != "hub",
-    )
-    names = _own_names(Path(path)) if path else []
+    path = load_file_path(origin.target, "modules.json", **where)
+    return json.loads(Path(path).read_text(encoding="utf-8")) if path else []
+
+
+def _own_classes(types: list[str]) -> dict[str, type]:
+    """Classes of this package that a model's modules name."""
+    names = [name for name in types if name.startswith(OWN)]
     if not names:
         return {}
     from embedkit.model.changing.soft_prompts import SAVED_AS, SoftPromptTransformer

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from embedkit.errors import RecipeError
-from embedkit.model.changing import adapters
+from embedkit.model.changing import adapters, lora
 from embedkit.model.changing.configure import configure
 from embedkit.model.changing.dropout import use_cpu_dropout
 from embedkit.model.changing.heads import new_head
@@ -85,7 +85,7 @@ class Encoder:
             )
         adapters.freeze(st[0].auto_model, config.freeze)
         if config.lora is not None:
-            adapters.add_lora(st, config.lora, seed)
+            lora.add_lora(st, config.lora, seed)
         head = None
         if config.head is not None and not config.head.keep:
             head = new_head(config.head, int(st.get_embedding_dimension() or 0), seed).to(target)
@@ -244,14 +244,17 @@ class Encoder:
             merge: add LoRA adapters into the weights, so that the folder needs neither peft nor the base model.
                 False writes the adapters alone.
         """
-        self._standalone(merge).save(str(path), create_model_card=False)
+        if lora.has_adapters(self.st) and not merge:
+            lora.save_alone(self.st, Path(path))
+        else:
+            self._standalone().save(str(path), create_model_card=False)
 
     def fingerprint(self) -> str:
         """Content hash of what `save` writes: weights and everything else that changes an embedding."""
-        return fingerprint(self._standalone(True))
+        return fingerprint(self._standalone())
 
-    def _standalone(self, merge: bool) -> SentenceTransformer:
-        return adapters.merged(self.st) if merge and adapters.has_adapters(self.st) else self.st
+    def _standalone(self) -> SentenceTransformer:
+        return lora.merged(self.st) if lora.has_adapters(self.st) else self.st
 
     def head_state(self) -> dict[str, Tensor]:
         """Weights of the train-only head, for a checkpoint; empty without one."""
