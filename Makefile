@@ -21,7 +21,7 @@ help: ## List the targets
 .PHONY: install
 install: $(READY) ## Create .venv and install embedkit (PYTHON=..., TORCH=... to choose)
 
-$(READY): pyproject.toml .ci/install
+$(READY): pyproject.toml .ci/install .ci/common .ci/constraints.txt
 	@bash .ci/install
 	@touch $@
 
@@ -36,6 +36,18 @@ test: lint types ## Lint, types and the fast tests
 .PHONY: test-slow
 test-slow: $(READY) ## The tests that take minutes
 	$(PYTEST) -n 2 --dist loadfile -m slow
+
+.PHONY: test-lowest
+test-lowest: ## The fast tests with the lowest versions that pyproject.toml declares, in .venv-lowest
+	@bash .ci/test-ends lowest
+
+.PHONY: test-latest
+test-latest: ## The same with the newest it allows, in .venv-latest: what the world broke
+	@bash .ci/test-ends latest
+
+.PHONY: lock
+lock: ## Renew the tested versions in .ci/constraints.txt (TORCH=... for another torch)
+	@bash .ci/lock
 
 .PHONY: lint
 lint: $(READY) ## ruff: errors and format
