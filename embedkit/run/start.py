@@ -5,17 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-
 from embedkit.errors import TrainingError
 from embedkit.folders import RunFolder
+from embedkit.model.running.encoder import pick_device
 from embedkit.recipe.load import dump, recipe_hash
 from embedkit.recipe.reading.settle import settle
 from embedkit.recipe.schema import Recipe
 from embedkit.run.environment import now, quiet_libraries, versions
 from embedkit.run.measuring import Measuring
 from embedkit.run.state import Run, Say
-from embedkit.train.distributed import Comm
+from embedkit.train.distributed import join
 from embedkit.types import RunRecord
 
 
@@ -27,8 +26,7 @@ def begin(recipe: Recipe, out: Path, resume: bool, recipe_path: Path | None, say
     """
     recipe = settle(recipe, None if recipe_path is None else recipe_path.parent)
     quiet_libraries()
-    PartialState(cpu=recipe.train.device == "cpu")  # joins the process group when started by torchrun or accelerate
-    comm = Comm.current()
+    comm = join(pick_device(recipe.train.device).type)
     folder = RunFolder(out.resolve())
     yaml = dump(recipe)
     if folder.trained and folder.recipe.is_file() and folder.recipe.read_text(encoding="utf-8") != yaml:

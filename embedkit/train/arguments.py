@@ -7,6 +7,7 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformerTrainingArguments
 
+from embedkit.model.running.encoder import pick_device
 from embedkit.recipe.schema import Recipe
 from embedkit.train.distributed import Comm
 
@@ -37,7 +38,7 @@ def training_arguments(recipe: Recipe, folder: Path, steps: int, comm: Comm) -> 
         "optim": train.optimizer,
         "seed": train.seed,
         "data_seed": train.seed,
-        "use_cpu": train.device == "cpu",
+        "use_cpu": pick_device(train.device).type == "cpu",
         "logging_steps": train.log_every,
         "logging_first_step": True,
         "logging_nan_inf_filter": False,

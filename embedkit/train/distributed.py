@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from embedkit.errors import TrainingError
+from embedkit.errors import RecipeError, TrainingError
 
 BUCKET_BYTES = 64 * 2**20
 """Gradients are summed in flat buckets of about this size: few collectives, bounded extra memory."""
+
+PATIENCE = timedelta(days=1)
+"""How long a process waits for the others: process 0 evaluates and writes alone, which may take longer than the
+10 minutes (NCCL) or 30 minutes (gloo) after which torch would give up. A process that dies ends the others at once."""
 
 
 @dataclass(frozen=True)
@@ -111,3 +117,27 @@ class Comm:
     def barrier(self) -> None:
         if self.world > 1:
             dist.barrier()
+
+
+def join(device: str) -> Comm:
+    """Join the processes that torchrun or accelerate started, if there are any; before any other part of a run.
+
+    Args:
+        device: type of the device of this process. accelerate is told where it is the CPU: left to itself it forms a
+            group that its own counts do not know of, and all processes then write the same files.
+
+    Raises:
+        RecipeError: more processes than GPUs.
+    """
+    from accelerate import PartialState
+
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    devices = {"cuda": torch.cuda.device_count(), "mps": 1}.get(device, here)
+    if here > devices:
+        raise RecipeError(
+            f"{here} processes share {devices} {device} device{'s' * (devices != 1)}, and each needs one of its own",
+            "--nproc",
+            f"--nproc {devices}, with train.graph: reforward where a batch is too large for it; or train.device: cpu",
+        )
+    PartialState(cpu=device == "cpu", timeout=PATIENCE)
+    return Comm.current()

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.dist
 
 
 def run(folder: Path, out: str, *extra: str) -> None:
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "embedkit", "train", str(folder / "recipe.yaml"), "--out", str(folder / out)]
     done = subprocess.run([*command, *extra], env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -39,7 +39,7 @@ model: {base: base, max_length: 24}
 data: {sources: [{path: pairs.jsonl}]}
 objective: {name: infonce, learn_temperature: true}
 train:
-  {batch_size: 8, accumulation: 2, steps: 4, learning_rate: 0.1, optimizer: sgd, device: cpu,
+  {batch_size: 8, accumulation: 2, steps: 4, learning_rate: 0.1, optimizer: sgd,
    tokens_per_micro_batch: 40, save_every: 2}
 """,
         encoding="utf-8",
@@ -66,6 +66,12 @@ def test_two_processes_give_the_model_of_one(folder: Path, two: Path) -> None:
         [h["loss"] for h in json.loads((folder / name / "run.json").read_text())["curve"]] for name in ("one", "two")
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_each_process_keeps_a_random_state_of_its_own(two: Path) -> None:
+    """Also where nobody named the CPU: libraries that think themselves alone would write one file, both of them."""
+    for checkpoint in (two / "checkpoints").glob("checkpoint-*"):
+        assert {p.name for p in checkpoint.glob("rng_state*")} == {"rng_state_0.pth", "rng_state_1.pth"}
 
 
 def test_two_processes_resume(folder: Path, two: Path) -> None:
