@@ -96,12 +96,16 @@ def _ending(path: Path, ending: str) -> Path:
 def _sample(source: Source, wanted: Debias, block: Model, device: str, out: Path, beside: Path) -> None:
     from embedkit import files
     from embedkit.data.sources import load_source
+    from embedkit.inputs.cures import PLAIN
     from embedkit.mining.debias import summary, triplet_source
     from embedkit.mining.guide import load_guide
     from embedkit.publish.plots import draw_triplets
 
+    texts = load_source(source, progress=True, cures=PLAIN)
+    for line in texts.remarks:
+        say(f"{texts.name}: {line}")
     made = triplet_source(
-        load_source(source, progress=True),
+        texts,
         wanted,
         lambda: load_guide(wanted.guide, block, device),
         name=wanted.guide or block.base,

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 from embedkit.cli.console import say
 from embedkit.data.sources import LoadedSource, load_source
 from embedkit.data.text import text_id
+from embedkit.errors import DataError
+from embedkit.inputs.cures import Cures
+from embedkit.quoting import listed
 from embedkit.recipe.planning.contents import Contents
 from embedkit.terminal.tables import Column, Grid, name_column
 
@@ -75,17 +78,22 @@ class Sampler:
         """
         kept: list[int] = []
         contents = []
-        for source in self.loaded.recipe.data.sources:
+        for index, source in enumerate(self.loaded.recipe.data.sources):
             limit = min(self.count, source.limit or self.count)
             part = source.model_copy(update={"limit": limit, "streaming": source.hub is not None})
-            found = load_source(part.model_copy(update={"on_bad_row": "skip"}))
-            kept += self._show(found, _examples(found, limit))
+            stops, cures = source.on_bad_row == "error", Cures.of_source(index)
+            try:
+                found = load_source(part.model_copy(update={"on_bad_row": "skip"}), cures=cures)
+            except DataError:
+                load_source(part, cures=cures)  # which may say it better: all rows are bad
+                raise
+            kept += self._show(found, _examples(found, limit), stops)
             contents.append(found.contents())
-            if found.skipped and source.on_bad_row == "error":
-                load_source(part)
+            if found.skipped and stops:
+                load_source(part, cures=cures)
         return Sampled(sum(kept) / len(kept) if kept else None, contents)
 
-    def _show(self, found: LoadedSource, examples: Sequence[Example]) -> list[int]:
+    def _show(self, found: LoadedSource, examples: Sequence[Example], stops: bool) -> list[int]:
         table = Grid(_COLUMNS, f"{found.name}: first {len(examples):,} rows, tokens")
         kept: list[int] = []
         for role, texts in _by_role(examples, found.roles):
@@ -100,7 +108,7 @@ class Sampler:
                 _share(len(texts) - len({text_id(t) for t in texts}), len(texts)),
             )
         say(table)
-        for line in _remarks(found, examples, self.max_length):
+        for line in _remarks(found, examples, self.max_length, stops):
             say("  " + line)
         return kept
 
@@ -132,10 +140,13 @@ def _by_role(examples: Sequence[Example], roles: frozenset[str]) -> Iterator[tup
             yield role, texts
 
 
-def _remarks(found: LoadedSource, examples: Sequence[Example], limit: int | None) -> Iterator[str]:
+def _remarks(found: LoadedSource, examples: Sequence[Example], limit: int | None, stops: bool) -> Iterator[str]:
+    """What a reader should know; `stops`: bad rows end the run instead of being left out."""
     yield f"max_length {limit} tokens" if limit else "the model sets no maximum length"
     for reason, count in found.skipped.items():
-        yield f"{count} bad rows left out: {reason}"
+        rows = f"{count} bad {'row' if count == 1 else 'rows'}"
+        yield f"{rows}, at which the run would stop: {reason}" if stops else f"{rows} left out: {reason}"
+    yield from found.remarks
     same = sum(text_id(e.query) in {text_id(t) for t in e.positives} for e in examples)
     if same:
         yield f"{same} rows whose positive is the query itself"
@@ -149,7 +160,7 @@ def _remarks(found: LoadedSource, examples: Sequence[Example], limit: int | None
     if values:
         yield f"scores from {min(values):g} to {max(values):g}, mean {sum(values) / len(values):.3g}"
     if found.unused:
-        yield f"columns without a role: {', '.join(found.unused)}"
+        yield f"columns without a role: {listed(found.unused)}"
 
 
 def _transformer_folder(folder: Path) -> Path:

@@ -14,6 +14,8 @@ from string import punctuation
 import numpy as np
 
 from embedkit.errors import DataError
+from embedkit.inputs.lines import TextFile
+from embedkit.inputs.texts import is_broken, is_empty
 
 _TRIES = 10
 
@@ -124,26 +126,21 @@ class RepeatWords(TextTransform):
 
 
 def read_synonyms(path: Path) -> dict[str, list[str]]:
-    """Word -> synonyms of a tab-separated file; lines of one word add up.
+    """Word -> synonyms of a tab-separated file; lines of one word add up, blank ones are passed over.
 
     Raises:
         DataError: it is not there, not UTF-8, or a line has no synonym.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise DataError("no such synonym file", str(path), "check `synonyms`") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the synonym file cannot be read: {error}", str(path), "save it as UTF-8 text") from error
+    if not path.is_file():
+        raise DataError("no such synonym file", str(path), "check `synonyms`")
     found: dict[str, list[str]] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
+    for number, line in TextFile(path).numbered():
+        if line == "":
             continue
-        word, *others = [part.strip() for part in line.split("\t")]
-        if not word or not others or not all(others):
-            raise DataError(
-                "expected a word and its synonyms, separated by tabs", f"{path}:{number}", "e.g. big<TAB>large<TAB>huge"
-            )
+        word, *others = [part.strip() for part in (line or "").split("\t")]
+        if line is None or is_broken(line) or "\r" in line or any(map(is_empty, (word, *(others or [""])))):
+            what = "expected a word and its synonyms, UTF-8, separated by tabs"
+            raise DataError(what, f"{path}:{number}", "e.g. big<TAB>large<TAB>huge")
         found.setdefault(word.lower(), []).extend(others)
     if not found:
         raise DataError("the synonym file is empty", str(path), "give lines like big<TAB>large<TAB>huge")

@@ -11,18 +11,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from embedkit import paths
-from embedkit.data.readers import PEEK, columns_of, format_of, read
 from embedkit.data.table import Place
 from embedkit.errors import DataError
+from embedkit.inputs.cures import Cures
+from embedkit.inputs.records import PEEK, columns_of, format_of, read
+from embedkit.quoting import listed, quoted
 from embedkit.recipe.schema import Source
 
 
 class Located(NamedTuple):
-    """A row with its place: values by column, or the reason why there are none."""
+    """A row with its place: values by column, or the reason why there are none; `lines` and `note` as those of an
+    `embedkit.inputs.rows.Record`."""
 
     place: Place
     values: dict[str, Any] | None
     reason: str = ""
+    lines: int = 1
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,14 +49,18 @@ class Origin:
     digest: str | None = None
 
 
-def open_origin(source: Source) -> Origin:
+def open_origin(source: Source, cures: Cures) -> Origin:
     """The origin that `source` names; `pydocs` is not one of them.
+
+    Args:
+        source: the recipe's entry.
+        cures: advice for errors about files.
 
     Raises:
         DataError: it is not there or cannot be read.
     """
     if source.path is not None:
-        return _local(source, source.path)
+        return _local(source, source.path, cures)
     if source.hub is not None:
         return _hub(source, source.hub)
     return _given(source.rows or ())
@@ -68,24 +77,42 @@ def find_files(pattern: str) -> tuple[Path, ...]:
         return found.places
     folder = paths.locate(str(pattern), "folder", found.looked).place
     if folder is not None:
+        refuse_saved(folder)
         raise DataError("is a folder", str(folder), f"name files in it, e.g. {pattern.rstrip('/')}/*.jsonl")
     looked = "" if Path(pattern).expanduser().is_absolute() else f" (looked in {paths.words(found.looked)})"
     raise DataError("no such file", f"{pattern}{looked}", "check the path")
 
 
-def _local(source: Source, pattern: str) -> Origin:
+def refuse_saved(folder: Path) -> None:
+    """Refuse what `datasets.save_to_disk` writes: Arrow files, which are no form of a source.
+
+    Raises:
+        DataError: with the lines that convert it.
+    """
+    several = (folder / "dataset_dict.json").is_file()
+    if several or ((folder / "state.json").is_file() and (folder / "dataset_info.json").is_file()):
+        split = "['train']" if several else ""
+        raise DataError(
+            "a dataset written by `save_to_disk`",
+            str(folder),
+            f"convert it: datasets.load_from_disk({str(folder)!r}){split}.to_parquet('train.parquet'), then give "
+            "`path: train.parquet`",
+        )
+
+
+def _local(source: Source, pattern: str, cures: Cures) -> Origin:
     files = find_files(pattern)
     forms = [format_of(file) if source.format == "auto" else source.format for file in files]
     folders = paths.locate(pattern, "files").looked
     shown = {file: _shown(file, folders) for file in files}
-    columns = columns_of(files[0], forms[0], source.encoding)
+    columns = columns_of(files[0], forms[0], source.encoding, cures)
 
     def rows(used: list[str]) -> Iterator[Located]:
         for file, form in zip(files, forms, strict=True):
             if file != files[0] and form != "jsonl":
-                _same_columns(shown[file], columns_of(file, form, source.encoding), used, shown[files[0]])
-            for line, values, reason in read(file, form, source.encoding, used):
-                yield Located(Place(shown[file], line), values, reason)
+                _same_columns(shown[file], columns_of(file, form, source.encoding, cures), used, shown[files[0]])
+            for r in read(file, form, source.encoding, used, cures):
+                yield Located(Place(shown[file], r.line), r.values, r.reason, r.lines, r.note)
 
     textual = any(form in ("csv", "tsv") for form in forms)
     where = shown[files[0]] if len(files) == 1 else f"{pattern} ({len(files)} files)"
@@ -103,7 +130,7 @@ def _same_columns(file: str, columns: list[str], used: list[str], first: str) ->
     for name in used:
         if name not in columns:
             raise DataError(
-                f"no column {name!r}, which {first} has; columns: {', '.join(columns)}",
+                f"no column {quoted(name)}, which {first} has; columns: {listed(columns)}",
                 file,
                 "give all files of a pattern the same columns, or make several sources of them",
             )
@@ -144,6 +171,9 @@ def _hub(source: Source, name: str) -> Origin:
     import datasets
 
     where = ":".join(part for part in (name, source.config, source.split) if part)
+    folder = paths.folder(name)
+    if folder is not None:
+        refuse_saved(folder)
     try:
         data = datasets.load_dataset(
             paths.folder_or_id(name),
@@ -162,12 +192,24 @@ def _hub(source: Source, name: str) -> Origin:
         ) from error
 
     def rows(used: list[str]) -> Iterator[Located]:
-        chosen = data.select_columns(used) if used else data
+        chosen = iter((data.select_columns(used) if used else data).iter(batch_size=1000))
         index = 0
-        for batch in chosen.iter(batch_size=1000):
+        while (batch := _next_batch(chosen, where, index)) is not None:
             for index, row in enumerate(zip(*batch.values(), strict=True), index):  # noqa: B020
                 yield Located(Place.at_index(where, index), dict(zip(batch, row, strict=True)))
             index += 1
 
     digest = f"{where}@{source.revision or 'default'}" if source.streaming else None
     return Origin(where, columns, False, rows, digest)
+
+
+def _next_batch(batches: Iterator[dict[str, Any]], where: str, read: int) -> dict[str, Any] | None:
+    """The next batch of a Hub dataset, None at its end; a stream meets broken files here, long after it was opened."""
+    import datasets
+    import pyarrow as pa
+
+    try:
+        return next(batches, None)
+    except (datasets.exceptions.DatasetsError, pa.ArrowException, OSError, ValueError) as error:
+        what = f"cannot be read on after {read:,} rows: {error}"
+        raise DataError(what, where, "check the dataset's files, or download them and use `path:`") from error

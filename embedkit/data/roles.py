@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from embedkit.data.readers import is_broken
 from embedkit.errors import DataError, RecipeError
+from embedkit.inputs.texts import as_number, fault, is_absent
+from embedkit.quoting import did_you_mean, listed, named, quoted
 from embedkit.recipe.schema import Role
 from embedkit.types import Example
 
@@ -109,9 +109,9 @@ def _one_kind(
     bare = "text" in found and not around_query
     if not bare and "query" not in found:
         raise DataError(
-            f"no column is named query or text; columns: {', '.join(columns)}",
+            f"no column is named query or text; columns: {listed(columns)}",
             where,
-            f"say what they are, e.g. `roles: {{{_suggestion(columns)}}}`",
+            f"say what they are, e.g. `roles: {{{_suggestion(columns)}}}`{_odd_header(columns)}",
         )
     keep: tuple[Role, ...] = ("text", "label") if bare else ("query", "positive", "negative", "score", "label")
     return {role: found[role] for role in keep if role in found}
@@ -119,21 +119,27 @@ def _one_kind(
 
 def _suggestion(columns: Sequence[str]) -> str:
     """What `roles:` could say for these columns; only shown, never taken."""
-    lower = {c.lower(): c for c in columns}
+    lower = {c.lower(): named(c) for c in columns}
     names = {role: (*OWN_NAMES[role], *likely) for role, likely in _LOOKS_LIKE.items()}
     guess = {role: next((lower[n] for n in options if n in lower), None) for role, options in names.items()}
     if guess["query"] and guess["positive"]:
         guess["text"] = None
         return ", ".join(f"{role}: {column}" for role, column in guess.items() if column)
     if guess["text"] or len(columns) == 1:
-        return f"text: {guess['text'] or columns[0]}"
+        return f"text: {guess['text'] or named(columns[0])}"
     return "query: COLUMN, positive: COLUMN"
 
 
+def _odd_header(columns: Sequence[str]) -> str:
+    """A word about a first line that is probably no list of names between the separators of the format."""
+    for sign, name in ((";", "semicolons"), ("\t", "tabs"), (",", "commas"), ("|", "bars")):
+        if len(columns) == 1 and sign in columns[0]:
+            return f"; the first line is separated by {name}: CSV has commas, TSV tabs"
+    return ""
+
+
 def _missing(name: str, columns: Sequence[str], where: str) -> DataError:
-    near = difflib.get_close_matches(name, columns, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return DataError(f"no column {name!r}", where, f"{hint}columns: {', '.join(columns)}")
+    return DataError(f"no column {quoted(name)}", where, f"{did_you_mean(name, columns)}columns: {listed(columns)}")
 
 
 class BadRow(Exception):
@@ -143,17 +149,20 @@ class BadRow(Exception):
 class RowParser:
     """Makes examples of rows and refuses what is not what its role needs.
 
-    Texts must be non-empty strings; ``negative`` may be an empty list. Scores are finite numbers: one for the
-    pair, or the positive's followed by one per negative; all rows of a source do the same. Labels are whole
-    numbers or texts.
+    Texts must be strings with something to see. A negative that is null, missing, NaN or empty is none, also in a list;
+    a score in its place is left out with it. Scores are finite numbers: one for the pair, or the positive's followed
+    by one per negative; all rows of a source do the same.
+
+    Labels are classes as written: a text is its own class, but for white space around it (``7``, ``007`` and ``1.0`` of
+    a CSV are three). A whole number of JSON or Parquet is the class of its digits, 1.0 as well as 1.
 
     Args:
         roles: columns by role.
+        label_code: gives the number of a class.
         textual: numbers are written as text (CSV, TSV).
-        label_code: gives the number of a label; called with a text, or a number if the column has numbers.
     """
 
-    def __init__(self, roles: Roles, label_code: Callable[[int | str], int], *, textual: bool) -> None:
+    def __init__(self, roles: Roles, label_code: Callable[[str], int], *, textual: bool) -> None:
         self.roles, self.textual, self._label_code = roles, textual, label_code
         self._one_score: bool | None = None
 
@@ -167,37 +176,41 @@ class RowParser:
         label = self._label(values) if "label" in columns else None
         if "text" in columns:
             return Example(_text(values, columns["text"][0]), label=label, origin=origin)
-        positives = self._texts(values, "positive")
-        negatives = self._texts(values, "negative")
-        if "positive" in columns and not positives:
-            raise BadRow(f"empty list in {columns['positive'][0]!r}")
+        positives = self._positives(values)
+        negatives = self._negatives(values)
+        given = tuple(text for text in negatives if text is not None)
         return Example(
             _text(values, columns["query"][0]),
             positives,
-            negatives,
-            self._scores(values, len(positives), len(negatives)) if "score" in columns else (),
+            given,
+            self._scores(values, len(positives), negatives) if "score" in columns else (),
             label,
             origin=origin,
         )
 
-    def _texts(self, values: Mapping[str, Any], role: Role) -> tuple[str, ...]:
-        texts: list[str] = []
-        for column in self.roles.columns.get(role, ()):
-            value = _field(values, column)
-            if isinstance(value, (list, tuple)):
-                texts.extend(_checked(item, column) for item in value)
-            else:
-                texts.append(_checked(value, column))
+    def _positives(self, values: Mapping[str, Any]) -> tuple[str, ...]:
+        columns = self.roles.columns.get("positive", ())
+        texts = [_checked(item, c) for c in columns for item in _items(_field(values, c))]
+        if columns and not texts:
+            raise BadRow(f"empty list in {quoted(columns[0])}")
         return tuple(texts)
 
-    def _scores(self, values: Mapping[str, Any], positives: int, negatives: int) -> tuple[float, ...]:
+    def _negatives(self, values: Mapping[str, Any]) -> list[str | None]:
+        """A text for every place of a negative, None where there is none."""
+        columns = self.roles.columns.get("negative", ())
+        return [None if is_absent(x) else _checked(x, c) for c in columns for x in _items(values.get(c))]
+
+    def _scores(self, values: Mapping[str, Any], positives: int, negatives: Sequence[str | None]) -> tuple[float, ...]:
         columns = self.roles.columns["score"]
         given = [_field(values, column) for column in columns]
         several = len(columns) > 1 or isinstance(given[0], (list, tuple))
-        flat = [item for value in given for item in (value if isinstance(value, (list, tuple)) else (value,))]
+        flat = [item for value in given for item in _items(value)]
+        count = sum(text is not None for text in negatives)
+        if several and len(flat) == 1 + len(negatives):
+            flat = [flat[0], *(item for item, text in zip(flat[1:], negatives, strict=True) if text is not None)]
         scores = tuple(self._number(item, columns[0]) for item in flat)
-        if several and (len(scores) != 1 + negatives or not negatives):
-            raise BadRow(f"{len(scores)} scores for one positive and {negatives} negatives")
+        if several and (len(scores) != 1 + count or not count):
+            raise BadRow(f"{len(scores)} scores for one positive and {count} negatives")
         if positives > 1:
             raise BadRow(f"a score and {positives} positives: it is not clear whose it is")
         if self._one_score is None:
@@ -209,38 +222,39 @@ class RowParser:
         return scores
 
     def _number(self, value: Any, column: str) -> float:
-        if isinstance(value, str) and self.textual:
-            try:
-                value = float(value)
-            except ValueError:
-                raise BadRow(f"not a number in {column!r}") from None
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise BadRow(f"{_kind(value)} where a number belongs in {column!r}")
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-        if not math.isfinite(number):
-            raise BadRow(f"non-finite score in {column!r}")
-        return number
+        known = (int, float, str) if self.textual else (int, float)
+        if isinstance(value, bool) or not isinstance(value, known):
+            raise BadRow(f"{_kind(value)} where a number belongs in {quoted(column)}")
+        found = as_number(value)
+        if found is None:
+            finite = isinstance(value, str) and value.strip().lower().lstrip("+-") not in ("nan", "inf", "infinity")
+            raise BadRow(f"{'not a number' if finite else 'non-finite score'} in {quoted(column)}")
+        return found
 
     def _label(self, values: Mapping[str, Any]) -> int:
         column = self.roles.columns["label"][0]
         value = _field(values, column)
         if isinstance(value, str):
             return self._label_code(_checked(value, column).strip())
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         if not isinstance(value, int):
-            raise BadRow(f"{_kind(value)} where a label belongs in {column!r}")
+            fraction = isinstance(value, float) and math.isfinite(value)
+            raise BadRow(f"{'a fraction' if fraction else _kind(value)} where a label belongs in {quoted(column)}")
         if abs(value) >= 2**63:
-            raise BadRow(f"label out of range in {column!r}")
-        return self._label_code(int(value))
+            raise BadRow(f"label out of range in {quoted(column)}")
+        return self._label_code(str(int(value)))
 
 
 def _field(values: Mapping[str, Any], column: str) -> Any:
     try:
         return values[column]
     except KeyError:
-        raise BadRow(f"missing field {column!r}") from None
+        raise BadRow(f"missing field {quoted(column)}") from None
+
+
+def _items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else (value,)
 
 
 def _text(values: Mapping[str, Any], column: str) -> str:
@@ -249,11 +263,10 @@ def _text(values: Mapping[str, Any], column: str) -> str:
 
 def _checked(value: Any, column: str) -> str:
     if not isinstance(value, str):
-        raise BadRow(f"{_kind(value)} where text belongs in {column!r}")
-    if not value or value.isspace():
-        raise BadRow(f"empty text in {column!r}")
-    if is_broken(value):
-        raise BadRow(f"broken encoding in {column!r}")
+        raise BadRow(f"{_kind(value)} where text belongs in {quoted(column)}")
+    wrong = fault(value)
+    if wrong:
+        raise BadRow(f"{wrong} in {quoted(column)}")
     return value
 
 
@@ -262,6 +275,8 @@ def _kind(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return "true or false"
+    if isinstance(value, float) and math.isnan(value):
+        return "NaN"
     if isinstance(value, (int, float)):
         return "a number"
     if isinstance(value, str):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
@@ -13,12 +13,13 @@ from tqdm import tqdm
 
 from embedkit.data.bad_rows import BadRows
 from embedkit.data.origins import Origin, open_origin
-from embedkit.data.readers import PEEK
 from embedkit.data.roles import BadRow, Roles, RowParser, resolve_roles
 from embedkit.data.stream import Stream
 from embedkit.data.table import Classes, Place, TableBuilder, is_whole
 from embedkit.data.text import text_id
 from embedkit.errors import DataError
+from embedkit.inputs.cures import Cures
+from embedkit.inputs.records import PEEK
 from embedkit.recipe.planning.contents import LOOK, Contents, look
 from embedkit.recipe.schema import Source
 from embedkit.types import Example
@@ -46,6 +47,8 @@ class LoadedSource:
         digest: content hash: sha256 of the file's bytes (of the digests where there are several files), of the
             rows as read (Hub), of both ends of a streamed file, the id of a streamed Hub dataset.
         skipped: rows left out, by reason; grows while a stream is read.
+        remarks: what is odd about rows that are used, in sentences; grows while a stream is read.
+        ended: rows of a stream that ends within its first ones, see `load_source`; None elsewhere.
         max_negatives: the most negatives one example has; of a stream, among its first rows.
         streaming: whether it is a stream.
         unused: columns that have no role.
@@ -59,6 +62,8 @@ class LoadedSource:
     max_negatives: int
     store: Store = field(repr=False)
     skipped: dict[str, int] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    ended: int | None = None
     unused: tuple[str, ...] = ()
     made: dict[str, Any] = field(default_factory=dict, repr=False)
 
@@ -79,13 +84,17 @@ class LoadedSource:
         return self.store.get(positions)
 
 
-def load_source(source: Source, *, seed: int = 0, progress: bool = False) -> LoadedSource:
+def load_source(
+    source: Source, *, seed: int = 0, progress: bool = False, peek: int = PEEK, cures: Cures | None = None
+) -> LoadedSource:
     """Read a source, or open it as a stream.
 
     Args:
         source: the recipe's entry.
         seed: of a stream's shuffle.
         progress: show a bar when reading takes longer than `SLOW_SECONDS`.
+        peek: rows of a stream that are read at once, to know what it gives.
+        cures: advice for errors; None: that for a source of a recipe.
 
     Raises:
         DataError: it is missing or empty, has no column for a role, or has bad rows and does not skip them.
@@ -93,38 +102,68 @@ def load_source(source: Source, *, seed: int = 0, progress: bool = False) -> Loa
     """
     if source.pydocs is not None:
         return _pydocs(source, progress)
-    origin = open_origin(source)
+    cures = cures or Cures.of_source()
+    origin = open_origin(source, cures)
     if not origin.columns:
-        _refuse_shapeless(origin)
+        _refuse_shapeless(origin, cures)
     roles = resolve_roles(origin.columns, source.roles, origin.where)
-    loaded = _stream(source, origin, roles, seed) if source.streaming else _table(source, origin, roles, progress)
+    reading = _Reading(source, origin, roles, cures)
+    loaded = _stream(reading, seed, peek) if source.streaming else _table(reading, progress)
     loaded.name = source.name or loaded.name
-    loaded.unused = tuple(c for c in origin.columns if c not in roles.used)
+    used = set(roles.used)
+    loaded.unused = tuple(c for c in origin.columns if c not in used)
     return loaded
 
 
-def _refuse_shapeless(origin: Origin) -> None:
+def _refuse_shapeless(origin: Origin, cures: Cures) -> None:
     """No row shows a column: say whether all are bad or there are none."""
-    bad = BadRows()
-    for place, _, reason in origin.rows([]):
-        bad.add(str(place), reason or "no fields")
+    bad = BadRows(cures)
+    for row in origin.rows([]):
+        bad.add(str(row.place), row.reason or "no fields", row.lines)
     bad.refuse(origin.where, good=0)
     raise DataError("there are no rows", origin.where, "give data")
 
 
-def _table(source: Source, origin: Origin, roles: Roles, progress: bool) -> LoadedSource:
-    builder, bad, classes = TableBuilder(), BadRows(), Classes()
-    parse = RowParser(roles, classes.code, textual=origin.textual)
+@dataclass(frozen=True)
+class _Reading:
+    """A source whose columns have roles."""
+
+    source: Source
+    origin: Origin
+    roles: Roles
+    cures: Cures
+
+    def examples(
+        self, bad: BadRows, label_code: Callable[[str], int], met: Callable[[], None], progress: bool = False
+    ) -> Iterator[tuple[Place, Example]]:
+        """The examples of one pass over the rows. `met` is called after each that went into `bad`."""
+        parse = RowParser(self.roles, label_code, textual=self.origin.textual)
+        rows = self.origin.rows(self.roles.used)
+        for row in tqdm(rows, self.origin.where, unit=" rows", delay=SLOW_SECONDS, disable=not progress):
+            try:
+                if row.values is None:
+                    raise BadRow(row.reason)
+                example = parse(row.values, "")
+            except BadRow as problem:
+                bad.add(str(row.place), str(problem), row.lines)
+                met()
+                continue
+            if row.note:
+                bad.note(str(row.place), row.note)
+                met()
+            yield row.place, example
+
+    def none_usable(self, bad: BadRows) -> DataError:
+        skipped = f"; skipped: {bad.by_reason}" if bad.counts else ""
+        cure = f"{bad.cure(skipped=True)}, and check `roles:`" if bad.counts else "check the file and `roles:`"
+        return DataError(f"there are no usable rows{skipped}", self.origin.where, cure)
+
+
+def _table(reading: _Reading, progress: bool) -> LoadedSource:
+    source, origin = reading.source, reading.origin
+    builder, bad, classes = TableBuilder(), BadRows(reading.cures), Classes()
     sha = hashlib.sha256()
-    rows = origin.rows(roles.used)
-    for place, values, reason in tqdm(rows, origin.where, unit=" rows", delay=SLOW_SECONDS, disable=not progress):
-        try:
-            if values is None:
-                raise BadRow(reason)
-            example = parse(values, "")
-        except BadRow as problem:
-            bad.add(str(place), str(problem))
-            continue
+    for place, example in reading.examples(bad, classes.code, lambda: None, progress):
         if origin.digest is None:
             sha.update(repr(example).encode("utf-8"))
         builder.add(example, place)
@@ -133,65 +172,64 @@ def _table(source: Source, origin: Origin, roles: Roles, progress: bool) -> Load
     if source.on_bad_row == "error":
         bad.refuse(origin.where, good=len(builder))
     if not len(builder):
-        skipped = f"; skipped: {dict(bad.counts)}" if bad.counts else ""
-        raise DataError(f"there are no usable rows{skipped}", origin.where, "check the file and `roles:`")
+        raise reading.none_usable(bad)
     table = builder.finish(classes)
     return LoadedSource(
         name=origin.where,
-        roles=roles.present,
+        roles=reading.roles.present,
         rows=len(table),
         digest=origin.digest or sha.hexdigest(),
         max_negatives=table.max_negatives,
         store=table,
-        skipped=dict(bad.counts),
+        skipped=bad.by_reason,
+        remarks=bad.remarks,
     )
 
 
-def _stream(source: Source, origin: Origin, roles: Roles, seed: int) -> LoadedSource:
+def _stream(reading: _Reading, seed: int, peek: int) -> LoadedSource:
+    source, where = reading.source, reading.origin.where
     skipped: dict[str, int] = {}
+    remarks: list[str] = []
+    latest = [BadRows(reading.cures)]
 
     def one_pass() -> Iterator[Example]:
-        bad, parse = BadRows(), RowParser(roles, _hashed_label, textual=origin.textual)
-        rows = _good_rows(origin, roles, parse, bad, skipped, source.on_bad_row == "error")
-        return islice(rows, source.limit)
+        bad = latest[0] = BadRows(reading.cures)
 
-    first = list(islice(one_pass(), PEEK))
+        def met() -> None:
+            """The counts are those of the pass that saw the most."""
+            if source.on_bad_row == "error":
+                bad.refuse(where)
+            if bad.counts.total() > sum(skipped.values()):
+                skipped.clear()
+                skipped.update(bad.by_reason)
+            if len(bad.remarks) >= len(remarks):
+                remarks[:] = bad.remarks
+
+        for place, example in islice(reading.examples(bad, _hashed_label, met), source.limit):
+            known = tuple(text_id(text) for text in example.positives)
+            yield replace(example, known=known, origin=str(place))
+
+    first = list(islice(one_pass(), peek))
     if not first:
-        raise DataError("there are no usable rows", origin.where, "check the file and `roles:`")
+        raise reading.none_usable(latest[0])
     return LoadedSource(
-        name=origin.where,
-        roles=roles.present,
+        name=where,
+        roles=reading.roles.present,
         rows=None,
-        digest=origin.digest or origin.where,
+        digest=reading.origin.digest or where,
         max_negatives=max(len(example.negatives) for example in first),
-        store=Stream(one_pass, source.shuffle_buffer, seed, origin.where),
+        store=Stream(one_pass, source.shuffle_buffer, seed, where),
         skipped=skipped,
+        remarks=remarks,
+        ended=len(first) if len(first) < peek else None,
     )
 
 
-def _good_rows(
-    origin: Origin, roles: Roles, parse: RowParser, bad: BadRows, skipped: dict[str, int], strict: bool
-) -> Iterator[Example]:
-    """The examples of one pass. `skipped` gets the counts of the pass that saw the most."""
-    for place, values, reason in origin.rows(roles.used):
-        try:
-            if values is None:
-                raise BadRow(reason)
-            example = parse(values, str(place))
-        except BadRow as problem:
-            bad.add(str(place), str(problem))
-            if strict:
-                bad.refuse(origin.where)
-            if bad.counts.total() > sum(skipped.values()):
-                skipped.clear()
-                skipped.update(bad.counts)
-            continue
-        yield replace(example, known=tuple(text_id(text) for text in example.positives))
-
-
-def _hashed_label(label: int | str) -> int:
-    """A stream cannot know all classes before it ends: a text that is no whole number gets its hash."""
-    return int(label) if isinstance(label, int) or is_whole(label) else text_id(label)
+def _hashed_label(label: str) -> int:
+    """A stream cannot know all classes before it ends: a text that is no whole number gets its hash, 63 bits."""
+    if is_whole(label):
+        return int(label)
+    return int.from_bytes(hashlib.blake2b(label.encode("utf-8"), digest_size=8).digest(), "big") >> 1
 
 
 def _pydocs(source: Source, progress: bool) -> LoadedSource:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from embedkit.data.text import text_id
 from embedkit.types import Example
 
 _CHUNK = 65_536
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _TYPES = {
     "query": pa.large_string(),
     "positives": pa.large_list(pa.large_string()),
@@ -85,31 +87,29 @@ class Table:
 
 @dataclass
 class Classes:
-    """Numbers for labels that are texts.
+    """Numbers for labels, which are texts as written.
 
-    Labels that are whole numbers, or all look like one, keep their value. Otherwise the sorted distinct texts are
-    numbered from 0.
+    If all of them are whole numbers as Python writes them (``7``, ``-2``, not ``007``), their value is their number.
+    Otherwise the sorted distinct texts are numbered from 0. Which rows share a class is the same either way.
     """
 
-    seen: dict[int | str, int] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
 
-    def code(self, label: int | str) -> int:
+    def code(self, label: str) -> int:
         """A provisional number: the order of first sight."""
         return self.seen.setdefault(label, len(self.seen))
 
     def final(self) -> np.ndarray:
         """[labels seen] the final number of every provisional one."""
-        labels = list(self.seen)
-        if all(isinstance(label, int) or is_whole(label) for label in labels):
-            return np.array([int(label) for label in labels], dtype=np.int64)
-        order = {name: i for i, name in enumerate(sorted({str(label) for label in labels}))}
-        return np.array([order[str(label)] for label in labels], dtype=np.int64)
+        if all(map(is_whole, self.seen)):
+            return np.array([int(label) for label in self.seen], dtype=np.int64)
+        order = {name: i for i, name in enumerate(sorted(self.seen))}
+        return np.array([order[label] for label in self.seen], dtype=np.int64)
 
 
 def is_whole(text: str) -> bool:
-    """Whether `text` is a whole number that fits 64 bits."""
-    digits = text[1:] if text[:1] in "+-" else text
-    return digits.isascii() and digits.isdigit() and len(digits) < 19
+    """Whether `text` is a whole number as Python writes it, of at most 18 digits."""
+    return _WHOLE.fullmatch(text) is not None
 
 
 class TableBuilder:

@@ -1,15 +1,21 @@
-"""Rows of evaluation files with the place of each, on top of `embedkit.data.readers`; a bad row is an error."""
+"""Rows of evaluation files with the place of each, on top of `embedkit.inputs.records`; a bad row is an error."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from embedkit.data.readers import columns_of, format_of, open_bytes, read
+from embedkit.data.bad_rows import BadRows
 from embedkit.errors import DataError
+from embedkit.inputs.cures import PLAIN
+from embedkit.inputs.records import BROKEN, columns_of, count, format_of, read
+from embedkit.inputs.texts import fault, is_empty
+from embedkit.quoting import did_you_mean, listed, quoted
+
+logger = logging.getLogger(__name__)
 
 Row = tuple[str, dict[str, Any]]
 """``file:line`` and the columns of one row."""
@@ -30,22 +36,38 @@ def read_rows(path: Path, wanted: Sequence[str]) -> Iterator[Row]:
     found = columns_of(path, form)
     for name in wanted:
         if name not in found:
-            near = difflib.get_close_matches(name, [other for other in found if other not in wanted], n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise DataError(f"no column {name!r}", f"{path}:1", f"{hint}columns: {', '.join(found)}")
-    for line, values, reason in read(path, form, columns=wanted):
+            raise _missing(name, wanted, found, form, path)
+    odd = BadRows()
+    for line, values, reason, lines, note in read(path, form, columns=wanted):
         if values is None:
-            raise DataError(reason, f"{path}:{line}", "correct the row or remove it")
+            raise DataError(reason if lines == 1 else f"{reason}, {lines:,} lines", f"{path}:{line}", _cure(reason))
+        if note:
+            odd.note(f"{path}:{line}", note)
         yield f"{path}:{line}", values
+    for remark in odd.remarks:
+        logger.warning("%s", remark)
+
+
+def _missing(name: str, wanted: Sequence[str], found: list[str], form: str, path: Path) -> DataError:
+    """A column is missing, or the whole header is."""
+    if form in ("tsv", "csv") and not set(wanted) & set(found):
+        separator = "<TAB>" if form == "tsv" else ","
+        what = f"the first line names none of {', '.join(wanted)}; it reads {quoted(separator.join(found))}"
+        return DataError(
+            what, f"{path}:1", f"put a header line first: `{separator.join(wanted)}`, or correct the names"
+        )
+    hint = did_you_mean(name, [other for other in found if other not in wanted])
+    return DataError(f"no column {quoted(name)}", f"{path}:1", f"{hint}columns: {listed(found)}")
+
+
+def _cure(reason: str) -> str:
+    cure = "correct the row or remove it"
+    return f"{cure}; if the file is Latin-1, {PLAIN.encoding('latin-1')}" if reason == BROKEN else cure
 
 
 def count_rows(path: Path) -> int:
-    """Rows of a file, bad ones included; JSONL and TSV are counted without being parsed."""
-    form = format_of(path)
-    if form not in ("jsonl", "tsv"):
-        return sum(1 for _ in read(path, form))
-    with open_bytes(path) as lines:
-        return sum(1 for line in lines if line.strip()) - (form == "tsv")
+    """Rows of a file, bad ones included; JSON is not parsed."""
+    return count(path, format_of(path))
 
 
 def column(row: Row, name: str) -> Any:
@@ -56,21 +78,23 @@ def column(row: Row, name: str) -> Any:
     """
     where, values = row
     if name not in values:
-        raise DataError(f"no field {name!r}", where, f"fields of this row: {', '.join(values)}")
+        raise DataError(f"no field {quoted(name)}", where, f"fields of this row: {listed(values)}")
     return values[name]
 
 
 def text_column(row: Row, name: str, *, empty: bool = False) -> str:
-    """A column that must hold text, and not white space alone unless `empty`.
+    """A column that must hold text, with something to see in it unless `empty`.
 
     Raises:
         DataError: it does not.
     """
     value = column(row, name)
     if not isinstance(value, str):
-        raise DataError(f"{name}: expected text, got {value!r}", row[0], "correct the row")
-    if not empty and not value.strip():
-        raise DataError(f"{name} is empty", row[0], "fill the field or remove the row")
+        raise DataError(f"{name}: expected text, got {quoted(value)}", row[0], "correct the row")
+    wrong = "" if empty and is_empty(value) else fault(value)
+    if wrong:
+        what = f"{name} is empty" if wrong == "empty text" else f"{wrong} in {name}"
+        raise DataError(what, row[0], "correct the field or remove the row")
     return value
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +12,16 @@ import numpy as np
 
 from embedkit.errors import DataError
 from embedkit.evaluation.files import Row, column, read_rows, text_column
+from embedkit.inputs.texts import as_number, is_broken
+from embedkit.quoting import quoted
 from embedkit.recipe.pydocs import PydocsSource
 from embedkit.recipe.suite import RetrievalTask, StsTask
 from embedkit.types import RetrievalData
 
 CORPUS, QUERIES = ("corpus.jsonl", "corpus.jsonl.gz"), ("queries.jsonl", "queries.jsonl.gz")
 QRELS = ("query-id", "corpus-id", "score")
+MOST_GAIN = 1_000_000
+"""Largest relevance of a judgement; what is written beyond it is no grade."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def load_sts(task: StsTask) -> StsData:
     for name in subsets:
         own = gold[np.array([n == name for n in names])]
         if len(set(own.tolist())) < 2:
-            where = ", ".join(task.files) + (f", subset {name!r}" if name else "")
+            where = ", ".join(task.files) + (f", subset {quoted(name)}" if name else "")
             raise DataError(f"{len(own)} pairs with one score: no correlation exists", where, "check the score column")
     columns = zip(first, second, map(repr, gold.tolist()), names, strict=True)
     digest = _digest("\t".join(pair) for pair in columns)
@@ -73,13 +76,10 @@ def columns_of(task: StsTask) -> list[str]:
 
 def _score(row: Row, name: str) -> float:
     value = column(row, name)
-    try:
-        score = float(value)
-    except (TypeError, ValueError):
-        score = math.nan
-    if isinstance(value, bool) or not math.isfinite(score):
-        raise DataError(f"{name}: expected a number, got {value!r}", row[0], "correct the row or remove it")
-    return score
+    found = as_number(value)
+    if found is None:
+        raise DataError(f"{name}: expected a number, got {quoted(value)}", row[0], "correct the row or remove it")
+    return found
 
 
 def load_retrieval(task: RetrievalTask) -> RetrievalData:
@@ -97,12 +97,12 @@ def load_retrieval(task: RetrievalTask) -> RetrievalData:
         relevant = [document for document, gain in judged.items() if gain > 0]
         if task.ignore_identical_ids and query in relevant:
             raise DataError(
-                f"query {query!r}: the document with its own id is judged relevant",
+                f"query {quoted(query)}: the document with its own id is judged relevant",
                 f"task {task.name}",
                 "ids only look alike here: remove ignore_identical_ids",
             )
         if len(relevant) + (task.ignore_identical_ids and query in data.corpus) >= len(data.corpus):
-            what = f"query {query!r}: every document is relevant, nothing can be ranked"
+            what = f"query {quoted(query)}: every document is relevant, nothing can be ranked"
             raise DataError(what, f"task {task.name}", "add other documents to the corpus")
     return data
 
@@ -138,10 +138,14 @@ def load_beir(folder: Path, split: str) -> RetrievalData:
     for query, document, gain, where in judgements(qrels_file):
         for key, known, file in ((query, texts, query_file), (document, corpus, corpus_file)):
             if key not in known:
-                raise DataError(f"judgement about {key!r}, an id that {file.name} lacks", where, "use matching files")
+                raise DataError(
+                    f"judgement about {quoted(key)}, an id that {file.name} lacks", where, "use matching files"
+                )
         judged = qrels.setdefault(query, {})
         if document in judged:
-            raise DataError(f"query {query!r} and document {document!r} are judged twice", where, "keep one line")
+            raise DataError(
+                f"query {quoted(query)} and document {quoted(document)} are judged twice", where, "keep one line"
+            )
         judged[document] = gain
     queries = {q: text for q, text in texts.items() if any(gain > 0 for gain in qrels.get(q, {}).values())}
     if not queries:
@@ -191,9 +195,11 @@ def _by_id(file: Path, *, documents: bool) -> dict[str, str]:
     for row in read_rows(file, ("_id", "text")):
         key = column(row, "_id")
         if not isinstance(key, str) or not key:
-            raise DataError(f"_id: expected text, got {key!r}", row[0], "write the id as a JSON string")
+            raise DataError(f"_id: expected text, got {quoted(key)}", row[0], "write the id as a JSON string")
+        if is_broken(key):
+            raise DataError("_id has half of a surrogate pair", row[0], "correct the id")
         if key in found:
-            raise DataError(f"_id {key!r} is given twice", row[0], "give every row its own id")
+            raise DataError(f"_id {quoted(key)} is given twice", row[0], "give every row its own id")
         found[key] = document_text(row) if documents else text_column(row, "text").strip()
     return found
 
@@ -206,11 +212,13 @@ def document_text(row: Row) -> str:
 
 
 def _gain(row: Row) -> int:
-    value = str(column(row, QRELS[2]))
-    try:
-        return int(value)
-    except ValueError as error:
-        raise DataError(f"score: expected a whole number, got {value!r}", row[0], "correct the row") from error
+    """A whole number; ``1.0``, as pandas writes it for a column with a gap, is 1."""
+    value = column(row, QRELS[2])
+    found = as_number(value)
+    if found is None or not found.is_integer() or abs(found) > MOST_GAIN:
+        what = f"score: expected a whole number, got {quoted(value)}"
+        raise DataError(what, row[0], "correct the row")
+    return int(found)
 
 
 def _digest(parts: Iterable[str]) -> str:

@@ -28,8 +28,11 @@ class Plan(Planned):
     """What a run will do. `lines` says it in words."""
 
     def refuse(self) -> None:
-        """Raise a RecipeError that lists every refusal; return if there is none."""
+        """Raise a RecipeError that lists every refusal, else what keeps a file from being read; return if there is
+        neither."""
         raise_problems(self.refusals)
+        for error in self.unreadable:
+            raise error
 
     def lines(self) -> list[str]:
         """The plan for a reader, warnings included; refusals are for `refuse`."""
@@ -93,6 +96,7 @@ def plan(
         evaluation=evaluations(recipe, context.updates),
         refusals=located(rules.apply(rules.REFUSALS, context)),
         warnings=located(rules.apply(rules.WARNINGS, context)),
+        unreadable=tuple(s.unreadable for s in sources if s.unreadable is not None),
     )
 
 

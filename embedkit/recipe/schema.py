@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from embedkit.errors import RecipeError
+from embedkit.inputs.decoding import codec_of
 from embedkit.recipe.auxiliary import AnyAuxiliary
 from embedkit.recipe.base import Block, Leads, invalid
 from embedkit.recipe.debias import Debias
@@ -197,9 +199,20 @@ class Source(Block):
     on_bad_row: Literal["error", "skip"] = Field(
         "error", description="error: stop and list the first five with file:line. skip: leave out and count."
     )
-    encoding: str = Field("utf-8", description="Of text files.")
+    encoding: str = Field(
+        "utf-8", description="Of text files: utf-8, latin-1, utf-16, ... A byte order mark is removed."
+    )
     debias: Debias | None = Field(None, description="Make triplets of unlabelled text before training.")
     objective: AnyObjective | None = Field(None, description="Overrides the recipe's objective for this source.")
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, value: str) -> str:
+        try:
+            codec_of(value)
+        except RecipeError as error:
+            raise invalid(error.what, error.cure) from error
+        return value
 
     @model_validator(mode="after")
     def _one_origin(self) -> Source:

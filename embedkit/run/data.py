@@ -7,9 +7,16 @@ from typing import Any
 
 from embedkit.data.sources import LoadedSource, load_source
 from embedkit.folders import RunFolder
+from embedkit.inputs.cures import Cures
+from embedkit.inputs.quotes import LEFT_OPEN
+from embedkit.inputs.records import PEEK
 from embedkit.recipe.schema import Recipe, Source
 from embedkit.run.state import Run, process_zero_first
 from embedkit.terminal import output
+
+_REPEATED = "a batch repeats its rows"
+_ODD = (LEFT_OPEN, _REPEATED)
+"""How lines of `_odd` are known again in the record."""
 
 
 def load_sources(
@@ -29,7 +36,11 @@ def load_sources(
         say: receives lines about what was made.
         progress: show bars.
     """
-    loaded = [load_source(s, seed=recipe.train.seed, progress=progress) for s in recipe.data.sources]
+    sources, peek = recipe.data.sources, max(PEEK, recipe.train.batch_size)
+    loaded = [
+        load_source(s, seed=recipe.train.seed, progress=progress, peek=peek, cures=Cures.of_source(index))
+        for index, s in enumerate(sources)
+    ]
 
     def prepared(index: int, source: Source) -> LoadedSource:
         options = source.debias
@@ -50,14 +61,16 @@ def load_sources(
             say(f"{made.name}: {line}")
         return made
 
-    return [prepared(index, source) for index, source in enumerate(recipe.data.sources)]
+    return [prepared(index, source) for index, source in enumerate(sources)]
 
 
 def load(run: Run) -> None:
-    """Read the run's data, and record what was read."""
+    """Read the run's data, say what is odd about it, and record what was read."""
     with run.timed("data"), process_zero_first(run.comm):
         run.sources = load_sources(run.recipe, run.folder, say=run.say, progress=run.progress)
     record(run)
+    for line in _odd(run):
+        run.say(f"warning      {line}")
 
 
 def record(run: Run) -> None:
@@ -67,6 +80,17 @@ def record(run: Run) -> None:
         | s.made
         for s in run.sources
     ]
-    run.record.warnings = [w for w in run.record.warnings if " rows skipped: " not in w]
+    again = (" rows skipped: ", *_ODD)
+    run.record.warnings = [w for w in run.record.warnings if not any(words in w for words in again)] + _odd(run)
     for s in run.sources:
         run.record.warnings += [f"{s.name}: {count} rows skipped: {why}" for why, count in s.skipped.items()]
+
+
+def _odd(run: Run) -> list[str]:
+    """What is odd about the rows that are used. Whether a local stream fills a batch is known to the plan."""
+    batch = run.recipe.train.batch_size
+    found = [f"{s.name}: {line}" for s in run.sources for line in s.remarks]
+    for s, config in zip(run.sources, run.recipe.data.sources, strict=True):
+        if config.hub is not None and s.ended is not None and s.ended < batch:
+            found.append(f"{s.name}: the stream has {s.ended} rows, less than one batch of {batch}: {_REPEATED}")
+    return found

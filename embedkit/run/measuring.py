@@ -70,13 +70,16 @@ class Measuring:
         """
         from embedkit.auxiliary.mlm import MaskedLM
         from embedkit.data.sources import load_source
+        from embedkit.inputs.cures import PLAIN
         from embedkit.recipe.schema import Source
 
         if self.config.masked_lm is None:
             return
         if self._texts is None:
             texts = Source(path="", roles={"text": "text"}).model_copy(update={"path": self.config.masked_lm})
-            source = load_source(texts, seed=self.seed)
+            source = load_source(texts, seed=self.seed, cures=PLAIN)
+            for line in source.remarks:
+                say(f"{source.name}: {line}")
             self._texts = [example.query for example in source.get(range(source.rows or 0))]
         model = next(a for a in auxiliaries if isinstance(a, MaskedLM))
         found = model.held_out(self._texts, batch_tokens=self.config.batch_tokens)

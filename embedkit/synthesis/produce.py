@@ -5,14 +5,16 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from embedkit import __version__
 from embedkit.data.sources import load_source
 from embedkit.errors import DataError, RecipeError
+from embedkit.inputs.cures import PLAIN
 from embedkit.recipe.schema import Role, Source
 from embedkit.synthesis.asker import Asker, Usage
 from embedkit.synthesis.cache import Cache
@@ -22,6 +24,8 @@ from embedkit.synthesis.prompts import Prompter, load_prompts
 from embedkit.synthesis.syncse import Partial, Scratch
 from embedkit.synthesis.tasks import Planned, Task
 from embedkit.types import Example
+
+logger = logging.getLogger(__name__)
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Claif, Clhaif, Partial, Scratch)}
 CHARACTERS_PER_TOKEN = 4
@@ -120,7 +124,10 @@ def _texts(settings: Settings, task: Task) -> tuple[list[Example], dict[str, Any
     described = Source(
         path=str(settings.text), roles=settings.roles, limit=settings.limit, on_bad_row=settings.on_bad_row
     )
-    loaded = load_source(described, progress=True)
+    skip = "" if settings.on_bad_row == "skip" else "add --skip-bad-rows"
+    loaded = load_source(described, progress=True, cures=replace(PLAIN, skip=skip))
+    for line in loaded.remarks:
+        logger.warning("%s: %s", loaded.name, line)
     missing = [role for role in task.needs if role not in loaded.roles]
     if missing or ("text" in task.needs) != ("text" in loaded.roles):
         wanted = ", ".join(f"{role}: COLUMN" for role in task.needs)

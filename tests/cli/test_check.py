@@ -97,12 +97,26 @@ class TestSample:
         assert query == ["query", "3", "4", "4", "4", "4", "0.0%", "33.3%"]
         assert positive == ["positive", "3", "3", "102", "102", "102", "33.3%", "0.0%"]
         assert "max_length 64 tokens" in done.out
-        assert "1 bad rows left out: malformed JSON" in done.out
+        assert "1 bad row left out: malformed JSON" in done.out
         assert "1 rows whose positive is the query itself" in done.out
         assert "2 rows whose query has several positives" in done.out
         assert "scores from 0.25 to 1" in done.out
         # the plan counts with the lengths that were measured: (4 + 4 + 3 + 64 + 3 + 3) / 6
         assert "(14 tokens per text on average)" in done.out
+
+    def test_bad_rows_that_stop_the_run_are_not_called_left_out(self, embedkit: Run) -> None:
+        done = embedkit("check", "p.yaml", "--sample", "50", "data.sources.0.on_bad_row=error")
+        assert done.code == 3
+        assert "1 bad row, at which the run would stop: malformed JSON" in done.out and "left out:" not in done.out
+        assert "pairs.jsonl:5: malformed JSON" in done.err
+        assert "set `on_bad_row: skip` in this source (data.sources.0.on_bad_row=skip)" in done.err
+
+    def test_a_file_in_another_encoding_is_refused_alike_with_and_without_sample(self, embedkit: Run) -> None:
+        Path("wide.txt").write_bytes("a b\nc d\n".encode("utf-16"))
+        for options in ([], ["--sample", "5"]):
+            done = embedkit("check", "p.yaml", *options, "data.sources.0.path=wide.txt")
+            assert done.code == 3
+            assert "data.sources.0.encoding=utf-16" in done.err
 
     def test_prompts_and_max_length_of_the_recipe_count(self, embedkit: Run) -> None:
         done = embedkit("check", "p.yaml", "--sample", "50", "model.max_length=5", "model.prompts.query=bade bade ")

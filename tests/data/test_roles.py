@@ -86,7 +86,12 @@ def test_lists_are_taken_whole_and_columns_in_order():
         ({"query": "q", "positive": []}, "empty list in 'positive'"),
         ({"query": "q", "positive": ["p", 1]}, "a number where text belongs in 'positive'"),
         ({"query": "q", "positive": ["p", " "]}, "empty text in 'positive'"),
-        ({"query": "\ud83d", "positive": "p"}, "broken encoding in 'query'"),
+        ({"query": "\ud83d", "positive": "p"}, "half of a surrogate pair in 'query'"),
+        ({"query": "a\0b", "positive": "p"}, "a NUL character in 'query'"),
+        ({"query": "\u200b\ufeff\u00ad", "positive": "p"}, "text without a visible character in 'query'"),
+        ({"query": "\x1a", "positive": "p"}, "text without a visible character in 'query'"),
+        ({"query": "\u3164\ufe0f", "positive": "p"}, "text without a visible character in 'query'"),
+        ({"query": float("nan"), "positive": "p"}, "NaN where text belongs in 'query'"),
     ],
 )
 def test_bad_texts(row, reason):
@@ -139,9 +144,79 @@ def test_labels():
     assert parse({"text": "t", "label": " abc "}, "").label == 3
     for wrong, reason in (
         (None, "null where a label"),
-        (1.5, "a number where a label"),
+        (1.5, "a fraction where a label"),
+        (float("nan"), "NaN where a label"),
+        (float("inf"), "a number where a label"),
         ("", "empty text"),
         (2**70, "range"),
     ):
         with pytest.raises(BadRow, match=reason):
             parse({"text": "t", "label": wrong}, "")
+
+
+def labels(values, *, textual=False):
+    codes = {}
+    parse = RowParser(
+        resolve_roles(["text", "label"], {}, "f"), lambda x: codes.setdefault(x, len(codes)), textual=textual
+    )
+    return [parse({"text": "t", "label": value}, "").label for value in values]
+
+
+def test_labels_are_classes_as_written():
+    assert labels(["007", "7", "08540", "8540", "1.0", "1", " 7 ", "+7"], textual=True) == [0, 1, 2, 3, 4, 5, 1, 6]
+    assert labels([1, 1.0, 2.0, "1", "1.0", True, -0.0, 0]) == [0, 0, 1, 0, 2, 0, 3, 3]
+
+
+ABSENT = [None, "", "  ", "\u200b", float("nan")]
+
+
+@pytest.mark.parametrize("absent", [*ABSENT, *([x] for x in ABSENT), [], [None, ""]])
+def test_an_absent_negative_is_none(absent):
+    parse = parser(["query", "positive", "a", "b"], negative=("a", "b"))
+    row = {"query": "q", "positive": "p"}
+    assert parse({**row, "a": absent, "b": "n"}, "").negatives == ("n",)
+    assert parse(
+        {**row, "a": absent, "b": ["m", *([absent] if not isinstance(absent, list) else absent)]}, ""
+    ).negatives == ("m",)
+    assert parse({**row, "a": absent, "b": absent}, "").negatives == ()
+    assert parse({**row, "b": "n"}, "").negatives == ("n",)
+    assert parse(row, "").negatives == ()
+
+
+def test_what_is_wrong_in_a_negative_is_still_a_bad_row():
+    parse = parser(["query", "positive", "negatives"])
+    for wrong, reason in ((3, "a number where text"), (["n", 3], "a number where text"), ("a\0", "a NUL")):
+        with pytest.raises(BadRow, match=reason):
+            parse({"query": "q", "positive": "p", "negatives": wrong}, "")
+
+
+def test_the_score_of_an_absent_negative_goes_with_it():
+    parse = parser(
+        ["query", "positive", "n1", "n2", "s", "s1", "s2"], textual=True, negative=("n1", "n2"), score=("s", "s1", "s2")
+    )
+    row = {"query": "q", "positive": "p", "n1": "a", "n2": "b", "s": "1", "s1": "2", "s2": "3"}
+    assert parse(row, "").scores == (1.0, 2.0, 3.0)
+    for score in ("", "3"):
+        example = parse({**row, "n1": "", "s1": score}, "")
+        assert (example.negatives, example.scores) == (("b",), (1.0, 3.0))
+    with pytest.raises(BadRow, match="1 scores for one positive and 0 negatives"):
+        parse({**row, "n1": "", "n2": ""}, "")
+    lists = parser(["query", "positive", "negatives", "score"])
+    example = lists({"query": "q", "positive": "p", "negatives": ["a", None], "score": [1, 2]}, "")
+    assert (example.negatives, example.scores) == (("a",), (1.0, 2.0))
+
+
+@pytest.mark.parametrize("text", ["1_000", "\uff11\uff12", "0,5", "0x10", "1e", ""])
+def test_only_plain_numbers_are_scores(text):
+    parse = parser(["query", "positive", "score"], textual=True)
+    with pytest.raises(BadRow, match="not a number"):
+        parse({"query": "q", "positive": "p", "score": text}, "")
+
+
+def test_columns_in_messages_are_quoted_and_cut():
+    names = ["root:x:0:0:root:/root:/bin/sh" * 20, *(f"c{i}" for i in range(60_000))]
+    with pytest.raises(DataError) as caught:
+        roles(names)
+    assert len(str(caught.value)) < 1500 and "'root:x" in str(caught.value) and "59,981 more" in str(caught.value)
+    with pytest.raises(DataError, match=r"separated by semicolons"):
+        roles(["query;positive"])

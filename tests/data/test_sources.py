@@ -4,12 +4,14 @@ import gzip
 import hashlib
 import json
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from embedkit.data.sources import load_source, text_id
 from embedkit.errors import DataError
+from embedkit.inputs.cures import Cures
 from embedkit.recipe.reading.settle import settle
 from embedkit.recipe.schema import Source
 
@@ -127,7 +129,8 @@ def test_bad_rows_stop_with_the_first_five_and_the_cure(tmp_path):
         "  bad.jsonl:5: empty text in 'positive'",
         "  bad.jsonl:6: a number where text belongs in 'positive'",
         "  ... and 4 more",
-        "  cure: mend them, or set `on_bad_row: skip` to leave them out and count them",
+        "  cure: mend them; if the file is Latin-1 (an old export of Excel), set `encoding: latin-1` in this source; "
+        "or set `on_bad_row: skip` in this source to leave them out and count them",
     ]
     assert caught.value.exit_code == 3
 
@@ -215,6 +218,8 @@ def test_all_positives_of_a_query_are_known_to_each_of_its_rows(tmp_path):
         ([7, 3, 7, -1], [7, 3, 7, -1]),
         (["10", "9", "10", "-2"], [10, 9, 10, -2]),
         (["10", "9", "x", "9"], [0, 1, 2, 1]),
+        (["007", "7", "07", "7"], [0, 2, 1, 2]),
+        ([1.0, 2, "2", True], [1, 2, 2, 1]),
     ],
 )
 def test_labels_keep_whole_numbers_and_number_texts_in_sorted_order(labels, expected):
@@ -257,3 +262,72 @@ def test_a_hub_dataset_that_is_not_there(tmp_path, monkeypatch):
     write_as(tmp_path / "set" / "train.jsonl", "jsonl")
     with pytest.raises(DataError, match=r"set:dev: cannot be loaded: .*dev"):
         load_source(settle(Source(hub="set", split="dev"), tmp_path))
+
+
+def write_labels(folder, labels):
+    (folder / "codes.csv").write_text(
+        "query,label\n" + "".join(f"text {i},{label}\n" for i, label in enumerate(labels))
+    )
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("others", [[], ["unknown"], ["1.0", ""][:1]])
+def test_classes_do_not_depend_on_the_other_rows(tmp_path, streaming, others):
+    given = ["007", "007", "7", "7", "08540", "8540", *others]
+    write_labels(tmp_path, given)
+    loaded = load_source(settle(Source(path="codes.csv", streaming=streaming, shuffle_buffer=1), tmp_path))
+    found = [e.label for e in loaded.get(range(len(given)))]
+    same = [[a == b for b in found] for a in found]
+    assert same == [[a == b for b in given] for a in given]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_an_open_quote_costs_one_row(tmp_path, streaming):
+    lines = [f"question {i},answer {i}" for i in range(1000)]
+    lines[9] = '"a 5 inch pipe,answer 9'
+    (tmp_path / "open.csv").write_text("query,positive\n" + "\n".join(lines) + "\n")
+    source = settle(Source(path="open.csv", on_bad_row="skip", streaming=streaming, shuffle_buffer=1), tmp_path)
+    loaded = load_source(source)
+    examples = loaded.get(range(999))
+    assert [e.query for e in examples] == [f"question {i}" for i in range(1000) if i != 9]
+    assert loaded.skipped == {"a quote opens here and is not closed in its row": 1}
+    with pytest.raises(DataError, match=r"1 bad row.*:\n  open\.csv:11: a quote opens here") as caught:
+        load_source(source.model_copy(update={"on_bad_row": "error"}), cures=Cures.of_source(3)).get(range(999))
+    assert "set `on_bad_row: skip` in this source (data.sources.3.on_bad_row=skip)" in caught.value.cure
+
+
+def test_lines_that_are_lost_with_a_row_are_counted_and_long_rows_are_told_of(tmp_path):
+    text = 'query,positive\n"one\ntwo\nthree" oops,x\n"' + "verse\n" * 7 + '",y\nz,w\n'
+    (tmp_path / "a.csv").write_text(text)
+    loaded = load_source(settle(Source(path="a.csv", on_bad_row="skip"), tmp_path))
+    assert loaded.skipped == {"malformed CSV (',' expected after '\"'), 3 lines": 1}
+    assert loaded.remarks == ["1 row, first a.csv:5: over more than 5 lines: is a quote left open?"]
+
+
+def test_latin_1_names_the_key_and_loads_with_it(tmp_path):
+    (tmp_path / "excel.csv").write_bytes("query,positive\nGröße,Maß\nMaß,Größe\n".encode("latin-1"))
+    with pytest.raises(DataError, match="2 bad rows of 2:") as caught:
+        load_source(settle(Source(path="excel.csv"), tmp_path), cures=Cures.of_source(0))
+    assert "set `encoding: latin-1` in this source (data.sources.0.encoding=latin-1)" in caught.value.cure
+    loaded = load_source(settle(Source(path="excel.csv", encoding="latin-1"), tmp_path))
+    assert [e.query for e in everything(loaded)] == ["Größe", "Maß"]
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("key", ["path", "hub"])
+def test_what_save_to_disk_wrote_says_so(tmp_path, key, several):
+    made = datasets.Dataset.from_list(ROWS)
+    (datasets.DatasetDict(train=made) if several else made).save_to_disk(tmp_path / "saved")
+    with pytest.raises(DataError, match="a dataset written by `save_to_disk`") as caught:
+        load_source(settle(Source(**{key: "saved"}), tmp_path))
+    line = caught.value.cure.partition("convert it: ")[2].partition(", then give")[0]
+    eval(line.replace("'train.parquet'", repr(str(tmp_path / "train.parquet"))), {"datasets": datasets})
+    assert load_source(settle(Source(path="train.parquet"), tmp_path)).rows == 5
+
+
+def test_a_stream_knows_whether_it_fills_a_batch(tmp_path):
+    write_as(tmp_path / "a.jsonl", "jsonl")
+    source = settle(Source(path="a.jsonl", streaming=True), tmp_path)
+    assert load_source(source).ended == 5
+    assert load_source(source, peek=5).ended is None
+    assert load_source(settle(Source(path="a.jsonl"), tmp_path)).ended is None

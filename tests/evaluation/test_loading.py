@@ -93,6 +93,11 @@ def test_several_files_are_one_set(tmp_path: Path) -> None:
         (lambda t: t.replace("It snows", " "), ":4", "sentence2 is empty"),
         (lambda t: t.replace("sentence1", "sentance1"), ":1", "did you mean 'sentance1'"),
         (lambda t: t.replace("It rains\t", "It rains"), ":4", "3 columns where the header has 4"),
+        (lambda t: t.replace("2.0", "1_0"), ":4", "expected a number, got '1_0'"),
+        (lambda t: t.replace("2.0", "1" * 5000), ":4", "expected a number, got '111"),
+        (lambda t: t.replace("It snows", "\u200b\ufeff"), ":4", "without a visible character in sentence2"),
+        (lambda t: t.replace("It snows", "It\0snows"), ":4", "a NUL character in sentence2"),
+        (lambda t: t.partition("\n")[2], ":1", "the first line names none of score, sentence1, sentence2; it reads"),
         (lambda t: t.splitlines()[0] + "\n", "pairs.tsv", "no pairs"),
         (lambda t: "\n".join(t.splitlines()[:2]), "pairs.tsv", "no correlation exists"),
     ],
@@ -157,6 +162,19 @@ def test_a_beir_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "tamper", "where", "what"),
     [
+        (
+            "qrels/test.tsv",
+            lambda t: t.partition("\n")[2],
+            "test.tsv:1",
+            "names none of query-id, corpus-id, score; it reads 'q1<TAB>d1<TAB>2'\n  cure: put a header line first: "
+            "`query-id<TAB>corpus-id<TAB>score`",
+        ),
+        ("qrels/test.tsv", lambda t: t.replace("d1\t2", "d1\t1e300"), "test.tsv:2", "a whole number, got '1e300'"),
+        ("qrels/test.tsv", lambda t: t.replace("d1\t2", "d1\t" + "9" * 5000), "test.tsv:2", "a whole number, got '999"),
+        ("corpus.jsonl", lambda t: t.replace('"d3"', '"\\ud800"'), "corpus.jsonl:3", "half of a surrogate pair"),
+        ("corpus.jsonl", lambda t: t.replace("Rain falls.", "\\udfff"), "corpus.jsonl:3", "half of a surrogate pair"),
+        ("corpus.jsonl", lambda t: t.replace('"_id": "d3"', '"_id": "d3", "_id": "d4"'), ":3", "key '_id' given twice"),
+        ("queries.jsonl", lambda t: t.replace('"bread"', '"\\u200b"'), "queries.jsonl:1", "without a visible"),
         ("qrels/test.tsv", lambda t: t.replace("d2\t1", "d9\t1"), "test.tsv:4", "'d9', an id that corpus.jsonl lacks"),
         ("qrels/test.tsv", lambda t: t.replace("q2", "q9"), "test.tsv:4", "'q9', an id that queries.jsonl lacks"),
         ("qrels/test.tsv", lambda t: t.replace("d1\t2", "d1\t0.5"), "test.tsv:2", "expected a whole number, got '0.5'"),
@@ -179,6 +197,32 @@ def test_a_tampered_folder_is_refused_with_its_line(
         load_beir(tmp_path / "set", "test")
     assert where in caught.value.where
     assert what in str(caught.value)
+
+
+def test_gains_as_pandas_writes_them(tmp_path: Path) -> None:
+    path = beir(tmp_path / "set") / "qrels" / "test.tsv"
+    path.write_text(path.read_text().replace("\t2\n", "\t2.0\n").replace("\t1\n", "\t1.0\n"))
+    assert load_beir(tmp_path / "set", "test").qrels == {"q1": {"d1": 2, "d2": 0}, "q2": {"d2": 1}}
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"])
+def test_other_encodings_are_named_with_the_cure(tmp_path: Path, name: str) -> None:
+    path = beir(tmp_path / "set") / name
+    path.write_bytes(path.read_text().encode("utf-16"))
+    with pytest.raises(DataError, match="byte order mark of utf-16") as caught:
+        load_beir(tmp_path / "set", "test")
+    assert "iconv -f utf-16 -t utf-8" in caught.value.cure
+    assert path.name in caught.value.where
+
+
+def test_a_csv_record_over_many_lines_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('score,sentence1,sentence2\n1,"' + "verse\n" * 9 + '",b\n2,c,d\n')
+    assert load_sts(sts(path)).gold.tolist() == [1.0, 2.0]
+    assert f"1 row, first {path}:2: over more than 5 lines" in caplog.text
+    path.write_text('score,sentence1,sentence2\n1,"a 5 inch,pipe\n2,c,d\n3,e,f\n')
+    with pytest.raises(DataError, match=r"a\.csv:2: a quote opens here"):
+        load_sts(sts(path))
 
 
 def test_a_missing_split_names_the_ones_there(tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedkit.data.readers import columns_of, format_of, read
 from embedkit.data.roles import resolve_roles
 from embedkit.data.sources import load_source
-from embedkit.errors import EmbedkitError
-from embedkit.recipe.planning.facts import ROLES, count_rows, file_format, role_columns, source_facts
+from embedkit.errors import DataError, EmbedkitError
+from embedkit.inputs.cures import Cures
+from embedkit.inputs.records import columns_of, format_of, read
+from embedkit.recipe.plan import plan
+from embedkit.recipe.planning.facts import ROLES, count_rows, role_columns, source_facts
 from embedkit.recipe.reading.settle import settle
 from embedkit.recipe.schema import Recipe
 
@@ -53,11 +55,66 @@ def test_columns_and_rows_are_those_of_the_loader(files: list[Path]) -> None:
         recipe = Recipe(data={"sources": [{"path": path.name}]})
         (facts,) = source_facts(settle(recipe, path.parent))
         loaded = load_source(settle(recipe.data.sources[0], path.parent))
-        assert file_format(path) == format_of(path)
         assert facts.columns == set(columns_of(path, format_of(path)))
         assert facts.roles == loaded.roles
         assert facts.rows == loaded.rows == sum(1 for _ in read(path, format_of(path)))
         assert facts.negatives == loaded.max_negatives
+
+
+HOSTILE = {
+    "open.csv": b'query,positive,negative\n"a 5 inch,b,\n' + b"q,p,n\n" * 9,
+    "verse.csv": b'query,positive,negative\n"two\nlines",b,\n\nq,p,\n\n\n',
+    "none.csv": b"query,positive,negative\nq,p,\nq,p, \n",
+    "none.jsonl": b'{"query": "q", "positive": "p", "negatives": [null, "", "n"]}\n{"query": "q", "positive": "p"}\n',
+    "mark.tsv": b"\xef\xbb\xbfquery\tpositive\nq\tp\n\n",
+    "utf_16.csv": "query,positive\nq,p\n".encode("utf-16"),
+    "blank.txt": b"a\n\nb\n \n\n",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_is_hard_to_read_is_read_alike(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(HOSTILE[name])
+    options = {"on_bad_row": "skip", "encoding": "utf-16" if "16" in name else "UTF_8"}
+    recipe = settle(Recipe(data={"sources": [{"path": name, **options}]}), tmp_path)
+    (facts,) = source_facts(recipe)
+    loaded = load_source(recipe.data.sources[0])
+    assert facts.roles == loaded.roles
+    assert facts.rows == loaded.rows + sum(loaded.skipped.values())
+    assert facts.negatives == loaded.max_negatives
+    assert facts.unreadable is None
+
+
+UNREADABLE = {
+    "a.csv": (b"caf\xe9,b\n1,2\n", "the header has a broken encoding"),
+    "b.jsonl.gz": (b"\x1f\x8b broken", "the gzip stream is broken"),
+    "c.txt": ("one\ntwo\n".encode("utf-16"), "starts with the byte order mark of utf-16"),
+    "d.csv": (b"a,b\rc,d\r", "carriage returns alone"),
+    "e.parquet": (b"PAR1", "not a readable Parquet file"),
+    "f.csv": (b"query,query\n", "names 'query' twice"),
+    "g.data": (b"x", "does not say the format"),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_cannot_be_read_ends_the_check_as_it_would_end_the_run(tmp_path: Path, name: str) -> None:
+    content, message = UNREADABLE[name]
+    (tmp_path / name).write_bytes(content)
+    recipe = settle(Recipe(data={"sources": [{"path": name}]}, train={"batch_size": 2}), tmp_path)
+    with pytest.raises(DataError, match=message) as checked:
+        plan(recipe).refuse()
+    with pytest.raises(DataError, match=message) as loaded:
+        load_source(recipe.data.sources[0], cures=Cures.of_source(0))
+    assert (checked.value.what, checked.value.cure) == (loaded.value.what, loaded.value.cure)
+
+
+def test_streams_that_do_not_fill_a_batch_are_known(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a\nb\nc\n")
+    for batch, limit, ended in ((4, None, 3), (3, None, None), (2, None, None), (3, 2, 2), (2, 2, None)):
+        source = {"path": "a.txt", "streaming": True, "limit": limit}
+        recipe = settle(Recipe(data={"sources": [source]}, train={"batch_size": batch, "steps": 1}), tmp_path)
+        (facts,) = source_facts(recipe)
+        assert facts.ended == ended
 
 
 def test_a_broken_file_is_left_to_the_loader(tmp_path: Path) -> None:

@@ -345,6 +345,11 @@ WARNED = [
     (TRIPLETS, ["negatives.per_query=2"], "2 negatives per query, but triplets.tsv has 1 per row"),
     (PAIR, ["views.count=3"], "views.count: no source has role text"),
     (PAIR, ["data.sources.0.streaming=true", "train.steps=2"], "a stream cannot know the positives of a query"),
+    (
+        SCORED,
+        ["data.sources.0.streaming=true", "train.steps=2", "train.batch_size=1000", "objective=cosent"],
+        "rows, less than one batch of 1000: a batch repeats its rows",
+    ),
     (PAIR, ["objective.similarity=dot"], "dot products of unnormalised embeddings divided by 0.05 saturate"),
     (PAIR, ["train.objective_learning_rate=1e-3"], "the objective has no parameters of its own"),
     (SCORED, ["objective=cosent", "train.rows_per_block=4"], "not cut into blocks"),

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from embedkit import paths
+from embedkit.errors import EmbedkitError
+from embedkit.inputs import records
+from embedkit.inputs.cures import PLAIN, Cures
+from embedkit.inputs.texts import is_absent
 from embedkit.recipe.debias import Debias
 from embedkit.recipe.memory import EncoderSize
 from embedkit.recipe.objectives.base import ObjectiveConfig
@@ -22,8 +23,6 @@ from embedkit.recipe.schema import Recipe, Role, Source
 ROLES = get_args(Role)
 COUNT_LIMIT = 2 * 2**30
 """Larger files are not read to count their lines."""
-_ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".txt": "txt"}
-_PEEK = 1000
 _PLURALS = {"positives": "positive", "negatives": "negative", "scores": "score"}
 
 
@@ -39,8 +38,10 @@ class SourceFacts:
         columns: its columns; None where unknown.
         roles: roles it gives; None where unknown.
         rows: None where unknown.
-        negatives: explicit negatives per row; None where unknown.
+        negatives: explicit negatives per row, of the first rows; None where unknown.
         missing: a local path that matches no file.
+        unreadable: why its files cannot be read, if so.
+        ended: rows of a streamed file that has less than a batch; None elsewhere.
         read: roles of its rows as they are read, where others are made of them before training; None elsewhere.
         made: roles that the views make of an unlabelled text.
         contents: what its rows hold; None where unknown.
@@ -55,6 +56,8 @@ class SourceFacts:
     rows: int | None = None
     negatives: int | None = None
     missing: bool = False
+    unreadable: EmbedkitError | None = None
+    ended: int | None = None
     read: frozenset[str] | None = None
     made: frozenset[str] = frozenset({"query", "positive"})
     contents: Contents | None = None
@@ -70,14 +73,6 @@ class SourceFacts:
         return role in self.roles or (self.unlabelled and role in self.made)
 
 
-@dataclass(frozen=True)
-class _Head:
-    """Columns of a source and its first rows, where they come with the columns."""
-
-    columns: tuple[str, ...] = ()
-    rows: tuple[dict[str, Any], ...] = ()
-
-
 def source_facts(
     recipe: Recipe, rows: Sequence[int | None] | None = None, contents: Sequence[Contents | None] | None = None
 ) -> list[SourceFacts]:
@@ -90,7 +85,7 @@ def source_facts(
     """
     found = []
     for index, source in enumerate(recipe.data.sources):
-        facts = _facts(source, count=rows is None)
+        facts = _facts(source, Cures.of_source(index), count=rows is None, batch=recipe.train.batch_size)
         if rows is not None:
             facts["rows"] = rows[index]
         elif facts.get("rows") is not None and source.limit is not None:
@@ -152,33 +147,59 @@ def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _facts(source: Source, count: bool) -> dict[str, Any]:
+def _facts(source: Source, cures: Cures, count: bool, batch: int) -> dict[str, Any]:
     if source.pydocs is not None:
         return {"roles": frozenset({"query", "positive"}), "negatives": 0}
     if source.rows is not None:
-        return {**_from_head(source, _of_rows(source.rows)), "rows": len(source.rows)}
+        given = source.rows[: records.PEEK]
+        columns = list(dict.fromkeys(key for row in given for key in row))
+        return {**_of_columns(source, columns, lambda names: given), "rows": len(source.rows)}
     if source.path is None:
         return {}
     files = paths.locate(source.path, "files").places
-    if not files:
-        return {"missing": True}
-    kind = file_format(files[0], source.format)
-    facts = _from_head(source, _head(files[0], kind, source.encoding)) if kind else {}
-    counts = [count_rows(f, kind) for f in files] if count and not source.streaming else [None]
-    return {**facts, "rows": None if None in counts else sum(c for c in counts if c is not None)}
+    return _of_files(source, files, cures, count, batch) if files else {"missing": True}
 
 
-def _from_head(source: Source, head: _Head) -> dict[str, Any]:
-    if not head.columns:
+def _of_files(source: Source, files: Sequence[Path], cures: Cures, count: bool, batch: int) -> dict[str, Any]:
+    """What local files say, as far as they can be read."""
+    found: dict[str, Any] = {}
+    try:
+        forms = [records.format_of(file) if source.format == "auto" else source.format for file in files]
+        columns = records.columns_of(files[0], forms[0], source.encoding, cures)
+
+        def first(names: Sequence[str]) -> list[dict[str, Any]]:
+            rows = islice(records.read(files[0], forms[0], source.encoding, names, cures), records.PEEK)
+            return [row.values for row in rows if row.values is not None]
+
+        found |= _of_columns(source, columns, first)
+        if source.streaming:
+            enough = min(batch, source.limit or batch)
+            each = (records.read(f, form, source.encoding, cures=cures) for f, form in zip(files, forms, strict=True))
+            rows = sum(1 for _ in islice(chain.from_iterable(each), enough))
+            found["ended"] = rows if rows < batch else None
+        elif count:
+            counts = [count_rows(f, form, source.encoding, cures) for f, form in zip(files, forms, strict=True)]
+            found["rows"] = None if None in counts else sum(c for c in counts if c is not None)
+    except EmbedkitError as error:
+        found["unreadable"] = error
+    return found
+
+
+def _of_columns(
+    source: Source, columns: Sequence[str], first: Callable[[Sequence[str]], Sequence[Mapping[str, Any]]]
+) -> dict[str, Any]:
+    """Roles, and negatives per row among the first rows, which `first` gives for the columns it is asked for."""
+    if not columns:
         return {}
-    columns = role_columns(head.columns, source.roles)
-    names = columns.get("negative", ())
-    most = max((sum(_length(row.get(name)) for name in names) for row in head.rows), default=len(names))
-    return {"columns": frozenset(head.columns), "roles": frozenset(columns), "negatives": most}
+    roles = role_columns(columns, source.roles)
+    names = [name for name in roles.get("negative", ()) if name in columns]
+    most = max((sum(_count(row.get(name)) for name in names) for row in first(names)), default=0) if names else 0
+    return {"columns": frozenset(columns), "roles": frozenset(roles), "negatives": most}
 
 
-def _length(value: Any) -> int:
-    return len(value) if isinstance(value, (list, tuple)) else 1
+def _count(value: Any) -> int:
+    """Texts of a field that may be a list; what is absent is none."""
+    return sum(not is_absent(item) for item in (value if isinstance(value, (list, tuple)) else (value,)))
 
 
 def role_columns(columns: Sequence[str], explicit: Mapping[Role, str | tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
@@ -198,67 +219,14 @@ def role_columns(columns: Sequence[str], explicit: Mapping[Role, str | tuple[str
     return {role: names for role, names in found.items() if "text" not in found or role not in pairs}
 
 
-def file_format(path: Path, asked: str = "auto") -> str | None:
-    """The format of a file by its ending, ``.gz`` left aside; None where the ending says nothing."""
-    if asked != "auto":
-        return asked
-    endings = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
-    return _ENDINGS.get(endings[-1]) if endings else None
+def count_rows(path: Path, form: str, encoding: str = "utf-8", cures: Cures = PLAIN) -> int | None:
+    """Rows of a file as it is read, bad ones included; None if it is too large to be read for that.
 
-
-def _head(path: Path, kind: str, encoding: str) -> _Head:
-    """Columns and first rows of a file. A broken file has none here: loading reports it, with its line."""
-    if kind == "txt":
-        return _Head(("text",))
-    if kind == "parquet":
-        import pyarrow.parquet
-
-        return _Head(tuple(pyarrow.parquet.read_schema(path).names))
-    try:
-        with _open(path, "rt", encoding="utf-8-sig" if encoding.lower() == "utf-8" else encoding) as file:
-            if kind == "jsonl":
-                return _of_rows([_parsed(line) for line in islice(file, _PEEK)])
-            rows = csv.reader(file) if kind == "csv" else csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-            return _Head(tuple(next(rows, [])))
-    except (ValueError, LookupError, OSError, EOFError, zlib.error):
-        return _Head()
-
-
-def _parsed(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError:  # a bad row: loading names its line, or skips it
+    Raises:
+        DataError, RecipeError: as `embedkit.inputs.records.count`.
+    """
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    if form != "parquet" and path.stat().st_size > (COUNT_LIMIT // 8 if packed else COUNT_LIMIT):
         return None
-
-
-def _of_rows(rows: Sequence[Any]) -> _Head:
-    objects = tuple(row for row in rows[:_PEEK] if isinstance(row, dict))
-    return _Head(tuple(dict.fromkeys(key for row in objects for key in row)), objects)
-
-
-def _open(path: Path, mode: Literal["rt", "rb"], **options: Any) -> Any:
-    with path.open("rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-    if packed:
-        return gzip.open(path, mode, **options)
-    return path.open(mode, **options)
-
-
-def count_rows(path: Path, kind: str | None) -> int | None:
-    """Rows of a file: its lines without header and blank end, or the footer of Parquet; None if too large."""
-    if kind == "parquet":
-        import pyarrow.parquet
-
-        return int(pyarrow.parquet.read_metadata(path).num_rows)
-    packed = path.suffix == ".gz"
-    if kind is None or path.stat().st_size > (COUNT_LIMIT // 8 if packed else COUNT_LIMIT):
-        return None
-    lines, last = 0, b"\n"
-    try:
-        with _open(path, "rb") as file:
-            while chunk := file.read(1 << 20):
-                lines += chunk.count(b"\n")
-                last = chunk[-1:]
-    except (OSError, EOFError, zlib.error):  # a broken gzip stream
-        return None
-    return max(0, lines + (last != b"\n") - (kind in ("csv", "tsv")))
+    return records.count(path, form, encoding, cures)

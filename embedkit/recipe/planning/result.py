@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from embedkit.errors import EmbedkitError
 from embedkit.recipe.planning.estimate import Memory
 from embedkit.recipe.planning.evaluations import Evaluations
 from embedkit.recipe.reading.problems import Problem
@@ -60,6 +61,7 @@ class Planned:
         evaluation: when, and how often.
         refusals: why the recipe cannot run.
         warnings: what is probably not meant.
+        unreadable: why files of the data cannot be read.
     """
 
     model: str
@@ -76,3 +78,4 @@ class Planned:
     evaluation: Evaluations
     refusals: tuple[Problem, ...]
     warnings: tuple[Problem, ...]
+    unreadable: tuple[EmbedkitError, ...] = ()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from embedkit.limits import COMPARED_NAMES
+from embedkit.quoting import listed, quoted
 from embedkit.recipe.objectives.base import needs
 from embedkit.recipe.planning.context import Context, problem
 from embedkit.recipe.planning.facts import SourceFacts
@@ -23,10 +25,11 @@ def columns_exist(c: Context) -> Iterator[Problem]:
         for role, given in source.config.roles.items():
             for column in [given] if isinstance(given, str) else given:
                 if column not in source.columns:
-                    near = nearest(column, sorted(source.columns))
-                    hint = f"did you mean {near!r}? " if near else ""
-                    cure = f"{hint}columns: {', '.join(sorted(source.columns))}"
-                    yield problem(_path(source, "roles", role), f"{source.name} has no column {column!r}", cure)
+                    known = sorted(source.columns)
+                    near = nearest(column, known[:COMPARED_NAMES])
+                    cure = f"{f'did you mean {quoted(near)}? ' if near else ''}columns: {listed(known)}"
+                    what = f"{source.name} has no column {quoted(column)}"
+                    yield problem(_path(source, "roles", role), what, cure)
 
 
 def roles_given(c: Context) -> Iterator[Problem]:
@@ -38,7 +41,7 @@ def roles_given(c: Context) -> Iterator[Problem]:
                 f"objective {source.objective.name} needs {', '.join(needed)}; "
                 f"{source.name} does not give {', '.join(missing)}"
             )
-            have = f" (columns: {', '.join(sorted(source.columns))})" if source.columns else ""
+            have = f" (columns: {listed(sorted(source.columns))})" if source.columns else ""
             cure = f"name the column in roles, e.g. `roles: {{{missing[0]}: COLUMN}}`{have}, or use another objective"
             yield problem(_path(source, "roles") if source.config.roles else _path(source), what, cure)
 
@@ -115,6 +118,14 @@ def file_is_there(c: Context) -> Iterator[Problem]:
             yield problem(_path(source, "path"), what, f"{cure}data.sources.{source.index}.path=FILE")
 
 
+def stream_fills_a_batch(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        if source.ended is not None:
+            size = c.recipe.train.batch_size
+            what = f"{source.name} has {source.ended} rows, less than one batch of {size}: a batch repeats its rows"
+            yield problem(_path(source, "streaming"), what, "lower train.batch_size, or give more data")
+
+
 def negatives_left_over(c: Context) -> Iterator[Problem]:
     for source in c.sources:
         _, used = c.slots(source)
@@ -154,4 +165,10 @@ REFUSALS = [
     rows_fill_an_update,
     negatives_exist,
 ]
-WARNINGS = [file_is_there, negatives_left_over, views_have_text, stream_knows_little]
+WARNINGS = [
+    file_is_there,
+    stream_fills_a_batch,
+    negatives_left_over,
+    views_have_text,
+    stream_knows_little,
+]

@@ -1,0 +1,46 @@
+"""Bounds of what is read and shown: damaged, oversized or hostile input ends in an error, never in lost memory or time.
+
+Nothing that trains an encoder comes near any of them; each has a typed error that names it.
+"""
+
+from __future__ import annotations
+
+# Data files ---------------------------------------------------------------------------------------------------------
+
+LINE = 2**24
+"""Characters of one line, and of one CSV record over several lines."""
+BLANK_LINES = 1_000_000
+"""Blank lines in a row."""
+RECORD_LINES = 10_000
+"""Lines of one CSV record."""
+LONG_RECORD = 5
+"""Lines of a CSV record above which it is told of: a quote may have been left open."""
+UNPACKED, UNPACKED_RATIO = 2**26, 200
+"""A gzipped file may unpack to this many bytes, or to this many times its size, whichever is more. Text packs 3 to 50
+times; gzip's own limit is 1032."""
+
+# Recipes and suites -------------------------------------------------------------------------------------------------
+
+RECIPE_BYTES = 2**24
+"""Of a YAML file."""
+NODES = 100_000
+"""Values of a YAML document, those of repeated anchors counted each time."""
+CHARACTERS = 2**24
+"""Of all texts of a YAML document together, those of repeated anchors counted each time."""
+DEPTH = 100
+"""Levels of lists and mappings inside each other, also of a key path."""
+DIGITS = 400
+"""Of a written number."""
+SEED = 2**32 - 1
+"""The largest seed that NumPy's and every library's generator take."""
+WHOLE = 2**53 - 1
+"""The largest whole number of a recipe; above it JSON and floats are not exact."""
+
+# Messages -----------------------------------------------------------------------------------------------------------
+
+SHOWN_CHARACTERS = 60
+"""Of one foreign text in a message."""
+SHOWN_NAMES = 20
+"""Of a list of names in a message."""
+COMPARED_NAMES = 1000
+"""Names that are looked through for one like a mistyped one."""

@@ -1,0 +1,43 @@
+"""Foreign texts and values in messages: cut to a bound, quoted where they are more than a plain name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence, Sized
+from itertools import islice
+from typing import Any
+
+from embedkit.limits import COMPARED_NAMES, SHOWN_CHARACTERS, SHOWN_NAMES
+
+_PLAIN = re.compile(r"\w[\w./@-]*", re.ASCII)
+
+
+def quoted(value: Any) -> str:
+    """A value as Python writes it, cut; what cannot be written (a number of thousands of digits) is described."""
+    if isinstance(value, str):
+        return repr(value) if len(value) <= SHOWN_CHARACTERS else f"{value[:SHOWN_CHARACTERS]!r}..."
+    if isinstance(value, int) and value.bit_length() > 4 * SHOWN_CHARACTERS:
+        return "a whole number of hundreds of digits"
+    if isinstance(value, (list, tuple, dict)):
+        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
+
+
+def named(name: str) -> str:
+    """A name as it is where it is plain and short, else quoted and cut."""
+    return name if len(name) <= SHOWN_CHARACTERS and _PLAIN.fullmatch(name) else quoted(name)
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first names, separated by commas, and how many more there are."""
+    names = names if isinstance(names, Sized) else list(names)
+    shown = ", ".join(named(name) for name in islice(names, SHOWN_NAMES))
+    return shown if len(names) <= SHOWN_NAMES else f"{shown} and {len(names) - SHOWN_NAMES:,} more"
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """``did you mean 'query'? `` for the known name most like `name`, else nothing."""
+    near = difflib.get_close_matches(name[:SHOWN_CHARACTERS], known[:COMPARED_NAMES], n=1)
+    return f"did you mean {quoted(near[0])}? " if near else ""
