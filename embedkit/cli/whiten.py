@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
@@ -12,6 +11,7 @@ import typer
 from embedkit.cli.console import go_offline, say
 from embedkit.cli.options import Offline
 from embedkit.errors import DataError, EmbedkitError, RecipeError
+from embedkit.terminal.progress import progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,13 +91,13 @@ def whiten(
     count, width, way = sum(source.rows or 0 for source in sources), encoder.dim, cast("whitening.Kind", kind)
     whitening.check(way, count, width, dim)
     before = _measure(encoder, chosen, model, batch_tokens)
-    with _progress(count) as seen:
+    with progress("fitting", count, "texts") as bar:
         options: dict[str, Any] = {
             "eps": eps,
             "normalize": normalize,
             "role": role,
             "batch_tokens": batch_tokens,
-            "seen": seen,
+            "seen": bar.advance,
         }
         found = whitening.whiten(encoder, _blocks(sources), kind=way, dim=dim, **options)
     _save(encoder, out, role)
@@ -178,16 +178,6 @@ def _measure(encoder: Encoder, suite: Suite | None, name: str, batch_tokens: int
 
 def _has_sts(suite: Suite) -> bool:
     return any(task.type == "sts" for task in suite.tasks)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar over all texts; gives what advances it."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    with Progress(TextColumn("Fitting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
-        task = bar.add_task("Fitting", total=total)
-        yield lambda count: bar.advance(task, count)
 
 
 def _save(encoder: Encoder, out: Path, role: str) -> None:

@@ -24,6 +24,7 @@ from embedkit.data.harvest import Docstring, locate, version_of
 from embedkit.errors import DataError, WriteError
 from embedkit.locks import hold_folder
 from embedkit.recipe.pydocs import PydocsSource
+from embedkit.terminal.progress import watched
 from embedkit.types import Example, RetrievalData
 
 PACKAGES = (
@@ -133,9 +134,7 @@ def _build(
 
 
 def _harvest_all(located: dict[str, Path], progress: bool) -> dict[str, list[Docstring]]:
-    from tqdm import tqdm
-
-    bar = tqdm(located.items(), desc="reading docstrings", unit="package", disable=not progress)
+    bar = watched(located.items(), "reading docstrings", "packages", show=progress)
     collecting = gc.isenabled()
     gc.disable()  # syntax trees have no cycles; looking for them costs a fifth of the time
     try:

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
 
-from tqdm import tqdm
-
 from embedkit.data.bad_rows import BadRows
 from embedkit.data.origins import Origin, open_origin
 from embedkit.data.roles import BadRow, Roles, RowParser, resolve_roles
@@ -22,12 +20,10 @@ from embedkit.inputs.cures import Cures
 from embedkit.inputs.records import PEEK
 from embedkit.recipe.planning.contents import LOOK, Contents, look
 from embedkit.recipe.schema import Source
+from embedkit.terminal.progress import watched
 from embedkit.types import Example
 
 __all__ = ["LoadedSource", "load_source", "text_id"]
-
-SLOW_SECONDS = 5.0
-"""A progress bar shows when reading takes longer."""
 
 
 class Store(Protocol):
@@ -92,7 +88,7 @@ def load_source(
     Args:
         source: the recipe's entry.
         seed: of a stream's shuffle.
-        progress: show a bar when reading takes longer than `SLOW_SECONDS`.
+        progress: show a bar when reading takes long.
         peek: rows of a stream that are read at once, to know what it gives.
         cures: advice for errors; None: that for a source of a recipe.
 
@@ -139,7 +135,7 @@ class _Reading:
         """The examples of one pass over the rows. `met` is called after each that went into `bad`."""
         parse = RowParser(self.roles, label_code, textual=self.origin.textual)
         rows = self.origin.rows(self.roles.used)
-        for row in tqdm(rows, self.origin.where, unit=" rows", delay=SLOW_SECONDS, disable=not progress):
+        for row in watched(rows, f"reading {self.origin.where}", "rows", show=progress):
             try:
                 if row.values is None:
                     raise BadRow(row.reason)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 import embedkit.mining as package
 from embedkit import files
@@ -28,13 +27,13 @@ from embedkit.mining.surface import Words
 from embedkit.mining.triplets import NONE, Triplets, sample
 from embedkit.mining.vectors import Vectors, encode_to_disk
 from embedkit.recipe.debias import Debias
+from embedkit.terminal import progress as terminal
 from embedkit.types import Example
 
 logger = logging.getLogger(__name__)
 
 TRIPLETS, REPORT = "triplets.npz", "diagnostics.json"
 _READ = 65_536
-_SLOW_SECONDS = 5.0
 
 
 class Guide(Protocol):
@@ -211,8 +210,8 @@ def _build(
 
 @contextmanager
 def _bar(what: str, total: int, progress: bool) -> Iterator[Callable[[int], None]]:
-    with tqdm(total=total, desc=what, unit=" sentences", delay=_SLOW_SECONDS, disable=not progress) as bar:
-        yield lambda done: bar.update(done - bar.n) and None
+    with terminal.progress(what, total, "sentences", show=progress) as bar:
+        yield lambda done: bar.advance(done - bar.done)
 
 
 def _holds(folder: Path, asked: str) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedkit.publish import view
 from embedkit.publish.palette import LIGHT
+from embedkit.terminal.times import duration
 from embedkit.types import Interval, RunRecord
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ def cost(record: RunRecord) -> Plot | None:
     figure, (bars, *rest) = _figure(sum(heights) + 1.0 + 0.3 * len(curves), 1 + len(curves), height_ratios=heights)
     names, seconds = zip(*stages[::-1], strict=True)
     drawn = bars.barh(names, seconds, color=BLUE, height=0.62)
-    bars.bar_label(drawn, [view.duration(s) for s in seconds], padding=4)
+    bars.bar_label(drawn, [duration(s) for s in seconds], padding=4)
     bars.set_title("wall time by stage")
     bars.margins(x=0.2)
     bars.grid(visible=False, axis="y")
@@ -206,7 +207,7 @@ def cost(record: RunRecord) -> Plot | None:
         ax.set_title(title)
     if rest:
         _over_updates(rest[-1])
-    alt = "Wall time: " + ", ".join(f"{name} {view.duration(s)}" for name, s in stages)
+    alt = "Wall time: " + ", ".join(f"{name} {duration(s)}" for name, s in stages)
     if padding[1]:
         alt += f"; padding is {sum(padding[1]) / len(padding[1]):.1%} of the encoder's tokens on average"
     return Plot("cost", "Time and padding", f"{alt}.", _svg(figure, "cost"))

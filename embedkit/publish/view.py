@@ -8,6 +8,7 @@ from typing import Any
 
 from embedkit.evaluation import stats
 from embedkit.evaluation.compare import AVERAGE
+from embedkit.terminal.times import duration
 from embedkit.types import Interval, RunRecord
 
 VERDICTS = {"win": "▲ better", "loss": "▼ worse", "tie": "● unclear", "": "—"}
@@ -208,18 +209,6 @@ def selected_before(record: RunRecord) -> float | None:
     task, _, metric = name.rpartition("/")
     value = _by_task(record.scores_before).get(task, {}).get("metrics", {}).get(metric)
     return None if value is None else float(value)
-
-
-def duration(seconds: float) -> str:
-    """``0.4 s``, ``48 s``, ``9 min 12 s``, ``3 h 05 min``."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def interval(value: Any) -> Interval | None:

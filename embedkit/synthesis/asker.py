@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-from tqdm import tqdm
 
 from embedkit.synthesis.cache import Cache
 from embedkit.synthesis.calls import Backend, Call, Reply, key
+from embedkit.terminal.progress import Bar
 
 
 @dataclass
@@ -56,7 +54,7 @@ class Asker:
 
     def __init__(self, backend: Backend, cache: Cache, *, total: int = 0, progress: bool = False) -> None:
         self.backend, self.cache, self.usage = backend, cache, Usage()
-        self._bar: Any = tqdm(total=total, unit=" calls", disable=not progress, smoothing=0.05)
+        self._bar = Bar("asking", total, "calls", show=progress)
 
     def __call__(self, calls: Sequence[Call]) -> list[Reply]:
         """The replies, in the order of the calls. Calls that are the same are asked once."""
@@ -69,7 +67,7 @@ class Asker:
         for index, reply in self.backend.answer(list(missing.values())):
             self.cache.add(names[index], reply)
             self._count(missing[names[index]], reply, cached=False)
-        self._bar.update(len(calls) - self._seen(keys, missing))
+        self._bar.advance(len(calls) - self._seen(keys, missing))
         return [self.cache.get(k) for k in keys]
 
     @staticmethod
@@ -78,12 +76,9 @@ class Asker:
 
     def _count(self, call: Call, reply: Reply, *, cached: bool) -> None:
         self.usage.add(call, reply, cached=cached)
-        self._bar.update()
-        if self.backend.retries:
-            self._bar.set_postfix_str(f"{self.backend.retries} retries")
+        self._bar.advance(note=f"{self.backend.retries} retries" if self.backend.retries else "")
 
     def close(self) -> None:
         """End the bar and close the cache."""
-        self._bar.total = self._bar.n
         self._bar.close()
         self.cache.close()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from embedkit.model.reading import tokens
 from embedkit.model.reading.probing import evaluating
 from embedkit.model.running.module import EncoderModule
+from embedkit.terminal import progress as terminal
 
 CHUNK = 16_384
 """Texts tokenised at once; what keeps a million texts from being token lists all at the same time."""
@@ -31,16 +32,13 @@ def encode(
     normalize: bool,
 ) -> np.ndarray:
     """See `embedkit.model.running.encoder.Encoder.encode`."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     st = module.st
     dim = st.get_embedding_dimension()  # after st.truncate_dim
     budget = min(batch_tokens, PACKED_TOKENS) if module.packs else batch_tokens
     out = np.empty((len(texts), int(dim or 0)), np.float32)
     longest_first = np.argsort([-len(text) for text in texts], kind="stable")
-    columns = (TextColumn("Encoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not progress) as bar, evaluating(module), torch.inference_mode():
-        task = bar.add_task("Encoding", total=len(texts))
+    shown = terminal.progress("encoding", len(texts), "texts", show=progress)
+    with shown as bar, evaluating(module), torch.inference_mode():
         for start in range(0, len(texts), CHUNK):
             chosen = longest_first[start : start + CHUNK]
             ids, extra = tokens.tokenize(st, [texts[i] for i in chosen], prompt, max_length)
@@ -49,7 +47,7 @@ def encode(
                 part = {name: [values[i] for i in rows] for name, values in extra.items()}
                 vectors = module(module.layout([ids[i] for i in rows], part))[:, :dim]
                 done.append((chosen[rows], nn.functional.normalize(vectors, dim=-1) if normalize else vectors))
-                bar.advance(task, len(rows))
+                bar.advance(len(rows))
             for where, vectors in done:  # copied once per chunk: an accelerator is not made to wait for each batch
                 out[where] = vectors.float().cpu().numpy()
     return out
