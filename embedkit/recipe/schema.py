@@ -303,9 +303,14 @@ class Train(Block):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     log_every: int = Field(10, gt=0, description="Updates between log lines.")
     save_every: int | None = Field(
-        None, gt=0, description="Updates between checkpoints; None: at evaluations and the end."
+        None,
+        gt=0,
+        description="Updates between checkpoints; None: at evaluations and the end. A new best evaluation (eval.keep) "
+        "and an early stop leave one too.",
     )
-    keep_checkpoints: int = Field(2, ge=1, description="How many checkpoints stay on disk, the best one included.")
+    keep_checkpoints: int = Field(
+        2, ge=1, description="How many checkpoints stay on disk. The newest and the best always do, whatever this says."
+    )
     report_to: tuple[str, ...] = Field((), description="Trackers known to transformers: tensorboard, wandb, ...")
     collapse_guard: float = Field(
         0.95, gt=0, le=1, description="Warn when the mean cosine between different queries passes this."
@@ -329,12 +334,21 @@ class Eval(Block):
     during: Annotated[SuiteRef | None, Leads("suite")] = Field(
         None, description="Smaller suite evaluated during training; default: suite."
     )
-    every: int | None = Field(None, gt=0, description="Updates between evaluations; None: only before and after.")
+    every: int | None = Field(
+        None,
+        gt=0,
+        description="Updates between evaluations during training; the model after the last update is evaluated too. "
+        "None: only before and after.",
+    )
     select: str = Field(
         "average",
         description="Metric that chooses the best checkpoint: `average`, or `TASK/METRIC` of the suite.",
     )
-    keep: Literal["best", "last"] = Field("best", description="Which checkpoint becomes the result.")
+    keep: Literal["best", "last"] = Field(
+        "best",
+        description="Which model becomes the result. best: that of the best evaluation during training, whatever "
+        "train.save_every is; the last one where `every` is None.",
+    )
     patience: int | None = Field(None, gt=0, description="Stop after this many evaluations without improvement.")
     before: bool = Field(True, description="Evaluate the untrained model too, and compare.")
     resamples: int = Field(1000, ge=100, le=100_000, description="Bootstrap resamples.")

@@ -30,6 +30,7 @@ from embedkit.train.distributed import Comm
 from embedkit.train.guide import Guide
 from embedkit.train.pipeline import Pipeline
 from embedkit.train.step import Step
+from embedkit.train.stopping import Stopping
 from embedkit.train.trainer import Evaluate, Trainer, autocast
 from embedkit.types import RowBatch
 
@@ -43,6 +44,7 @@ def build_trainer(
     *,
     evaluate: Evaluate | None = None,
     callbacks: Sequence[TrainerCallback] = (),
+    stopping: Stopping | None = None,
 ) -> Trainer:
     """Sampler, objectives, pipeline, step and trainer of a recipe.
 
@@ -54,6 +56,7 @@ def build_trainer(
         comm: the process group.
         evaluate: ``(encoder, update) -> metrics``; None never evaluates.
         callbacks: more trainer callbacks.
+        stopping: listens to the system's signals.
     """
     train = recipe.train
     sampler = StepSampler(
@@ -82,6 +85,9 @@ def build_trainer(
         recipe_yaml=dump(recipe),
         callbacks=callbacks,
         patience=recipe.eval.patience,
+        keep_checkpoints=train.keep_checkpoints,
+        keep_best=recipe.eval.keep == "best",
+        stopping=stopping,
     )
 
 

@@ -44,7 +44,7 @@ def training_arguments(recipe: Recipe, folder: Path, steps: int, comm: Comm) -> 
         "logging_nan_inf_filter": False,
         "save_strategy": "steps",
         "save_steps": save_every,
-        "save_total_limit": train.keep_checkpoints,
+        "save_total_limit": None,  # `embedkit.train.checkpoint.prune` does that, and never removes the newest
         "report_to": list(train.report_to) or "none",
         "average_tokens_across_devices": False,
         "remove_unused_columns": False,

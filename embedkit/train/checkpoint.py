@@ -7,7 +7,6 @@ parameters and the train-only head.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from embedkit import files
 from embedkit.errors import TrainingError
 
 STAGING = ".saving-"
@@ -29,6 +29,11 @@ def step_of(folder: Path) -> int:
     return int(match.group(1))
 
 
+def of_step(folder: Path, step: int) -> Path:
+    """Where the checkpoint of an update stands."""
+    return folder / f"checkpoint-{step}"
+
+
 def find_checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints in a run's checkpoint folder, oldest first."""
     found = [p for p in folder.glob("checkpoint-*") if _NAME.search(p.name) and (p / "trainer_state.json").is_file()]
@@ -37,6 +42,7 @@ def find_checkpoints(folder: Path) -> list[Path]:
 
 def discard_staging(folder: Path) -> list[Path]:
     """Remove what a killed save left behind; returns the removed folders."""
+    files.sweep(folder)
     stale = sorted(folder.glob(f"{STAGING}*"))
     for path in stale:
         shutil.rmtree(path)
@@ -45,17 +51,6 @@ def discard_staging(folder: Path) -> list[Path]:
 
 def staging_folder(folder: Path, step: int) -> Path:
     return folder / f"{STAGING}{step}"
-
-
-def publish(staging: Path, final: Path) -> None:
-    """Rename a finished staging folder to its real name, after its bytes are on disk."""
-    for path in staging.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as f:
-                os.fsync(f.fileno())
-    if final.exists():
-        shutil.rmtree(final)
-    staging.rename(final)
 
 
 def save_module(module: torch.nn.Module, path: Path) -> None:

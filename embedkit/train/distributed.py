@@ -54,6 +54,12 @@ class Comm:
             dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
         return tensor
 
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Whether a flag is set in any process; all of them get the same answer."""
+        if self.world == 1:
+            return flag
+        return bool(self.sum(torch.tensor([int(flag)], dtype=torch.int64, device=device)).item())
+
     def agree(self, values: dict[str, int], device: torch.device, *, maximum: Sequence[str] = ()) -> dict[str, int]:
         """Check with one small collective that all processes hold the same integers, before a large one hangs.
 

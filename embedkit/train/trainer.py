@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +15,25 @@ import torch
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers import Trainer as HFTrainer
-from transformers.trainer_callback import ExportableState, PrinterCallback, ProgressCallback, TrainerState
+from transformers import TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerState
 
-from embedkit.errors import TrainingError
-from embedkit.model.changing import lora
+from embedkit import files
+from embedkit.errors import TrainingError, WriteError
 from embedkit.model.running.encoder import Encoder
 from embedkit.objectives.base import Objective
-from embedkit.train import checkpoint
+from embedkit.train import checkpoint, flow
 from embedkit.train.distributed import Comm
 from embedkit.train.guards import Guards
 from embedkit.train.pipeline import Pipeline
 from embedkit.train.step import Step
+from embedkit.train.stopping import Stopped, Stopping
+from embedkit.train.trainee import Trainee
 from embedkit.types import RowBatch, StepResult
 
 Evaluate = Callable[[Encoder, int], dict[str, float]]
-
-
-class Trainee(nn.Module):
-    """Encoder, objectives, batch heads and auxiliaries as one module: zeroed, clipped and counted together.
-
-    It also stands where the trainer expects the wrapped model, so that no DistributedDataParallel is put around
-    the encoder: the step sums gradients itself, once per update.
-    """
-
-    def __init__(self, encoder: Encoder, objectives: Sequence[Objective], step: Step) -> None:
-        super().__init__()
-        self.encoder = encoder.module
-        self.objectives = nn.ModuleList(objectives)
-        self.heads = nn.ModuleList(step.heads)
-        self.auxiliaries = nn.ModuleList(step.auxiliaries)
 
 
 class Trainer(SentenceTransformerTrainer):
@@ -61,9 +51,13 @@ class Trainer(SentenceTransformerTrainer):
         recipe_yaml: written into every checkpoint.
         callbacks: more trainer callbacks (trackers, progress).
         patience: stop after this many evaluations without improvement; None never stops early.
+        keep_checkpoints: how many stay on disk; the newest always does.
+        keep_best: every evaluation that is the best so far leaves a checkpoint, which always stays.
+        stopping: listens to the system's signals.
 
     Raises:
         TrainingError: non-finite loss or gradient (the batch is on disk), or a checkpoint that does not fit.
+        WriteError: a checkpoint cannot be written.
     """
 
     def __init__(
@@ -80,6 +74,9 @@ class Trainer(SentenceTransformerTrainer):
         recipe_yaml: str = "",
         callbacks: Sequence[TrainerCallback] = (),
         patience: int | None = None,
+        keep_checkpoints: int = 2,
+        keep_best: bool = True,
+        stopping: Stopping | None = None,
     ) -> None:
         self.encoder, self.pipeline, self.engine = encoder, pipeline, step
         self.objectives = nn.ModuleList(objectives)
@@ -89,14 +86,18 @@ class Trainer(SentenceTransformerTrainer):
         self.optimizer: torch.optim.Optimizer | None
         self.control: Any
         self._since_log: list[StepResult] = []
-        self._seconds = 0.0
+        self._seconds = self._evaluating = 0.0
+        self._start = time.perf_counter()
+        self.keep_checkpoints, self.keep_best, self.patience = keep_checkpoints, keep_best, patience
+        self.stopping = stopping or Stopping()
+        self.flow = flow.Flow(patience, lambda: self.comm.any(self.stopping.asked is not None, args.device))
         self.guards = Guards(Path(args.output_dir), collapse_guard, self.comm)
         super().__init__(
             model=encoder.st,
             args=args,
             loss=self.objectives,
             evaluator=None if evaluate is None else [],  # not None: evaluation happens, in `evaluate` below
-            callbacks=[*callbacks, *([EarlyStoppingCallback(patience)] if patience else [])],
+            callbacks=[*callbacks, self.flow],
         )
         self.trainee = Trainee(encoder, objectives, step).to(args.device)
         self.remove_callback(ProgressCallback)
@@ -179,7 +180,7 @@ class Trainer(SentenceTransformerTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add what the steps since the last line reported: metrics, tokens, padding."""
         if "loss" in logs and self._since_log:
-            logs = {**logs, **self._drain()}
+            logs = {**logs, **self._drain(), "elapsed": round(self._elapsed(), 3)}
             self.guards.check_collapse(logs, self.state.global_step)
         super().log(logs, start_time)
 
@@ -201,55 +202,100 @@ class Trainer(SentenceTransformerTrainer):
     # Evaluation -----------------------------------------------------------------------------------------------
 
     def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
-        """Run the suite on process 0; every process gets the metrics."""
-        box: list[Any] = [None]
-        if self.comm.rank == 0 and self.run_evaluation is not None:
+        """Run the suite on process 0; every process gets the metrics.
+
+        Stopped by the system meanwhile, or failing, the evaluation is left to the resumed run: none of it is logged.
+        """
+        start = time.perf_counter()
+        found, error = self._evaluated()
+        seconds = time.perf_counter() - start
+        self._evaluating += seconds
+        if found is None:
+            self.flow.stop(self.control)
+            if error is not None:
+                if self.optimizer is not None:  # in the loop; a checkpoint that is being resumed from is there already
+                    self._save_checkpoint(self.model, None)
+                raise error
+            return {}
+        metrics = {f"{metric_key_prefix}_{k}": v for k, v in found.items()}
+        self.log({**metrics, "seconds": round(seconds, 3)})
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _evaluated(self) -> tuple[dict[str, float] | None, Exception | None]:
+        """The metrics, or why there are none: an error, or None where the system asked to stop."""
+        error: Exception | None = None
+        box: list[Any] = [None, None]
+        if self.comm.rank == 0:
             training = self.model.training
-            box = [self.run_evaluation(self.encoder, self.state.global_step)]
+            try:
+                with self.stopping.at_once():
+                    box[0] = {} if self.run_evaluation is None else self.run_evaluation(self.encoder, self._update)
+            except Stopped:
+                pass
+            except Exception as caught:
+                error, box[1] = caught, f"{type(caught).__name__}: {caught}"
             self.trainee.train(training)
         if self.comm.world > 1:
             torch.distributed.broadcast_object_list(box, src=0)
-        metrics = {f"{metric_key_prefix}_{k}": v for k, v in (box[0] or {}).items()}
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
+        if box[1] is not None and error is None:
+            error = TrainingError(f"the evaluation failed in process 0: {box[1]}", f"update {self._update}")
+        return box[0], error
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Whether the model is the best so far; then, and where the training ends, a checkpoint is written."""
+        better = bool(metrics) and super()._determine_best_metric(metrics, trial)
+        if (better and self.keep_best) or self.control.should_training_stop:
+            self.control.should_save = True
+        return better
+
+    @property
+    def _update(self) -> int:
+        return int(self.state.global_step)
+
+    def _elapsed(self) -> float:
+        """Seconds of training, evaluations left out; those before an interruption are in the logged lines."""
+        return time.perf_counter() - self._start - self._evaluating
 
     # Checkpoints ----------------------------------------------------------------------------------------------
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        folder, step = Path(self.args.output_dir), self.state.global_step
-        staging, final = checkpoint.staging_folder(folder, step), folder / f"checkpoint-{step}"
+        folder = Path(self.args.output_dir)
+        staging = checkpoint.staging_folder(folder, self._update)
+        try:
+            with files.writing(folder):
+                self._write_checkpoint(staging, checkpoint.of_step(folder, self._update))
+        except WriteError as error:
+            shutil.rmtree(staging, ignore_errors=True)
+            older = checkpoint.find_checkpoints(folder)
+            whole = f"{older[-1].name} is whole: go on from it with --resume" if older else "then start again"
+            what = f"the checkpoint of update {self._update} could not be written: {error.what}"
+            raise WriteError(what, error.where, f"{error.cure}; {whole}") from error
+
+    def _write_checkpoint(self, staging: Path, final: Path) -> None:
         if self.comm.rank == 0:
             shutil.rmtree(staging, ignore_errors=True)
             (staging / "embedkit").mkdir(parents=True)
-            self.encoder.save(staging)
-            if lora.has_adapters(self.encoder.st):  # the folder holds merged weights, training goes on from both
-                checkpoint.save_module(self.encoder.st, staging / "embedkit" / "adapted.safetensors")
-            for name, module in self._beside_the_encoder().items():
-                checkpoint.save_module(module, staging / "embedkit" / f"{name}.safetensors")
+            self.trainee.save(staging)
             (staging / "embedkit" / "recipe.yaml").write_text(self.recipe_yaml, encoding="utf-8")
         self.comm.barrier()
         self._save_optimizer_and_scheduler(str(staging))
         self._save_rng_state(str(staging))
         self.comm.barrier()
-        if self.state.best_global_step == step:
-            self.state.best_model_checkpoint = str(final)
         if self.comm.rank == 0:
             self._save_state(staging)
-            checkpoint.publish(staging, final)
-            best = self.state.best_model_checkpoint
-            checkpoint.prune(folder, self.args.save_total_limit or 1, Path(best) if best else None)
+            files.publish(staging, final)
+            checkpoint.prune(final.parent, self.keep_checkpoints, self._best)
         self.comm.barrier()
 
-    def _save_state(self, staging: Path) -> None:
-        for callback in [*self.callback_handler.callbacks, self.control]:
-            if isinstance(callback, ExportableState):
-                name, saved = type(callback).__name__, self.state.stateful_callbacks
-                if isinstance(saved.get(name), list):
-                    saved[name].append(callback.state())
-                else:
-                    saved[name] = callback.state()
-        self.state.save_to_json(str(staging / "trainer_state.json"))
+    @property
+    def _best(self) -> Path | None:
+        """The checkpoint of the best evaluation so far, wherever the run's folder is now."""
+        step = self.state.best_global_step if self.keep_best else None
+        return checkpoint.of_step(Path(self.args.output_dir), step) if step else None
+
+    def _save_state(self, folder: Path) -> None:
+        files.write_text(folder / TRAINER_STATE_NAME, json.dumps(asdict(self.state), indent=2, sort_keys=True) + "\n")
 
     def _load_from_checkpoint(self, checkpoint_path: str) -> None:
         path = Path(checkpoint_path)
@@ -260,41 +306,57 @@ class Trainer(SentenceTransformerTrainer):
                 str(written),
                 "resume with the recipe of the run, or train into a new folder",
             )
-        if lora.has_adapters(self.encoder.st):
-            checkpoint.load_module(self.encoder.st, path / "embedkit" / "adapted.safetensors")
-        else:
+        if not self.trainee.adapted:
             super()._load_from_checkpoint(checkpoint_path)
-        for name, module in self._beside_the_encoder().items():
-            checkpoint.load_module(module, path / "embedkit" / f"{name}.safetensors")
-
-    def _beside_the_encoder(self) -> dict[str, nn.Module]:
-        """What trains but is no part of the model that is published, by its name in a checkpoint."""
-        return {
-            "head": self.encoder.head or nn.Identity(),
-            "tower": self.encoder.module.second or nn.Identity(),
-            "objective": self.objectives,
-            "heads": self.trainee.heads,
-            "auxiliary": self.trainee.auxiliaries,
-        }
+        self.trainee.load(path)
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Train; a checkpoint of the last update is only loaded, where transformers would look for one update more."""
-        path = Path(resume_from_checkpoint) if isinstance(resume_from_checkpoint, str) else None
-        if path is None or checkpoint.step_of(path) < self.pipeline.sampler.steps:
-            return super().train(resume_from_checkpoint, *args, **kwargs)
-        self._load_from_checkpoint(str(path))
-        self.state = TrainerState.load_from_json(str(path / "trainer_state.json"))
-        return None
+        """Train; from a checkpoint after which no update is left, load only.
 
-    def load_best(self) -> int | None:
-        """Load the best checkpoint into the encoder; returns its update, or None when none was chosen."""
-        best = self.state.best_model_checkpoint
+        An evaluation that was due at the checkpoint and is not in it, because the run was stopped, comes first.
+        """
+        path = Path(resume_from_checkpoint) if isinstance(resume_from_checkpoint, str) else None
+        if path is not None:
+            self._restore(path)
+            if flow.finished(self.args, self.state, self.patience) or self.flow.stopped:
+                return None
+        self._start = time.perf_counter() - self._elapsed_before()
+        self._evaluating = 0.0
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _restore(self, path: Path) -> None:
+        """Load a checkpoint to look at: what follows from it, and what is still to be measured."""
+        self.state = TrainerState.load_from_json(str(path / TRAINER_STATE_NAME))
+        if self._best is not None and not self._best.is_dir():
+            what = f"the checkpoint of the best evaluation so far is gone: {self._best.name}"
+            raise TrainingError(what, str(self._best.parent), "put it back, or train into a new folder")
+        measured = self.run_evaluation is None or not flow.due(self.args, self.state)
+        if not measured or flow.finished(self.args, self.state, self.patience):
+            self._load_from_checkpoint(str(path))
+        if not measured:
+            metrics = self.evaluate()
+            if metrics:
+                self._determine_best_metric(metrics, None)
+                if self.comm.rank == 0:
+                    self._save_state(path)
+                self.comm.barrier()
+
+    def _elapsed_before(self) -> float:
+        return max((float(line["elapsed"]) for line in self.state.log_history if "elapsed" in line), default=0.0)
+
+    def load_best(self) -> int:
+        """Load the checkpoint of the best evaluation into the encoder; returns its update.
+
+        Raises:
+            TrainingError: nothing was evaluated, or the checkpoint is gone.
+        """
+        best = self._best
         if best is None:
-            return None
-        if not Path(best).is_dir():
-            raise TrainingError(f"the best checkpoint is gone: {best}", cure="raise train.keep_checkpoints")
-        self._load_from_checkpoint(best)
-        return checkpoint.step_of(Path(best))
+            raise TrainingError("no evaluation chose a best model", "eval.keep", "set eval.every, or keep: last")
+        if not best.is_dir():
+            raise TrainingError(f"the best checkpoint is gone: {best.name}", str(best.parent), "put it back")
+        self._load_from_checkpoint(str(best))
+        return checkpoint.step_of(best)
 
 
 def autocast(precision: str, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[Any]]:

@@ -174,9 +174,9 @@ class TestNumbers:
         small = "{name: small, tasks: [{type: sts, name: A, files: [scored.csv]}]}"
         made = make(PAIR + f"eval: {{suite: sts, during: {small}, every: 10}}\n", "train.steps=35")
         text = "\n".join(made.lines())
-        assert made.evaluation.times == 3
+        assert made.evaluation.times == 4
         assert "sts before and after training" in text
-        assert "small every 10 updates, 3 times" in text
+        assert "small every 10 updates, 4 times" in text  # after 10, 20, 30 and the last
 
     def test_words(self, make: Make) -> None:
         made = make(TRIPLETS, "train.accumulation=4", "model.max_length=32", model_config=BERT, processes=2)
@@ -253,6 +253,7 @@ REFUSED = [
     (PAIR, ["model.lora={}", "model.freeze=[embeddings]"], "model.freeze: LoRA freezes the whole backbone already"),
     (PAIR, ["model.freeze=[all]"], "model.freeze: the whole backbone is frozen and nothing that is saved would train"),
     (PAIR, ["eval.every=1"], "eval.every: there is no suite to evaluate"),
+    (PAIR, ["eval.suite=sts", "eval.keep=best"], "eval.keep: there is no best model: nothing is evaluated during"),
     (PAIR, ["eval.suite=sts", "eval.patience=2"], "eval.patience: counts evaluations, and none is done"),
     (PAIR, ["eval.suite=sts", "eval.during=sts"], "eval.during: no evaluation is done during training"),
 ]  # fmt: skip
@@ -353,7 +354,7 @@ WARNED = [
     (PAIR, ["objective.similarity=dot"], "dot products of unnormalised embeddings divided by 0.05 saturate"),
     (PAIR, ["train.objective_learning_rate=1e-3"], "the objective has no parameters of its own"),
     (SCORED, ["objective=cosent", "train.rows_per_block=4"], "not cut into blocks"),
-    (PAIR, ["eval.every=5"], "the run has 1 updates, so nothing is evaluated during training"),
+    (PAIR, ["eval.every=5"], "the run has 1 updates, so the model is evaluated after the last one alone"),
     (PAIR, ["eval.select=A/b"], "eval.select: chooses among evaluations during training, and there are none"),
     (PAIR, ["eval.suite=null"], "nothing is measured before and after training"),
     (PAIR, ["train.tokens_per_micro_batch=256"], "a text may have 512 tokens, more than the 256 of a micro-batch"),

@@ -1,4 +1,4 @@
-"""Small real runs: a tiny BERT, rows in the recipe, the real trainer. Also the worker that the crash test kills."""
+"""Small real runs: a tiny BERT, rows in the recipe, the real trainer. Also the worker that tests kill and stop."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import TrainerCallback
 
+from embedkit import files
 from embedkit.data.sources import load_source
 from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Recipe
 from embedkit.run.build import build_trainer
-from embedkit.train import checkpoint
 from embedkit.train.distributed import Comm
+from embedkit.train.stopping import Stopping
 from embedkit.train.trainer import Trainer
 from tests.tiny import sentences
 
@@ -82,7 +84,7 @@ class KillAt(TrainerCallback):
 
 def kill_in_save(at: int) -> None:
     """SIGKILL while checkpoint `at` is written: all files are there, the name is not."""
-    publish = checkpoint.publish
+    publish = files.publish
 
     def killing(staging: Path, final: Path) -> None:
         if final.name == f"checkpoint-{at}":
@@ -90,12 +92,57 @@ def kill_in_save(at: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         publish(staging, final)
 
-    checkpoint.publish = killing
+    files.publish = killing
 
 
-if __name__ == "__main__":
-    base, folder, what = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+class SignalAt(TrainerCallback):
+    """A signal to this process in the middle of update `step`."""
+
+    def __init__(self, step: int, number: int, times: int = 1) -> None:
+        self.step, self.number, self.times = step, number, times
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        for _ in range(self.times if state.global_step == self.step else 0):
+            os.kill(os.getpid(), self.number)
+
+
+def suite(every: int = 2, **options: Any) -> dict[str, Any]:
+    """An `eval` block for `scores`."""
+    task = {"type": "sts", "name": "x", "files": ["unused.tsv"]}
+    return {"suite": {"tasks": [task]}, "every": every, "select": "average", **options}
+
+
+def scores(encoder: Encoder, step: int) -> dict[str, float]:
+    """A number that the model as it is gives, cheap and different at every update."""
+    return {"average": float(np.abs(encoder.encode(["ba de fi", "go ku la me"])).sum())}
+
+
+def main(base: Path, folder: Path, what: str) -> None:
+    """The worker that the tests kill and stop; `what` says how."""
     torch.set_num_threads(1)
     if what == "save":
         kill_in_save(at=8)
-    trainer(recipe(base), folder, callbacks=[KillAt(6)] if what == "step" else []).train()
+    if what in ("step", "save"):
+        trainer(recipe(base), folder, callbacks=[KillAt(6)] if what == "step" else []).train()
+        return
+    name, _, where = what.partition("@")
+    number, evaluated = getattr(signal, name.rstrip("2")), where.startswith("evaluation")
+    step = int(where.removeprefix("evaluation"))
+
+    def evaluate(encoder: Encoder, update: int) -> dict[str, float]:
+        if evaluated and update == step:
+            os.kill(os.getpid(), number)
+        return scores(encoder, update)
+
+    made = recipe(base, save_every=None, log_every=3)
+    made = Recipe.model_validate({**made.model_dump(), "eval": suite(every=2)})
+    signals = [] if evaluated else [SignalAt(step, number, 2 if name.endswith("2") else 1)]
+    with Stopping() as stopping:
+        run = trainer(made, folder, callbacks=signals, evaluate=evaluate, stopping=stopping)
+        with stopping.later():
+            run.train()
+        sys.exit(3 if run.flow.stopped else 0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

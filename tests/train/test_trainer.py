@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import TrainerCallback
 
-from embedkit.errors import TrainingError
+from embedkit.errors import TrainingError, WriteError
 from embedkit.recipe.schema import Recipe
 from embedkit.train import checkpoint
 from tests.tiny import sentences, tiny_bert
@@ -72,29 +76,151 @@ def test_logs_carry_metrics_tokens_and_padding(base: Path, tmp_path: Path) -> No
     assert all(h["tokens"] > 0 and 0 <= h["padding"] < 1 for h in lines)
 
 
-def test_best_checkpoint_is_kept_and_loaded(base: Path, tmp_path: Path) -> None:
-    values = {2: 1.0, 4: 3.0, 6: 2.0, 8: 0.5}
+def evaluated(base: Path, folder: Path, values: dict[int, float], train: dict, **options: object) -> tuple:
+    """A trained trainer whose evaluations give `values`, and a parameter at each of them."""
     weights: dict[int, torch.Tensor] = {}
 
     def evaluate(encoder: object, step: int) -> dict[str, float]:
         weights[step] = next(iter(t.encoder.module.parameters())).detach().clone()
         return {"average": values[step]}
 
-    r = with_evaluation(recipe(base, save_every=2, keep_checkpoints=2))
-    t = trainer(r, tmp_path, evaluate=evaluate)
+    t = trainer(with_evaluation(recipe(base, **train), **options), folder, evaluate=evaluate)
     t.train()
-    assert [p.name for p in checkpoint.find_checkpoints(tmp_path)] == ["checkpoint-4", "checkpoint-8"]
+    assert weights.keys() == values.keys()
+    return t, weights
+
+
+@pytest.mark.parametrize(
+    ("keep", "every", "save_every"),
+    [(1, 2, 4), (2, 2, 4), (1, 1, 7), (2, 3, 2), (1, 5, None), (3, 3, 4), (2, 1, None), (1, 3, 1), (2, 9, 3)],
+)
+def test_the_result_is_the_model_of_the_best_evaluation(
+    base: Path, tmp_path: Path, keep: int, every: int, save_every: int | None
+) -> None:
+    """Whatever the two clocks and the number of checkpoints are."""
+    at = sorted({*range(every, 9, every), 8})
+    best = at[len(at) // 3]
+    values = {step: -abs(step - best) for step in at}
+    t, weights = evaluated(base, tmp_path, values, {"save_every": save_every, "keep_checkpoints": keep}, every=every)
+    assert t.load_best() == best
+    assert torch.equal(next(iter(t.encoder.module.parameters())), weights[best])
+    found = [checkpoint.step_of(p) for p in checkpoint.find_checkpoints(tmp_path)]
+    assert {best, 8} <= set(found) and len(found) <= max(keep, len({best, 8}))
+
+
+def test_the_first_of_equals_is_the_best(base: Path, tmp_path: Path) -> None:
+    t, _ = evaluated(base, tmp_path, {2: 1.0, 4: 3.0, 6: 3.0, 8: 0.5}, {"save_every": 8})
     assert t.load_best() == 4
-    assert torch.equal(next(iter(t.encoder.module.parameters())), weights[4])
-    assert not torch.equal(weights[4], weights[8])
 
 
-def test_early_stopping(base: Path, tmp_path: Path) -> None:
-    t = trainer(
-        with_evaluation(recipe(base, save_every=2), patience=2), tmp_path, evaluate=lambda e, step: {"average": -step}
-    )
+def test_the_best_is_found_in_a_folder_that_was_moved(base: Path, tmp_path: Path) -> None:
+    values = {2: 1.0, 4: 3.0, 6: 2.0, 8: 0.5}
+    _, weights = evaluated(base, tmp_path / "here", values, {"save_every": 6})
+    shutil.rmtree(tmp_path / "here" / "checkpoint-8")
+    (tmp_path / "here").rename(tmp_path / "there")
+    r = with_evaluation(recipe(base, save_every=6))
+    again = trainer(r, tmp_path / "there", evaluate=lambda e, step: {"average": values[step]})
+    again.train(resume_from_checkpoint=str(tmp_path / "there" / "checkpoint-4"))
+    assert again.load_best() == 4
+    assert torch.equal(next(iter(again.encoder.module.parameters())), weights[4])
+
+
+def test_a_best_checkpoint_that_is_gone_is_missed_before_training(base: Path, tmp_path: Path) -> None:
+    values = {2: 1.0, 4: 3.0, 6: 2.0, 8: 0.5}
+    evaluated(base, tmp_path, values, {"save_every": 6})
+    shutil.rmtree(tmp_path / "checkpoint-4")
+    r = with_evaluation(recipe(base, save_every=6))
+    again = trainer(r, tmp_path, evaluate=lambda e, step: {"average": values[step]})
+    with pytest.raises(TrainingError, match="best evaluation so far is gone: checkpoint-4"):
+        again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-8"))
+
+
+def test_without_an_evaluation_there_is_no_best(base: Path, tmp_path: Path) -> None:
+    t = trainer(recipe(base, steps=2), tmp_path)
     t.train()
+    with pytest.raises(TrainingError, match="no evaluation chose"):
+        t.load_best()
+
+
+def test_keeping_the_last_saves_nothing_for_the_best(base: Path, tmp_path: Path) -> None:
+    evaluated(base, tmp_path, {2: 3.0, 4: 1.0, 6: 2.0, 8: 0.5}, {"save_every": 3, "keep_checkpoints": 2}, keep="last")
+    assert [p.name for p in checkpoint.find_checkpoints(tmp_path)] == ["checkpoint-6", "checkpoint-8"]
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+@pytest.mark.parametrize("save_every", [2, 4, 7, None])
+def test_early_stopping_leaves_a_checkpoint(base: Path, tmp_path: Path, keep: str, save_every: int | None) -> None:
+    train = {"save_every": save_every}
+    t, _ = evaluated(base, tmp_path, {2: 5.0, 4: 4.0, 6: 3.0}, train, patience=2, keep=keep)
     assert t.state.global_step == 6
+    newest = checkpoint.find_checkpoints(tmp_path)[-1]
+    assert checkpoint.step_of(newest) == 6
+    again = trainer(with_evaluation(recipe(base, **train), patience=2, keep=keep), tmp_path, evaluate=lambda e, s: {})
+    again.train(resume_from_checkpoint=str(newest))
+    assert again.state.global_step == 6, "it had ended"
+    if keep == "best":
+        assert again.load_best() == 2
+
+
+def test_patience_is_counted_over_an_interruption(base: Path, tmp_path: Path) -> None:
+    values = {2: 5.0, 4: 4.0, 6: 3.0, 8: 2.0}
+    r = with_evaluation(recipe(base, save_every=1, keep_checkpoints=9), patience=2)
+    trainer(r, tmp_path, evaluate=lambda e, step: {"average": values[step]}).train()
+    again = trainer(r, tmp_path, evaluate=lambda e, step: {"average": values[step]})
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-5"))
+    assert again.state.global_step == 6
+
+
+def test_a_failing_evaluation_loses_no_update(base: Path, tmp_path: Path) -> None:
+    def fail(encoder: object, step: int) -> dict[str, float]:
+        if step == 6:
+            raise OSError("gone")
+        return {"average": float(step)}
+
+    r = with_evaluation(recipe(base, save_every=None))
+    with pytest.raises(OSError, match="gone"):
+        trainer(r, tmp_path, evaluate=fail).train()
+    newest = checkpoint.find_checkpoints(tmp_path)[-1]
+    assert checkpoint.step_of(newest) == 6
+    with pytest.raises(OSError, match="gone"):  # still: said before anything is trained
+        trainer(r, tmp_path, evaluate=fail).train(resume_from_checkpoint=str(newest))
+    again = trainer(r, tmp_path, evaluate=lambda e, step: {"average": float(step)})
+    again.train(resume_from_checkpoint=str(newest))
+    assert [h["step"] for h in again.state.log_history if "eval_average" in h] == [2, 4, 6, 8]
+    assert again.load_best() == 8
+
+
+def test_every_update_is_in_a_logged_line(base: Path, tmp_path: Path) -> None:
+    """Lines at 1 and 5 (log_every), 4 (checkpoint), 6 (evaluation) and 8 (the end) hold the tokens of all 8."""
+    one_each, _ = evaluated(base, tmp_path / "a", {6: 1.0, 8: 1.0}, {"log_every": 1}, every=6)
+    few, _ = evaluated(base, tmp_path / "b", {6: 1.0, 8: 1.0}, {"log_every": 5, "save_every": 4}, every=6)
+    logged = [[h for h in t.state.log_history if "loss" in h] for t in (one_each, few)]
+    assert [h["step"] for h in logged[1]] == [1, 4, 5, 6, 8]
+    assert sum(h["tokens"] for h in logged[0]) == sum(h["tokens"] for h in logged[1])
+    assert all(a["elapsed"] < b["elapsed"] for a, b in zip(logged[1], logged[1][1:], strict=False))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+def test_a_full_disk_leaves_the_older_checkpoints(base: Path, tmp_path: Path) -> None:
+    """The limit stands for it: the write of a library fails in its middle."""
+
+    class FullAfter(TrainerCallback):
+        def on_step_end(self, args: object, state: object, control: object, **kwargs: object) -> None:
+            if state.global_step == 5:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(WriteError) as caught:
+            trainer(recipe(base, save_every=4), tmp_path, callbacks=[FullAfter()]).train()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "the checkpoint of update 8 could not be written" in caught.value.what
+    assert caught.value.cure.endswith("checkpoint-4 is whole: go on from it with --resume")
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint-4"]
+    again = trainer(recipe(base, save_every=4), tmp_path)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    assert again.state.global_step == 8
 
 
 def test_evaluation_leaves_the_training_untouched(base: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ class Evaluations:
         before, after: whether `suite` is measured then.
         every: updates between evaluations, None for none.
         masked_lm: file on which the masked-LM loss is measured before and after training, None for none.
-        times: evaluations during training, None where updates are unknown.
+        times: evaluations during training, the one after the last update included; None where updates are unknown.
     """
 
     suite: str | None
@@ -39,7 +39,7 @@ def evaluations(recipe: Recipe, updates: int | None) -> Evaluations:
         before=block.before and block.suite is not None,
         after=block.suite is not None,
         every=block.every,
-        times=None if updates is None else (updates // block.every if block.every else 0),
+        times=None if updates is None else (-(-updates // block.every) if block.every else 0),
         masked_lm=block.masked_lm,
     )
 

@@ -82,8 +82,16 @@ def selection_exists(c: Context) -> Iterator[Problem]:
 def evaluation_happens(c: Context) -> Iterator[Problem]:
     every = c.recipe.eval.every
     if every is not None and c.updates is not None and every > c.updates > 0:
-        what = f"the run has {c.updates} updates, so nothing is evaluated during training"
+        what = f"the run has {c.updates} updates, so the model is evaluated after the last one alone"
         yield problem(("eval", "every"), what, f"use {max(1, c.updates // 5)}, or leave it out")
+
+
+def best_is_chosen(c: Context) -> Iterator[Problem]:
+    """Where it is asked for: a recipe with every default written out holds the two keys as well."""
+    block = c.recipe.eval
+    if block.keep == "best" and block.every is None and {"keep", "every"} & block.model_fields_set == {"keep"}:
+        what = "there is no best model: nothing is evaluated during training"
+        yield problem(("eval", "keep"), what, "set eval.every, or keep: last")
 
 
 def selection_happens(c: Context) -> Iterator[Problem]:
@@ -140,6 +148,7 @@ REFUSALS = [
     lora_freezes_already,
     something_trains,
     suite_for_evaluation,
+    best_is_chosen,
     selection_exists,
 ]
 WARNINGS = [
