@@ -293,6 +293,8 @@ class RunRecord:
         scores_before, scores_after: `Scores` as plain data, or None.
         comparison: paired comparison after - before per task, as plain data.
         best_step: step of the chosen checkpoint, or None.
+        forecast: seconds foreseen before training, in all (``seconds``), for ``training`` and for ``evaluation``; and
+            what it really took (``actual``). Empty for a run of seconds.
         resumed_from: step numbers at which the run was resumed.
         warnings: what a reader should know.
     """
@@ -315,6 +317,7 @@ class RunRecord:
     scores_after: dict[str, Any] | None = None
     comparison: list[dict[str, Any]] = field(default_factory=list)
     best_step: int | None = None
+    forecast: dict[str, float] = field(default_factory=dict)
     resumed_from: list[int] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 

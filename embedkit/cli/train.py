@@ -47,7 +47,7 @@ def train(
     loaded = load(recipe, given)
     first = os.environ.get("RANK", "0") == "0" and LAUNCHED not in os.environ
     if first:
-        _refuse_early(loaded, max(nproc, int(os.environ.get("WORLD_SIZE", "1"))))
+        coming = _refuse_early(loaded, max(nproc, int(os.environ.get("WORLD_SIZE", "1"))))
     arguments = [recipe, *given, *(["--offline"] if offline else []), *(["--nproc", str(nproc)] if nproc > 1 else [])]
     if seeds > 1:
         from embedkit.cli.seeds import train_seeds
@@ -56,6 +56,7 @@ def train(
         return
     if first:
         _check_folder(out, resume)
+        say(f"{recipe}: {coming}")
     try:
         if nproc > 1 and "RANK" not in os.environ:
             from embedkit.cli.launch import launch
@@ -87,8 +88,12 @@ def _check_folder(out: Path, resume: bool) -> None:
         raise EmbedkitError("holds a run already", str(out), "add --resume to go on with it, or choose another --out")
 
 
-def _refuse_early(loaded: Loaded, nproc: int) -> None:
-    """Refuse with file and line before anything is loaded or started; the run plans again with the real data."""
+def _refuse_early(loaded: Loaded, nproc: int) -> str:
+    """Refuse with file and line before anything is loaded or started, else give the plan in one line; the run plans
+    again with the real data."""
     from embedkit.recipe.plan import plan
+    from embedkit.recipe.planning.words import in_short
 
-    plan(loaded.recipe, processes=nproc, where=loaded.where).refuse()
+    made = plan(loaded.recipe, processes=nproc, where=loaded.where)
+    made.refuse()
+    return in_short(made)

@@ -31,6 +31,13 @@ def load_task(task: StsTask | RetrievalTask) -> TaskData:
     return load_sts(task) if isinstance(task, StsTask) else load_retrieval(task)
 
 
+def inputs(data: TaskData) -> list[tuple[list[str], str]]:
+    """The texts of a task in the order they are encoded, each group with its role; texts may repeat."""
+    if isinstance(data, StsData):
+        return [([*data.first, *data.second], "query")]
+    return [(list(data.corpus.values()), "document"), (list(data.queries.values()), "query")]
+
+
 def run_task(
     encoder: Encodes,
     task: StsTask | RetrievalTask,
@@ -106,7 +113,8 @@ class _Side:
 
 
 def _sts(side: _Side, task: StsTask, data: StsData, geometry: bool) -> TaskScore:
-    found, place = side.encode([*data.first, *data.second], "query")
+    ((pairs, role),) = inputs(data)
+    found, place = side.encode(pairs, role)
     rows = unit(found)
     first, second = np.split(place, 2)
     units = {
@@ -132,8 +140,9 @@ def _sts(side: _Side, task: StsTask, data: StsData, geometry: bool) -> TaskScore
 
 def _retrieval(side: _Side, task: RetrievalTask, data: RetrievalData) -> TaskScore:
     ids = list(data.corpus)
-    texts, text_of = side.encode(list(data.corpus.values()), "document")
-    asked, query_of = side.encode(list(data.queries.values()), "query")
+    documents, queries = inputs(data)
+    texts, text_of = side.encode(*documents)
+    asked, query_of = side.encode(*queries)
     if task.similarity == "cos":
         texts, asked = unit(texts), unit(asked)
     place = {document: i for i, document in enumerate(ids)}

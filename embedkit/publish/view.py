@@ -8,7 +8,7 @@ from typing import Any
 
 from embedkit.evaluation import stats
 from embedkit.evaluation.compare import AVERAGE
-from embedkit.terminal.times import duration
+from embedkit.terminal.times import about, duration
 from embedkit.types import Interval, RunRecord
 
 VERDICTS = {"win": "▲ better", "loss": "▼ worse", "tie": "● unclear", "": "—"}
@@ -171,6 +171,9 @@ def how_long(record: RunRecord) -> str:
         tokens = sum(line.get("tokens", 0.0) for line in record.curve)
         if tokens and record.timings["training"]:
             text += f" ({tokens / record.timings['training']:,.0f} tokens/s)"
+    if "actual" in record.forecast:
+        text += f"; foreseen before training: {about(record.forecast['seconds'])}, it took "
+        text += duration(record.forecast["actual"])
     machine = record.versions.get("machine")
     return f"{text}; {machine}" if machine else text
 

@@ -1,7 +1,7 @@
 """From a recipe to a finished run folder; the only package that knows all layers.
 
-The stages, in order: `start`, `data`, `planning`, `build`, `measure`, `fit`, `save`, `measure` again, `finish`.
-`training` calls them; `evaluating` measures a model that is there already.
+The stages, in order: `start`, `data`, `planning`, `build`, `forecast`, `measure`, `fit`, `save`, `measure` again,
+`finish`. `training` calls them; `evaluating` measures a model that is there already.
 """
 
 from __future__ import annotations

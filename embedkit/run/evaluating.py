@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from embedkit.recipe.schema import Model
 from embedkit.run.environment import quiet_libraries
 from embedkit.run.state import Say
 from embedkit.terminal import output
+from embedkit.terminal.times import about, duration
 from embedkit.types import Scores
 
 if TYPE_CHECKING:
@@ -41,20 +43,29 @@ def evaluate(
         seed: of the bootstrap.
         batch_tokens: padded tokens per batch.
         geometry: also measure alignment, uniformity and ranks on the STS tasks.
-        say: receives the table.
-        progress: show progress bars.
+        say: receives the forecast and the table.
+        progress: show progress bars, and say before how long it will take where that is more than seconds.
     """
     from embedkit.evaluation import suite as suites
+    from embedkit.evaluation.forecast import SHORT, forecast
     from embedkit.model.running.encoder import Encoder
 
     quiet_libraries()
     folder = Path(data) if data is not None else None
     loaded = suites.load_suite(suite, folder)
 
+    read = suites.load_data(loaded)
+
     def score(name: str) -> Scores:
-        return suites.evaluate_suite(
-            Encoder.load(Model(base=name)),
+        encoder = Encoder.load(Model(base=name))
+        foreseen = forecast(encoder, loaded, read, batch_tokens=batch_tokens, resamples=resamples) if progress else None
+        if foreseen is not None and foreseen.seconds >= SHORT:
+            say(f"{name}: {foreseen.words}")
+        start = time.perf_counter()
+        scores = suites.evaluate_suite(
+            encoder,
             loaded,
+            data=read,
             data_dir=folder,
             resamples=resamples,
             seed=seed,
@@ -63,6 +74,9 @@ def evaluate(
             progress=progress,
             geometry=geometry,
         )
+        if foreseen is not None and foreseen.seconds >= SHORT:
+            say(f"took {duration(time.perf_counter() - start)}, the forecast was {about(foreseen.seconds)}")
+        return scores
 
     scores = score(model)
     other = score(compare) if compare else None

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from embedkit.evaluation import suite as suites
 from embedkit.publish.report import render_report, summary_table
+from embedkit.run import forecast
 from embedkit.run.environment import now
 from embedkit.run.state import Run
 from embedkit.types import Scores
@@ -24,6 +25,7 @@ def finish(run: Run, before: Scores | None, after: Scores | None) -> None:
         compared = suites.compare(before, after, resamples=run.recipe.eval.resamples, seed=run.recipe.train.seed)
         record.comparison = [asdict(c) for c in compared]
     record.finished = now()
+    took = forecast.beside(run)
     run.write_record()
     try:
         page = render_report(run.folder, record)
@@ -34,3 +36,5 @@ def finish(run: Run, before: Scores | None, after: Scores | None) -> None:
         run.write_record()
     run.say(summary_table(record) if before or after else "not measured: the recipe has no eval.suite")
     run.say(f"model: {run.folder.model}")
+    if took:
+        run.say(took)

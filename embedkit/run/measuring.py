@@ -11,6 +11,7 @@ from embedkit.types import RunRecord, Scores
 
 if TYPE_CHECKING:
     from embedkit.auxiliary.base import Auxiliary
+    from embedkit.evaluation.forecast import Forecast
     from embedkit.model.running.encoder import Encoder
 
 
@@ -39,11 +40,7 @@ class Measuring:
         """
         from embedkit.evaluation import suite as suites
 
-        key = str(reference)
-        if key not in self._read:
-            suite = suites.load_suite(reference, self.config.data)
-            self._read[key] = suite, suites.load_data(suite)
-        suite, data = self._read[key]
+        suite, data = self._suite(reference)
         selects = self.config.during is None or reference is self.config.during
         return suites.evaluate_suite(
             encoder,
@@ -56,6 +53,22 @@ class Measuring:
             progress=progress,
             data=data,
         )
+
+    def foresee(self, encoder: Encoder, reference: str | Suite, resamples: int) -> Forecast:
+        """How long one evaluation on a suite will take, measured on a few of its batches."""
+        from embedkit.evaluation.forecast import forecast
+
+        suite, data = self._suite(reference)
+        return forecast(encoder, suite, data, batch_tokens=self.config.batch_tokens, resamples=resamples)
+
+    def _suite(self, reference: str | Suite) -> tuple[Suite, Any]:
+        from embedkit.evaluation import suite as suites
+
+        key = str(reference)
+        if key not in self._read:
+            suite = suites.load_suite(reference, self.config.data)
+            self._read[key] = suite, suites.load_data(suite)
+        return self._read[key]
 
     def masked_lm(
         self, auxiliaries: Sequence[Auxiliary], record: RunRecord, step: int, say: Callable[[Any], None]

@@ -47,7 +47,7 @@ def begin(recipe: Recipe, out: Path, resume: bool, recipe_path: Path | None, say
         folder.recipe.write_text(yaml, encoding="utf-8")
     first = comm.rank == 0
     measuring = Measuring(recipe)
-    return Run(recipe, folder, comm, record, say if first else silent, progress and first, measuring)
+    return Run(recipe, folder, comm, record, say if first else silent, progress and first, progress, measuring)
 
 
 def silent(line: Any) -> None:

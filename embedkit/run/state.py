@@ -30,8 +30,11 @@ class Run:
     record: RunRecord
     say: Say
     progress: bool
+    forecasts: bool
     measuring: Measuring
     sources: list[LoadedSource] = field(default_factory=list)
+    clock: float = 0.0
+    """When the forecast was made, on `time.perf_counter`."""
 
     @property
     def first(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from embedkit.recipe.schema import Recipe
-from embedkit.run import build, data, finish, fit, measure, planning, save, start
+from embedkit.run import build, data, finish, fit, forecast, measure, planning, save, start
 from embedkit.run.state import Say
 from embedkit.terminal import output
 from embedkit.types import RunRecord
@@ -31,7 +31,7 @@ def train(
         resume: go on from the newest whole checkpoint in `out`; start anew when there is none.
         recipe_path: paths in the recipe are relative to its folder.
         say: receives lines and rich tables for the terminal (process 0 only).
-        progress: show progress bars.
+        progress: show progress bars; say how long the run will take, once that is measured.
 
     Returns:
         The run record, also written as ``run.json``.
@@ -47,6 +47,7 @@ def train(
     with run.timed("model"):
         encoder = build.encoder_of(run)
         trainer = build.trainer_of(run, encoder)  # before any evaluation: what cannot be built should say so at once
+    forecast.announce(run, encoder, trainer, resume)
     before = measure.before(run, encoder, trainer)
     fit.fit(run, trainer, resume)
     encoder = fit.result(run, trainer, encoder)

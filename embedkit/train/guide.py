@@ -28,6 +28,10 @@ class Guide:
         self.encoder = encoder
         self._cache: dict[tuple[str, int], np.ndarray] = {}  # by prompt and text
 
+    def forget(self) -> None:
+        """Empty the cache: an embedding depends, in its last bits, on the texts that it was computed with."""
+        self._cache.clear()
+
     def __call__(self, batch: RowBatch) -> Tensor:
         """[n * S, g] embeddings, zeros where an example has no text."""
         if len(self._cache) * self.encoder.dim * 4 > CACHE_BYTES:

@@ -47,6 +47,49 @@ def test_a_run_in_one_process_and_its_folder(embedkit: Run, work: Path) -> None:
     assert Path("scores/compare/scores.json").is_file()
 
 
+def test_a_run_says_what_is_coming_then_how_long_and_then_how_long_it_was(
+    embedkit: Run, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from embedkit.run import forecast
+    from embedkit.train import rate
+
+    monkeypatch.setattr(forecast, "SHORT", 0.0)
+    monkeypatch.setattr(rate, "QUICK", 0.0)
+    done = embedkit("train", "r.yaml", "train.steps=3", "eval.every=2", "--out", "run")
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0].startswith("r.yaml: 3 updates of 8 examples, evaluation before, during and after; how long")
+    (said,) = [line for line in lines if line.startswith("forecast ")]
+    short = "less than 10 s"
+    parts = rf"3 updates of \d\.\d s: {short}, evaluation: {short}"
+    assert re.fullmatch(rf"forecast     {short} \(measured here; {parts}\)", said)
+    told = json.loads(Path("run/run.json").read_text())["forecast"]
+    assert told["seconds"] == pytest.approx(told["training"] + told["evaluation"], abs=0.11)
+    assert told["actual"] > 0
+    assert re.fullmatch(r"took \d\.\d s, the forecast was less than 10 s", lines[-1])
+    assert "foreseen before training: less than 10 s, it took" in Path("run/report/report.md").read_text()
+
+
+def test_a_run_of_seconds_spends_no_time_on_a_forecast(embedkit: Run, work: Path) -> None:
+    done = embedkit("train", "r.yaml", "train.steps=1", "--out", "run")
+    assert "forecast     less than 10 s" in done.out.splitlines()
+    assert json.loads(Path("run/run.json").read_text())["forecast"] == {}
+    assert "took" not in done.out
+
+
+def test_an_evaluation_says_how_long_it_will_take_and_took(
+    embedkit: Run, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from embedkit.evaluation import forecast
+
+    quick = embedkit("eval", "tiny", "--suite", "suite.yaml", "--resamples", "100")
+    assert quick.code == 0 and "forecast" not in quick.out and "measured on" not in quick.out
+    monkeypatch.setattr(forecast, "SHORT", 0.0)
+    lines = embedkit("eval", "tiny", "--suite", "suite.yaml", "--resamples", "100").out.splitlines()
+    assert re.fullmatch(r"tiny: less than 10 s for 3\d texts \(\S+ a second, measured on \d+ of them\)", lines[0])
+    assert re.fullmatch(r"took \d+\.\d s, the forecast was less than 10 s", lines[1])
+
+
 def test_what_a_run_writes_for_others_names_no_place_of_this_machine(
     embedkit: Run, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

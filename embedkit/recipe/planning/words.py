@@ -145,5 +145,15 @@ def _evaluation(plan: Planned) -> Iterator[tuple[str, str]]:
         yield "" if when else "evaluation", f"{e.during} every {e.every} updates{times}"
 
 
+def in_short(plan: Planned) -> str:
+    """What is coming, in one line, for who waits while libraries load: ``150 updates of 64 examples, ...``."""
+    examples = f"{plan.batch_size * plan.accumulation:,} examples"
+    work = f"updates of {examples}" if plan.updates is None else f"{plan.updates:,} updates of {examples}"
+    e = plan.evaluation
+    when = [w for w, yes in (("before", e.before), ("during", e.every is not None), ("after", e.after)) if yes]
+    measured = f"evaluation {', '.join(when[:-1])}{' and ' if when[1:] else ''}{when[-1]}" if when else "no evaluation"
+    return f"{work}, {measured}; how long that takes is said once data and model are read and a few batches timed"
+
+
 def _of(plan: Planned, source: SourcePlan) -> str:
     return f"{source.name}: " if len(plan.sources) > 1 else ""

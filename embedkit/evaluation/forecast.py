@@ -1,0 +1,137 @@
+"""How long an evaluation will take, from a rate that is measured on a few batches of its own texts.
+
+The texts are ordered by length and drawn evenly from that order, so that short and long ones count in the share they
+have. Samples grow until one takes a second, so that a slow model answers after a few texts and the cost of starting is
+not taken for a rate.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from embedkit.evaluation.loading import StsData
+from embedkit.evaluation.stats import sts_draws
+from embedkit.evaluation.tasks import TaskData, inputs
+from embedkit.recipe.suite import Suite
+from embedkit.terminal.times import about
+from embedkit.types import Encodes
+
+FIRST, GROWTH = 8, 4
+ENOUGH = 1.0
+"""Seconds of encoding that give a rate."""
+SHORT = 10.0
+"""What takes less needs no forecast."""
+CHARACTERS = 6
+"""Characters of a token at most, about: what a truncated text has beyond them costs nothing."""
+RESAMPLES = 4
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What an evaluation will take.
+
+    Attributes:
+        encoding: seconds.
+        statistics: seconds of one bootstrap of all tasks.
+        texts: distinct texts to encode.
+        measured: of them encoded to know it.
+    """
+
+    encoding: float
+    statistics: float
+    texts: int
+    measured: int
+
+    @property
+    def seconds(self) -> float:
+        return self.encoding + self.statistics
+
+    @property
+    def words(self) -> str:
+        """``about 4 min for 10,437 texts (43 a second, measured on 168 of them)``."""
+        rate = self.texts / max(self.encoding, 1e-9)
+        each = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+        return (
+            f"{about(self.seconds)} for {self.texts:,} texts ({each} a second, measured on {self.measured:,} of them)"
+        )
+
+
+@dataclass(frozen=True)
+class _Text:
+    text: str
+    role: str
+    max_length: int | None
+
+    @property
+    def weight(self) -> int:
+        """Characters that cost something; one more for the special tokens."""
+        return 1 + min(len(self.text), CHARACTERS * (self.max_length or 512))
+
+
+def forecast(
+    encoder: Encodes,
+    suite: Suite,
+    data: Sequence[TaskData],
+    *,
+    batch_tokens: int = 8192,
+    resamples: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Forecast:
+    """Measure the rate and tell the time.
+
+    Args:
+        encoder: the model.
+        suite: from `load_suite`.
+        data: from `load_data`.
+        batch_tokens: padded tokens per batch, as in the evaluation.
+        resamples: of the bootstrap.
+        clock: gives seconds.
+    """
+    texts = sorted(_distinct(suite, data), key=lambda t: t.weight)
+    whole = sum(t.weight for t in texts)
+    count, measured = min(FIRST, len(texts)), 0
+    _encode(encoder, texts[:1] + texts[-1:], batch_tokens)  # what happens once is no part of the rate
+    while True:
+        sample = [texts[(2 * i + 1) * len(texts) // (2 * count)] for i in range(count)]
+        start = clock()
+        _encode(encoder, sample, batch_tokens)
+        took, measured = clock() - start, measured + len(sample)
+        seconds = took * whole / sum(t.weight for t in sample)
+        if took >= ENOUGH or seconds < SHORT / 4 or count == len(texts):
+            break
+        count = min(len(texts), count * GROWTH)
+    return Forecast(seconds, _statistics(data, resamples, clock), len(texts), measured)
+
+
+def _distinct(suite: Suite, data: Sequence[TaskData]) -> list[_Text]:
+    """Every text once per task and role, as an evaluation encodes it."""
+    return [
+        _Text(text, role, task.max_length)
+        for task, own in zip(suite.tasks, data, strict=True)
+        for texts, role in inputs(own)
+        for text in dict.fromkeys(texts)
+    ]
+
+
+def _encode(encoder: Encodes, sample: Sequence[_Text], batch_tokens: int) -> None:
+    groups: dict[tuple[str, int | None], list[str]] = {}
+    for t in sample:
+        groups.setdefault((t.role, t.max_length), []).append(t.text)
+    for (role, max_length), texts in groups.items():
+        encoder.encode(texts, role=role, max_length=max_length, batch_tokens=batch_tokens)
+
+
+def _statistics(data: Sequence[TaskData], resamples: int, clock: Callable[[], float]) -> float:
+    """Seconds of the bootstrap of all STS tasks; that of means over queries is nothing beside it."""
+    total = 0.0
+    for own in data:
+        if isinstance(own, StsData) and resamples:
+            few = min(RESAMPLES, resamples)
+            start = clock()
+            sts_draws(own.gold, own.gold, own.subset, few, np.random.default_rng(0))
+            total += (clock() - start) * resamples / few
+    return total
