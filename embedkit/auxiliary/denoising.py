@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from embedkit.auxiliary.base import Auxiliary
@@ -17,6 +16,7 @@ from embedkit.errors import RecipeError
 from embedkit.model.changing import adapters, lora
 from embedkit.model.changing.dropout import use_cpu_dropout
 from embedkit.model.reading import tokens
+from embedkit.model.reading.seeding import seeded
 from embedkit.types import LossOut, RowBatch
 
 if TYPE_CHECKING:
@@ -139,8 +139,7 @@ def _build(encoder: Encoder, tie: bool, seed: int) -> DenoisingAutoEncoderLoss:
     backbone: Any = encoder.st[0].auto_model
     folder = transformer_origin(encoder).target
     trains = {n: p.requires_grad for n, p in backbone.named_parameters()}
-    with torch.random.fork_rng(devices=[]), _named_after(backbone, folder):
-        torch.manual_seed(seed)
+    with seeded(seed), _named_after(backbone, folder):
         try:
             loss = DenoisingAutoEncoderLoss(encoder.st, None if tie else folder, tie_encoder_decoder=tie)
         except (ValueError, AssertionError, AttributeError) as error:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from embedkit.errors import EmbedkitError, RecipeError
 from embedkit.model.reading.resolve import Origin
+from embedkit.model.reading.seeding import seeded
 
 if TYPE_CHECKING:
     from embedkit.model.running.encoder import Encoder
@@ -146,8 +147,7 @@ def load_language_head(
     from transformers import AutoConfig, AutoModelForMaskedLM
 
     found = {"revision": origin.revision} if origin.kind == "hub" else {"local_files_only": True}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         try:
             config = AutoConfig.from_pretrained(origin.target, **found)
             if scratch:

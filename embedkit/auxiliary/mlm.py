@@ -18,6 +18,7 @@ from embedkit.auxiliary.language_head import load_language_head, transformer_ori
 from embedkit.auxiliary.masking import Masker, row_draws
 from embedkit.errors import RecipeError
 from embedkit.model.reading import tokens
+from embedkit.model.reading.precision import half_where_needed
 from embedkit.types import LossOut, RowBatch
 
 if TYPE_CHECKING:
@@ -184,7 +185,9 @@ class MaskedLM(Auxiliary):
 
     def _logits(self, drawn: MaskedRows) -> Tensor:
         """[m, V] at the chosen places: the head is not run where nobody asks."""
-        states = self.encoder.st[0](dict(drawn.features))["token_embeddings"].flatten(0, 1)
+        transformer: Any = self.encoder.st[0]
+        with half_where_needed(transformer.auto_model):
+            states = transformer(dict(drawn.features))["token_embeddings"].flatten(0, 1)
         return self.head(states[drawn.chosen])
 
 

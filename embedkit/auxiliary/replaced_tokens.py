@@ -21,6 +21,8 @@ from embedkit.errors import RecipeError
 from embedkit.model.changing import lora
 from embedkit.model.changing.heads import INIT_STD
 from embedkit.model.reading import tokens
+from embedkit.model.reading.precision import half_where_needed
+from embedkit.model.reading.seeding import seeded
 from embedkit.model.running import packing
 from embedkit.types import LossOut, RowBatch
 
@@ -134,8 +136,7 @@ class ReplacedTokens(Auxiliary):
         layer = embedding_layer(self.discriminator, WHERE)
         layer.register_forward_hook(self._tell)
         hidden = self.discriminator.config.hidden_size
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             self.judge = nn.Linear(hidden, 2)
             nn.init.normal_(self.judge.weight, 0.0, INIT_STD)
             nn.init.zeros_(self.judge.bias)
@@ -180,7 +181,8 @@ class ReplacedTokens(Auxiliary):
             )
         self._told = drawn.first, embeddings
         try:
-            states = self.discriminator(**drawn.features)[0].flatten(0, 1)
+            with half_where_needed(self.discriminator):
+                states = self.discriminator(**drawn.features)[0].flatten(0, 1)
         finally:
             self._told = None
         logits, replaced = self.judge(states)[drawn.counted], drawn.replaced[drawn.counted]

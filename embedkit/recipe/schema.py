@@ -159,7 +159,9 @@ class Model(Block):
         "evaluated during training, else the first.",
     )
     attention: Literal["sdpa", "eager", "flash_attention_2"] | None = Field(
-        None, description="Attention implementation of transformers; None lets it choose."
+        None,
+        description="Attention implementation of transformers; None lets it choose. flash_attention_2 is for CUDA and "
+        "`train.precision: bf16`; the model is then evaluated in bf16 too.",
     )
     trust_remote_code: bool = Field(False, description="Run code that comes with the model. Only for code you read.")
 

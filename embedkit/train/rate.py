@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from transformers import Trainer as HFTrainer
 
+from embedkit.model.reading.seeding import RandomState
 from embedkit.train.guide import Guide
 
 if TYPE_CHECKING:
@@ -164,22 +165,21 @@ def unchanged(trainer: Trainer) -> Iterator[None]:
     modes = {id(m): (m, m.training) for m in modules}
     buffers = [(b, b.detach().clone()) for b in trainer.trainee.buffers()]
     skipped = [(source.skipped, dict(source.skipped)) for source in trainer.pipeline.sources]
-    states = random.getstate(), np.random.get_state()
-    accelerator = device.type != "cpu"
-    with torch.random.fork_rng([device] if accelerator else [], device_type=device.type if accelerator else "cuda"):
-        try:
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
-            for parameter in trainer.trainee.parameters():
-                parameter.grad = None
-            for buffer, before in buffers:
-                buffer.copy_(before)
-            for module, mode in modes.values():
-                module.training = mode
-            for counts, before_counts in skipped:
-                counts.clear()
-                counts.update(before_counts)
-            if isinstance(trainer.engine.guide, Guide):
-                trainer.engine.guide.forget()
+    states, drawn = (random.getstate(), np.random.get_state()), RandomState(device)
+    try:
+        yield
+    finally:
+        drawn.restore()
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        for parameter in trainer.trainee.parameters():
+            parameter.grad = None
+        for buffer, before in buffers:
+            buffer.copy_(before)
+        for module, mode in modes.values():
+            module.training = mode
+        for counts, before_counts in skipped:
+            counts.clear()
+            counts.update(before_counts)
+        if isinstance(trainer.engine.guide, Guide):
+            trainer.engine.guide.forget()

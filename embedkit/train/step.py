@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from embedkit.auxiliary.base import Auxiliary
+from embedkit.model.reading.seeding import RandomState
 from embedkit.objectives.base import BatchHead, Objective
 from embedkit.train import auxiliaries as auxiliary_losses
 from embedkit.train import boundary
@@ -47,7 +48,7 @@ class _Forward:
     block: Tensor  # [n * S, d]
     positions: list[Tensor]
     outputs: list[Tensor]
-    states: list[_RandomState]
+    states: list[RandomState]
     padded_tokens: int
 
 
@@ -203,7 +204,7 @@ class Step:
     def _forward(self, batch: RowBatch, keep: bool) -> _Forward:
         positions: list[Tensor] = []
         outputs: list[Tensor] = []
-        states: list[_RandomState] = []
+        states: list[RandomState] = []
         block: Tensor | None = None
         padded = 0
         for rows in batch.micro_batches:
@@ -211,7 +212,7 @@ class Step:
             device = features["input_ids"].device
             padded += features["input_ids"].numel()
             if not keep:
-                states.append(_RandomState(device))
+                states.append(RandomState(device))
             with self.autocast(), torch.set_grad_enabled(keep):
                 out = self.encoder.embed(features)
             if block is None:
@@ -225,7 +226,7 @@ class Step:
         return _Forward(block, positions, outputs, states, padded)
 
     def _encode_again(self, batch: RowBatch, forward: _Forward, leaf_gradient: Tensor) -> None:
-        end = _RandomState(forward.block.device)  # after the auxiliaries, so that no mask of theirs is drawn again
+        end = RandomState(forward.block.device)  # after the auxiliaries, so that no mask of theirs is drawn again
         for rows, position, state in zip(batch.micro_batches, forward.positions, forward.states, strict=True):
             features = self.encoder.features(batch, rows)
             state.restore()
@@ -233,20 +234,6 @@ class Step:
                 out = self.encoder.embed(features)
             out.backward(leaf_gradient[position].to(out.dtype))
         end.restore()
-
-
-class _RandomState:
-    """The random state that dropout draws from, on the CPU and on the device of the rows."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.cpu = torch.get_rng_state()
-        self.accelerator = None if device.type == "cpu" else torch.get_device_module(device).get_rng_state(device)
-
-    def restore(self) -> None:
-        torch.set_rng_state(self.cpu)
-        if self.accelerator is not None:
-            torch.get_device_module(self.device).set_rng_state(self.accelerator, self.device)
 
 
 def head_seed(seed: int, batch: RowBatch) -> int:

@@ -16,6 +16,7 @@ from embedkit.recipe.plan import plan
 from embedkit.recipe.schema import Recipe
 from embedkit.run import train
 from tests.auxiliary.models import load, row_batch, tiny_masked_lm
+from tests.model import half_kernels
 from tests.tiny import sentences
 
 
@@ -82,6 +83,12 @@ def test_held_out_loss_does_not_depend_on_batches_and_dropout(base: Path) -> Non
     assert found["mlm_tokens"] == again["mlm_tokens"] > 20
     with pytest.raises(RecipeError, match="no token"):
         mlm.held_out(["ba"] * 2)
+
+
+def test_held_out_loss_under_attention_in_half_precision(base: Path) -> None:
+    plain, half = (MaskedLM(encoder=e, seed=3) for e in (load(base), half_kernels.use(load(base))))
+    texts = sentences(40, seed=9)
+    assert half.held_out(texts)["mlm_loss"] == pytest.approx(plain.held_out(texts)["mlm_loss"], rel=0.02)
 
 
 def recipe(base: Path, folder: Path, **changes: object) -> Recipe:

@@ -17,6 +17,7 @@ from embedkit.errors import RecipeError
 from embedkit.recipe.schema import Recipe
 from embedkit.train import checkpoint
 from tests.auxiliary.models import load, row_batch, tiny_masked_lm
+from tests.model import half_kernels
 from tests.model.architectures import build
 from tests.tiny import sentences, tiny_bert
 from tests.train.runs import trainer
@@ -131,6 +132,16 @@ def _mask_draws(rtd: ReplacedTokens, batch: Any, rows: np.ndarray) -> Any:
     from embedkit.auxiliary.masking import row_draws
 
     return row_draws(replaced_tokens._MASKS, rtd.seed, batch, rows)
+
+
+def test_attention_in_half_precision_without_autocast(base: Path, generator: Path) -> None:
+    told = torch.randn(12, 32, generator=torch.Generator().manual_seed(0))
+    losses = []
+    for prepare in (lambda encoder: encoder, half_kernels.use):
+        encoder = prepare(load(base, dropout=0.0))
+        rtd = ReplacedTokens(generator=str(generator), encoder=encoder, seed=7)
+        losses.append(float(rtd(rtd.draw(row_batch(encoder), np.arange(12)), told).value.detach()))
+    assert losses[1] == pytest.approx(losses[0], rel=0.02) and losses[0] != losses[1]
 
 
 @pytest.mark.parametrize("ignore_padding", [True, False])

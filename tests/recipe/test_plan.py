@@ -249,6 +249,12 @@ REFUSED = [
     (TEXT, ["views.transforms=[[{name: substitute_words, rate: 0.5, source: synonyms, synonyms: no.tsv}]]"], "no.tsv"),
     (PAIR, ["views.transforms=[[shuffle]]"], "views are made of unlabelled text, and no source has the role text"),
     (PAIR, ["train.device=mps"], "one Apple GPU cannot serve several processes"),
+    (PAIR, ["model.attention=flash_attention_2"], "flash_attention_2 computes in half precision, and train.pre"),
+    (
+        PAIR,
+        ["model.attention=flash_attention_2", "train.precision=bf16", "train.device=cpu"],
+        "flash_attention_2 runs on CUDA, and train.device is cpu\n  cure: use sdpa",
+    ),
     (PAIR, ["model.max_length=600"], "600 is more than the 512 positions of the model\n  cure: at most 512"),
     (PAIR, ["model.lora={}", "model.freeze=[embeddings]"], "model.freeze: LoRA freezes the whole backbone already"),
     (PAIR, ["model.freeze=[all]"], "model.freeze: the whole backbone is frozen and nothing that is saved would train"),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 TOLERANCE = 1e-5
-"""Relative change of a state below which a token counts as unseen, or padding as ignored."""
+"""Relative change of a state below which a token counts as unseen."""
 
 
 def make_bidirectional(st: SentenceTransformer) -> None:
@@ -78,4 +78,4 @@ def _ignores_padding(backbone: nn.Module) -> bool:
     mask = torch.ones_like(ids)
     mask[:, -2:] = 0
     padded, alone = probing.states(backbone, ids, mask)[:, :-2], probing.states(backbone, ids[:, :-2])
-    return probing.difference(padded, alone) < 100 * TOLERANCE
+    return probing.agree(backbone, padded, alone)

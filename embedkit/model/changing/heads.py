@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
+
+from embedkit.model.reading.seeding import seeded
 
 if TYPE_CHECKING:
     from sentence_transformers.base.modules import Dense
@@ -23,9 +24,9 @@ def new_head(config: Head, dim: int, seed: int) -> nn.Sequential:
     W is drawn from N(0, 0.02), b is 0 (SimCSE, arXiv 2104.08821: the pooler's "cls" head, dropped at test for
     unsupervised training).
     """
-    with torch.random.fork_rng(devices=[]):
+    with seeded(seed):
         linear = nn.Linear(dim, config.dim or dim)
-        _initialise(linear, seed)
+    _initialise(linear, seed)
     return nn.Sequential(OrderedDict(linear=linear, activation=_activation(config)))
 
 
@@ -33,9 +34,9 @@ def new_dense(config: Head, dim: int, seed: int) -> Dense:
     """The same head as a sentence-transformers module: it belongs to the model and is saved with it."""
     from sentence_transformers.sentence_transformer.modules import Dense
 
-    with torch.random.fork_rng(devices=[]):
+    with seeded(seed):
         dense = Dense(dim, config.dim or dim, activation_function=_activation(config))
-        _initialise(dense.linear, seed)
+    _initialise(dense.linear, seed)
     return dense
 
 
@@ -44,6 +45,6 @@ def _activation(config: Head) -> nn.Module:
 
 
 def _initialise(linear: nn.Linear, seed: int) -> None:
-    torch.manual_seed(seed)
-    nn.init.normal_(linear.weight, 0.0, INIT_STD)
+    with seeded(seed):
+        nn.init.normal_(linear.weight, 0.0, INIT_STD)
     nn.init.zeros_(linear.bias)

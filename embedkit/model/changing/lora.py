@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from embedkit.errors import EmbedkitError, RecipeError
+from embedkit.model.reading.seeding import seeded
 from embedkit.versions import disagreement
 
 if TYPE_CHECKING:
@@ -74,8 +75,7 @@ def add_lora(st: SentenceTransformer, config: Lora, seed: int) -> None:
     if not isinstance(targets, str):
         _check_targets(backbone, targets)
     pooler = isinstance(getattr(backbone, "pooler", None), nn.Module)
-    with torch.random.fork_rng(devices=[]), peft_works("adding adapters") as peft:
-        torch.manual_seed(seed)
+    with seeded(seed), peft_works("adding adapters") as peft:
         settings = peft.LoraConfig(
             r=config.r,
             lora_alpha=config.alpha,

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from embedkit.errors import EmbedkitError, RecipeError
 from embedkit.model.changing.prompted_attention import ARGUMENT, LayerPrompts, take_prompts
 from embedkit.model.reading import probing
+from embedkit.model.reading.seeding import seeded
 from embedkit.model.reading.structure import position_table
 from embedkit.versions import disagreement
 
@@ -167,8 +168,7 @@ def add_soft_prompts(st: SentenceTransformer, config: SoftPrompts, seed: int) ->
     rate = _hidden_dropout(first) if dropout is None else dropout
     ids = probing.trial_ids(first.model, 6)
     before, attention = probing.states(first.model, ids), first.config._attn_implementation
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         prompted = SoftPromptTransformer.around(first, config.length, rate)
     try:
         _try_out(prompted, ids, before)

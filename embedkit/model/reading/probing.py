@@ -9,6 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from embedkit.model.reading.precision import ROUNDING, half_only, half_where_needed
+
+NOISE = 1e-3
+"""Relative difference that float32 may make where rows are padded or cut in other ways."""
+
 
 @contextmanager
 def evaluating(module: Any) -> Iterator[None]:
@@ -30,9 +35,14 @@ def trial_ids(backbone: Any, length: int) -> Tensor:
 
 def states(backbone: Any, ids: Tensor, mask: Tensor | None = None) -> Tensor:
     """Last hidden states [r, t, d] without dropout or graph."""
-    with evaluating(backbone), torch.inference_mode():
+    with evaluating(backbone), torch.inference_mode(), half_where_needed(backbone):
         found: Tensor = backbone(input_ids=ids, attention_mask=mask).last_hidden_state
     return found
+
+
+def agree(backbone: Any, a: Tensor, b: Tensor) -> bool:
+    """Whether states of a backbone differ by no more than the rounding of its attention."""
+    return difference(a, b) < (4 * ROUNDING if half_only(backbone) else NOISE)
 
 
 def difference(a: Tensor, b: Tensor) -> float:

@@ -140,7 +140,7 @@ def _left_padding_is_harmless(backbone: Any) -> bool:
     mask = torch.ones_like(ids)
     mask[:, :3] = 0
     padded, alone = probing.states(backbone, ids, mask)[0, -1], probing.states(backbone, ids[:, 3:])[0, -1]
-    harmless = probing.difference(padded, alone) < 1e-3
+    harmless = probing.agree(backbone, padded, alone)
     if not harmless:
         logger.info("%s counts positions from the padding: texts are padded on the right", type(backbone).__name__)
     return harmless

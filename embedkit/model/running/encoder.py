@@ -21,6 +21,7 @@ from embedkit.model.reading import tokens
 from embedkit.model.reading.fingerprint import fingerprint
 from embedkit.model.reading.loading import load_st
 from embedkit.model.reading.resolve import Origin, resolve
+from embedkit.model.reading.seeding import seeded
 from embedkit.model.reading.structure import prompt_of
 from embedkit.model.running import inference, packing, perturb
 from embedkit.model.running.module import RATE, TOWER, EncoderModule
@@ -75,8 +76,7 @@ class Encoder:
         origin = resolve(config.base, config.revision)
         logger.info("Base model from %s", origin)
         target = pick_device(device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed if config.from_scratch else 0)  # what a checkpoint lacks (a pooler) is always equal
+        with seeded(seed if config.from_scratch else 0):  # what a checkpoint lacks (a pooler) is always equal
             st = load_st(config, origin, target)
         configure(st, config, seed)
         if config.lora is not None and config.freeze:

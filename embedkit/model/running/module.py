@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from embedkit.model.reading import tokens
+from embedkit.model.reading.precision import half_where_needed
 from embedkit.model.reading.structure import head_position
 from embedkit.model.running import packing, perturb
 
@@ -51,7 +52,7 @@ class EncoderModule(nn.Module):
             return self.second(features)
         backbone: Any = self.st[0].auto_model
         cut, rate = features.pop(perturb.CUT, None), features.pop(RATE, None)
-        with perturb.cutting(backbone, cut), perturb.dropout_rate(backbone, rate):
+        with perturb.cutting(backbone, cut), perturb.dropout_rate(backbone, rate), half_where_needed(backbone):
             features = self.st[0](features)
         for index, module in enumerate(self.st):
             if index == self._head_position:

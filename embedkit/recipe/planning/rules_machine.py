@@ -92,6 +92,19 @@ def device_is_there(c: Context) -> Iterator[Problem]:
         yield problem(("train", "device"), what, "install a CUDA build of torch, or use auto")
 
 
+def flash_attention_is_served(c: Context) -> Iterator[Problem]:
+    """Its kernels take half precision, on CUDA."""
+    attention, train = c.recipe.model.attention, c.recipe.train
+    if attention != "flash_attention_2":
+        return
+    if train.device in ("cpu", "mps"):
+        what = f"{attention} runs on CUDA, and train.device is {train.device}"
+        yield problem(("model", "attention"), what, "use sdpa, or leave model.attention out")
+    if train.precision == "fp32":
+        what = f"{attention} computes in half precision, and train.precision is fp32"
+        yield problem(("model", "attention"), what, "set train.precision: bf16, or use sdpa")
+
+
 def _installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
@@ -103,5 +116,5 @@ def _torch_version() -> str:
         return ""
 
 
-REFUSALS = [trackers_are_there, optimizer_is_there]
+REFUSALS = [trackers_are_there, optimizer_is_there, flash_attention_is_served]
 WARNINGS = [device_is_there]

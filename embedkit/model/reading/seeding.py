@@ -1,0 +1,40 @@
+"""New weights from a seed of their own, and the random state of a device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, the CPU's random numbers come from `seed`; every random state is afterwards what it was before.
+
+    New weights are drawn on the CPU, also those of a model on a GPU, so that they are the same everywhere.
+    `torch.manual_seed` would reset the generators of all devices too, and with them the dropout of a run.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+class RandomState:
+    """The random state that dropout draws from, as it is now: the CPU's and the device's.
+
+    Args:
+        device: where the rows are.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._cpu = torch.get_rng_state()
+        self._module = None if device.type == "cpu" else torch.get_device_module(device)
+        self._which = () if device.type == "mps" else (device,)  # there is one MPS device, and it takes no number
+        self._own = None if self._module is None else self._module.get_rng_state(*self._which)
+
+    def restore(self) -> None:
+        """Draw again what was drawn since."""
+        torch.set_rng_state(self._cpu)
+        if self._module is not None:
+            self._module.set_rng_state(self._own, *self._which)
