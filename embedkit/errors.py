@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+from embedkit.showing import LONGEST, shown
 
 
 class EmbedkitError(Exception):
     """Base of every error a user can cause.
 
+    All of it is as `embedkit.showing.shown` gives it: what names and messages of others hold is visible, and each part
+    is one line.
+
     Args:
         what: the fact, in one sentence.
         where: the place: ``recipe.yaml:12``, ``train.jsonl:403``, a key path, an option.
         cure: what to do about it.
+        below: lines under the fact, or errors that it sums up.
 
     Attributes:
         exit_code: what the command line returns (1 failed, 2 recipe wrong, 3 data wrong).
@@ -20,16 +26,18 @@ class EmbedkitError(Exception):
 
     exit_code = 1
 
-    def __init__(self, what: str, where: str = "", cure: str = "") -> None:
-        self.what, self.where, self.cure = what, where, cure
+    def __init__(self, what: str, where: str = "", cure: str = "", below: Sequence[str | EmbedkitError] = ()) -> None:
+        self.what, self.where, self.cure = (shown(part, most=LONGEST) for part in (what, where, cure))
+        self.below = tuple(part if isinstance(part, EmbedkitError) else shown(part, most=LONGEST) for part in below)
         super().__init__(str(self))
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
+        text = "\n".join([text, *map(str, self.below)])
         return f"{text}\n  cure: {self.cure}" if self.cure else text
 
-    def __reduce__(self) -> tuple[type[EmbedkitError], tuple[str, str, str]]:
-        return type(self), (self.what, self.where, self.cure)
+    def __reduce__(self) -> tuple[type[EmbedkitError], tuple[str, str, str, tuple[str | EmbedkitError, ...]]]:
+        return type(self), (self.what, self.where, self.cure, self.below)
 
 
 class RecipeError(EmbedkitError):
@@ -77,4 +85,4 @@ def about(place: str, instead_of: str) -> Iterator[None]:
     except RecipeError as error:
         if error.where != instead_of:
             raise
-        raise RecipeError(error.what, place, error.cure) from error
+        raise RecipeError(error.what, place, error.cure, error.below) from error

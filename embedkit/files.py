@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import itertools
-import json
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from embedkit.errors import WriteError
+from embedkit.showing import as_json
 
 OURS = ".embedkit"
 """How the names begin of what embedkit needs in a folder for a while: unfinished files, the lock."""
@@ -170,8 +170,8 @@ def write_text(path: Path, text: str) -> bool:
 
 
 def write_json(path: Path, value: Any, *, indent: int = 1) -> bool:
-    """`write_text` of a value as JSON, with a line end."""
-    return write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+    """`write_text` of a value as JSON (`as_json`: without secrets, control characters escaped), with a line end."""
+    return write_text(path, as_json(value, indent=indent) + "\n")
 
 
 # Folders ------------------------------------------------------------------------------------------------------

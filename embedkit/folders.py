@@ -10,6 +10,7 @@ from typing import Any
 
 from embedkit import files
 from embedkit.errors import RecordError
+from embedkit.quoting import listed
 from embedkit.types import Interval, RunRecord
 
 FORMAT = 1
@@ -87,7 +88,7 @@ def _record(text: bytes, where: str) -> RunRecord:
     if found.get("format", FORMAT) != FORMAT or unknown:
         versions = found.get("versions")
         version = versions.get("embedkit") if isinstance(versions, dict) else None
-        named = f"; unknown here: {', '.join(unknown)}" if unknown else ""
+        named = f"; unknown here: {listed(unknown)}" if unknown else ""
         what = f"the run's record is of another version of embedkit ({version or 'which it does not say'}){named}"
         raise RecordError(what, where, "use that version, or a newer one")
     return _checked(text, found, where, aside)

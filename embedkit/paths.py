@@ -7,6 +7,7 @@ recipe holds, so that it is hashed, saved and shown as written, and it knows the
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -82,19 +83,24 @@ def folder_or_id(written: str) -> str:
     return str(written) if found is None else str(found)
 
 
+def at_home(written: str | os.PathLike[str]) -> Path:
+    """A path with ``~`` and ``~user`` as the home folder; ``~`` before the name of no user is part of a file's name."""
+    return Path(os.path.expanduser(written))  # noqa: PTH111 (pathlib's raises where there is no such user)
+
+
 def words(folders: Sequence[Path]) -> str:
     """Folders in a sentence, each once."""
     return " and ".join(str(one) for one in dict.fromkeys(folders))
 
 
 def _find(written: str, folders: Sequence[Path], there: Callable[[Path], bool]) -> Path | None:
-    wanted = Path(written).expanduser()
+    wanted = at_home(written)
     return next((start / wanted for start in folders if there(start / wanted)), None)
 
 
 def _matches(pattern: str, folders: Sequence[Path]) -> list[Path]:
     """Files that a path or glob pattern means, sorted: in the first of `folders` where it matches any."""
-    wanted = Path(pattern).expanduser()
+    wanted = at_home(pattern)
     for start in [Path()] if wanted.is_absolute() else folders:
         place = start / wanted
         found = [place] if place.is_file() else sorted(Path(p) for p in glob.glob(str(place), recursive=True))  # noqa: PTH207

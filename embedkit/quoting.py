@@ -1,4 +1,4 @@
-"""Foreign texts and values in messages: cut to a bound, quoted where they are more than a plain name."""
+"""Foreign texts and values in messages: without secrets, cut to a bound, quoted where they are no plain name."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from itertools import islice
 from typing import Any
 
 from embedkit.limits import COMPARED_NAMES, SHOWN_CHARACTERS, SHOWN_NAMES
+from embedkit.redacting import redact
 
+_LOOKED_AT = 4000
+"""Characters of a text in which secrets are looked for before it is cut."""
 _PLAIN = re.compile(r"\w[\w./@-]*", re.ASCII)
 
 
 def quoted(value: Any) -> str:
     """A value as Python writes it, cut; what cannot be written (a number of thousands of digits) is described."""
     if isinstance(value, str):
+        value = redact(value[:_LOOKED_AT])  # before the cut, which would leave half a secret that nothing knows
         return repr(value) if len(value) <= SHOWN_CHARACTERS else f"{value[:SHOWN_CHARACTERS]!r}..."
     if isinstance(value, int) and value.bit_length() > 4 * SHOWN_CHARACTERS:
         return "a whole number of hundreds of digits"
@@ -27,7 +31,7 @@ def quoted(value: Any) -> str:
 
 def named(name: str) -> str:
     """A name as it is where it is plain and short, else quoted and cut."""
-    return name if len(name) <= SHOWN_CHARACTERS and _PLAIN.fullmatch(name) else quoted(name)
+    return name if len(name) <= SHOWN_CHARACTERS and _PLAIN.fullmatch(name) and redact(name) == name else quoted(name)
 
 
 def listed(names: Iterable[str]) -> str:

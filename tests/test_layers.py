@@ -16,7 +16,10 @@ from embedkit.recipe import registry
 
 PACKAGE = Path(__file__).resolve().parent.parent / "embedkit"
 LAYERS = [
-    {"types", "errors", "paths", "files", "locks", "folders", "terminal", "versions", "limits", "quoting", "inputs"},
+    {
+        *("types", "errors", "paths", "files", "locks", "folders", "terminal", "versions", "showing", "redacting"),
+        *("limits", "quoting", "inputs"),
+    },
     {"recipe"},
     {"data", "model", "objectives"},
     {"auxiliary"},

@@ -211,3 +211,17 @@ def test_every_path_of_an_extended_recipe_holds_from_the_one_that_extends_it(fol
     ]
     assert found and all(str(place).startswith("../recipe/") for place in found), found
     assert all((work / place).exists() for place in found)
+
+
+@pytest.mark.parametrize("name", ["~nobody-has-this-name", "~0", "~\x1b"])
+def test_a_tilde_before_the_name_of_no_user_is_a_name(name: str, tmp_path: Path) -> None:
+    assert paths.at_home(name) == Path(name) and paths.at_home("~/a") == Path.home() / "a"
+    file = tmp_path / "r.yaml"
+    source = {"path": name}
+    file.write_text(json.dumps({"model": {"base": name}, "data": {"sources": [source]}, "eval": {"suite": name}}))
+    assert load_recipe(file).model.base == name
+    with pytest.raises(DataError, match="no such file"):
+        load_source(load_recipe(file).data.sources[0])
+    (tmp_path / name).write_text('{"text": "a b c"}\n' * 2)
+    with pytest.raises(DataError, match="ending"):
+        load_source(load_recipe(file).data.sources[0])

@@ -6,12 +6,12 @@ denominator, so that neither micro-batches nor processes nor accumulation change
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from embedkit import showing
 from embedkit.types import LossOut
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from embedkit.types import RowBatch
 
 
-logger = logging.getLogger(__name__)
+logger = showing.logger(__name__)
 
 
 class Auxiliary(nn.Module):

@@ -9,6 +9,7 @@ import typer
 
 from embedkit.cli.console import console, go_offline, say_plan
 from embedkit.cli.options import Offline, Overrides, Processes, Recipe
+from embedkit.showing import shown
 
 if TYPE_CHECKING:
     from embedkit.cli.sample import Sampled
@@ -55,7 +56,7 @@ def check(
         suite=suite,
         where=loaded.where,
     )
-    head = f"{'recipe':<13}{loaded.path}, hash {recipe_hash(loaded.recipe)}"
+    head = f"{'recipe':<13}{shown(loaded.path)}, hash {recipe_hash(loaded.recipe)}"
     say_plan([head, *facts(made), *(_cost(loaded, suite) if suite is not None else ()), *warnings(made)])
     made.refuse()
     console().print("[green]nothing speaks against it[/green]")
@@ -82,12 +83,12 @@ def _suite(loaded: Loaded) -> Suite | None:
         return None
     from embedkit.errors import DataError
     from embedkit.evaluation.suite import load_suite
+    from embedkit.recipe.planning.words import indented
 
     try:
         return load_suite(reference, block.data)
     except DataError as error:
-        lines = str(error).replace("\n", "\n" + " " * 13)
-        say_plan([f"{'warning':<13}{loaded.where(('eval', 'suite'))}: {lines}"])
+        say_plan(indented("warning", f"{shown(loaded.where(('eval', 'suite')))}: {error}"))
         return None
 
 
@@ -98,7 +99,7 @@ def _cost(loaded: Loaded, suite: Suite) -> list[str]:
     lines = []
     for cost in estimate(suite, loaded.recipe.model.max_length):
         if cost.texts is None:
-            lines.append(f"{'':<13}{cost.task}: size unknown until it is built")
+            lines.append(f"{'':<13}{shown(cost.task)}: size unknown until it is built")
         else:
-            lines.append(f"{'':<13}{cost.task}: {cost.texts:,} texts, about {cost.tokens or 0:,} tokens")
+            lines.append(f"{'':<13}{shown(cost.task)}: {cost.texts:,} texts, about {cost.tokens or 0:,} tokens")
     return lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from embedkit.errors import EmbedkitError
+from embedkit.showing import shown
 from embedkit.terminal.output import console, say
 
 __all__ = ["LAUNCHED", "OFFLINE", "console", "go_offline", "report", "say", "say_plan"]
@@ -21,7 +22,7 @@ def say_plan(lines: list[str], width: int = 13) -> None:
 
     out = console()
     for line in lines:
-        word, text = line[:width], Text(line)
+        word, text = line[:width], Text(shown(line))
         text.stylize("yellow" if word.startswith("warning") else "cyan", 0, width)
         out.print(text)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from embedkit.cli.console import console, go_offline, say
+from embedkit.cli.console import go_offline, say
 from embedkit.cli.options import Offline
 from embedkit.errors import EmbedkitError, RecipeError
 
@@ -117,7 +117,7 @@ def _sample(source: Source, wanted: Debias, block: Model, device: str, out: Path
     files.write_text(_ending(beside, ".svg"), draw_triplets(report).svg)
     for line in summary(report):
         say(line)
-    console().print(f"{made.rows:,} triplets -> {out}", markup=False)
+    say(f"{made.rows:,} triplets -> {out}")
 
 
 def _block(kind: type[T], given: dict[str, Any], overrides: Sequence[str] = ()) -> T:

@@ -67,4 +67,5 @@ def _culprit(codes: dict[int, int]) -> int:
 def _show_log(folder: Path, rank: int) -> None:
     for path in folder.rglob(f"{rank}/stderr.log"):
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        say("\n".join([f"process {rank} failed:", *lines[-_TAIL:]]))
+        for line in [f"process {rank} failed:", *lines[-_TAIL:]]:
+            say(line)

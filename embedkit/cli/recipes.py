@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ app = App(no_args_is_help=True, help="List, show and copy the recipes that ship 
 def ls() -> None:
     """List the shipped recipes with the first line of each one's head."""
     from rich.table import Table
+    from rich.text import Text
 
     from embedkit.errors import EmbedkitError
     from embedkit.recipe.load import list_recipes
@@ -28,7 +30,7 @@ def ls() -> None:
         raise EmbedkitError("no recipes found", str(shipped_folder()), "reinstall embedkit-train")
     table = Table("recipe", "what it is", box=None, pad_edge=False)
     for path in found:
-        table.add_row(f"[cyan]{recipe_name(path)}[/cyan]", headline(path))
+        table.add_row(Text(recipe_name(path), style="cyan"), Text(headline(path)))
     console().print(table)
 
 
@@ -40,7 +42,7 @@ def show(
         bool, typer.Option("--full", help="Resolve extends and overrides, and write every default out.")
     ] = False,
 ) -> None:
-    """Print a recipe.
+    """Print a recipe; secrets in it are left out, characters that act on a terminal are escaped.
 
     \b
       embedkit recipes show unsup/simcse
@@ -51,7 +53,24 @@ def show(
     if full or overrides:
         typer.echo(dump(load_recipe(recipe, overrides or ())), nl=False)
     else:
-        typer.echo(find_recipe(recipe).read_text(encoding="utf-8"), nl=False)
+        typer.echo(_as_written(find_recipe(recipe)), nl=False)
+
+
+def _as_written(path: Path) -> str:
+    """A recipe's text, comments included, fit to be seen."""
+    from embedkit.errors import RecipeError
+    from embedkit.recipe.reading.tree import read_text, read_tree
+    from embedkit.redacting import HIDDEN, secrets
+    from embedkit.showing import shown
+
+    text = read_text(path, str(path))
+    try:
+        hidden = secrets(read_tree(path, str(path)).plain())
+    except RecipeError:  # what is no recipe is shown all the same
+        hidden = []
+    for secret in sorted(hidden, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, text)
+    return shown(text, lines=True)
 
 
 @app.command("cp", no_args_is_help=True)

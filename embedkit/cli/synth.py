@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedkit.cli.console import console, go_offline, say
+from embedkit.cli.console import go_offline, say
 from embedkit.cli.options import Offline
 from embedkit.errors import EmbedkitError, RecipeError
 
@@ -131,8 +131,9 @@ def _synth(task: str, out: Path | None, given: dict[str, Any], dry: bool, overwr
     try:
         record = produce.synthesize(job, _backend(*model), progress=True)
     except KeyboardInterrupt as error:
-        kept = f"\ninterrupted; the same command goes on: {job.settings.answers} keeps what was answered"
-        console(stderr=True).print(kept, markup=False)
+        say("", stderr=True)
+        kept = f"{job.settings.answers} keeps what was answered"
+        say(f"interrupted; the same command goes on: {kept}", stderr=True)
         raise typer.Exit(130) from error
     for line in produce.summary(record, out):
         say(line)

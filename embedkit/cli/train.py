@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedkit.cli.console import LAUNCHED, console, go_offline, say
+from embedkit.cli.console import LAUNCHED, go_offline, say
 from embedkit.cli.options import Offline, Overrides, Processes, Recipe
 from embedkit.errors import EmbedkitError
 
@@ -69,7 +69,8 @@ def train(
     except KeyboardInterrupt as error:
         if first:
             again = shlex.join(["embedkit", "train", *arguments, "--out", str(out), "--resume"])
-            console(stderr=True).print(f"\ninterrupted; to go on: {again}", markup=False)
+            say("", stderr=True)
+            say(f"interrupted; to go on: {again}", stderr=True)
         raise typer.Exit(130) from error
 
 

@@ -69,8 +69,8 @@ class BadRows:
             return
         of = "" if good is None else f" of {good + total}"
         rows = "row" if total == 1 else "rows"
-        more = f"\n  ... and {total - len(self._shown)} more" if total > len(self._shown) else ""
-        raise DataError(f"{total} bad {rows}{of}:\n" + "\n".join(self._shown) + more, where, self.cure())
+        more = [f"  ... and {total - len(self._shown)} more"] if total > len(self._shown) else []
+        raise DataError(f"{total} bad {rows}{of}:", where, self.cure(), [*self._shown, *more])
 
     def cure(self, *, skipped: bool = False) -> str:
         """What to do about the rows; `skipped`: they were left out already."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from embedkit import paths
+from embedkit import paths, showing
 from embedkit.data.table import Place
 from embedkit.errors import DataError
 from embedkit.inputs.cures import Cures
@@ -79,7 +79,7 @@ def find_files(pattern: str) -> tuple[Path, ...]:
     if folder is not None:
         refuse_saved(folder)
         raise DataError("is a folder", str(folder), f"name files in it, e.g. {pattern.rstrip('/')}/*.jsonl")
-    looked = "" if Path(pattern).expanduser().is_absolute() else f" (looked in {paths.words(found.looked)})"
+    looked = "" if paths.at_home(pattern).is_absolute() else f" (looked in {paths.words(found.looked)})"
     raise DataError("no such file", f"{pattern}{looked}", "check the path")
 
 
@@ -115,15 +115,15 @@ def _local(source: Source, pattern: str, cures: Cures) -> Origin:
                 yield Located(Place(shown[file], r.line), r.values, r.reason, r.lines, r.note)
 
     textual = any(form in ("csv", "tsv") for form in forms)
-    where = shown[files[0]] if len(files) == 1 else f"{pattern} ({len(files)} files)"
+    where = shown[files[0]] if len(files) == 1 else f"{showing.shown(pattern)} ({len(files)} files)"
     return Origin(where, columns, textual, rows, _digest(files, whole=not source.streaming))
 
 
 def _shown(file: Path, folders: Sequence[Path]) -> str:
     for base in folders:
         if file.is_relative_to(base):
-            return os.fspath(file.relative_to(base))
-    return os.fspath(file)
+            return showing.shown(file.relative_to(base))
+    return showing.shown(file)
 
 
 def _same_columns(file: str, columns: list[str], used: list[str], first: str) -> None:
@@ -174,6 +174,7 @@ def _hub(source: Source, name: str) -> Origin:
     folder = paths.folder(name)
     if folder is not None:
         refuse_saved(folder)
+    name_shown = showing.shown(where)
     try:
         data = datasets.load_dataset(
             paths.folder_or_id(name),
@@ -196,11 +197,11 @@ def _hub(source: Source, name: str) -> Origin:
         index = 0
         while (batch := _next_batch(chosen, where, index)) is not None:
             for index, row in enumerate(zip(*batch.values(), strict=True), index):  # noqa: B020
-                yield Located(Place.at_index(where, index), dict(zip(batch, row, strict=True)))
+                yield Located(Place.at_index(name_shown, index), dict(zip(batch, row, strict=True)))
             index += 1
 
     digest = f"{where}@{source.revision or 'default'}" if source.streaming else None
-    return Origin(where, columns, False, rows, digest)
+    return Origin(name_shown, columns, False, rows, digest)
 
 
 def _next_batch(batches: Iterator[dict[str, Any]], where: str, read: int) -> dict[str, Any] | None:

@@ -20,10 +20,14 @@ from embedkit.inputs.cures import Cures
 from embedkit.inputs.records import PEEK
 from embedkit.recipe.planning.contents import LOOK, Contents, look
 from embedkit.recipe.schema import Source
+from embedkit.showing import shown
 from embedkit.terminal.progress import watched
 from embedkit.types import Example
 
 __all__ = ["LoadedSource", "load_source", "text_id"]
+
+NAMED = 400
+"""Characters of the longest name of a source."""
 
 
 class Store(Protocol):
@@ -105,7 +109,7 @@ def load_source(
     roles = resolve_roles(origin.columns, source.roles, origin.where)
     reading = _Reading(source, origin, roles, cures)
     loaded = _stream(reading, seed, peek) if source.streaming else _table(reading, progress)
-    loaded.name = source.name or loaded.name
+    loaded.name = shown(source.name or loaded.name, most=NAMED)
     used = set(roles.used)
     loaded.unused = tuple(c for c in origin.columns if c not in used)
     return loaded
@@ -238,7 +242,7 @@ def _pydocs(source: Source, progress: bool) -> LoadedSource:
         builder.add(example, Place(example.origin))
     table = builder.finish()
     return LoadedSource(
-        name=source.name or "pydocs",
+        name=shown(source.name or "pydocs", most=NAMED),
         roles=frozenset({"query", "positive"}),
         rows=len(table),
         digest=str(corpus.info["digest"]),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from embedkit import showing
 from embedkit.data.bad_rows import BadRows
 from embedkit.errors import DataError
 from embedkit.inputs.cures import PLAIN
@@ -15,7 +15,7 @@ from embedkit.inputs.records import BROKEN, columns_of, count, format_of, read
 from embedkit.inputs.texts import fault, is_empty
 from embedkit.quoting import did_you_mean, listed, quoted
 
-logger = logging.getLogger(__name__)
+logger = showing.logger(__name__)
 
 Row = tuple[str, dict[str, Any]]
 """``file:line`` and the columns of one row."""

@@ -13,7 +13,7 @@ import numpy as np
 from embedkit.errors import DataError
 from embedkit.evaluation.files import Row, column, read_rows, text_column
 from embedkit.inputs.texts import as_number, is_broken
-from embedkit.quoting import quoted
+from embedkit.quoting import listed, quoted
 from embedkit.recipe.pydocs import PydocsSource
 from embedkit.recipe.suite import RetrievalTask, StsTask
 from embedkit.types import RetrievalData
@@ -186,7 +186,7 @@ def _one_of(folder: Path, names: Sequence[str]) -> Path:
             return folder / name
     split = names[0].startswith("qrels/")
     found = sorted(p.name for p in (folder / "qrels").glob("*.tsv*")) if split else []
-    cure = f"qrels/ holds {', '.join(found)}: set `split`" if found else "a BEIR folder is needed"
+    cure = f"qrels/ holds {listed(found)}: set `split`" if found else "a BEIR folder is needed"
     raise DataError(f"no {names[0]} (nor .gz)", str(folder), cure)
 
 

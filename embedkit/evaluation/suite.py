@@ -24,6 +24,7 @@ from embedkit.evaluation.loading import beir_files
 from embedkit.evaluation.store import load_scores, plain, write_scores
 from embedkit.evaluation.table import table
 from embedkit.evaluation.tasks import TaskData, load_task, run_task
+from embedkit.quoting import listed
 from embedkit.recipe.load import load_suite_file
 from embedkit.recipe.reading.settle import settle_suite
 from embedkit.recipe.suite import RetrievalTask, StsTask, Suite
@@ -197,7 +198,7 @@ def _choose(suite: Suite, chosen: Sequence[str], ref: str) -> Suite:
         if name not in tasks:
             near = difflib.get_close_matches(name, tasks, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise RecipeError(f"suite {suite.name!r} has no task {name!r}", ref, f"{hint}tasks: {', '.join(tasks)}")
+            raise RecipeError(f"suite {suite.name!r} has no task {name!r}", ref, f"{hint}tasks: {listed(tasks)}")
     return suite.model_copy(update={"tasks": tuple(tasks[name] for name in chosen)}) if chosen else suite
 
 

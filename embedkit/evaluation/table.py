@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from embedkit.evaluation.compare import AVERAGE, Comparison
+from embedkit.showing import shown
 from embedkit.terminal.tables import Column, Grid, name_column
 from embedkit.types import Interval, Scores, TaskScore
 
@@ -24,8 +25,8 @@ def table(scores: Scores, before: Scores | None = None, comparison: Sequence[Com
         before: the other model; only its name is used.
         comparison: from `embedkit.evaluation.compare.compare`.
     """
-    name = (scores.model or "model", "bold")
-    parts: list[RenderableType] = [Text.assemble(name, f"  {scores.fingerprint[:12]}  suite {scores.suite}")]
+    name = (shown(scores.model or "model"), "bold")
+    parts: list[RenderableType] = [Text.assemble(name, f"  {scores.fingerprint[:12]}  suite {shown(scores.suite)}")]
     by_type = {kind: [t for t in scores.tasks if t.type == kind] for kind in ("sts", "retrieval")}
     if by_type["sts"]:
         parts.append(_sts(by_type["sts"]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 import embedkit.mining as package
-from embedkit import files
+from embedkit import files, showing
 from embedkit.data.cache import cache_folder
 from embedkit.data.sources import LoadedSource
 from embedkit.data.text import text_id
@@ -30,7 +29,7 @@ from embedkit.recipe.debias import Debias
 from embedkit.terminal import progress as terminal
 from embedkit.types import Example
 
-logger = logging.getLogger(__name__)
+logger = showing.logger(__name__)
 
 TRIPLETS, REPORT = "triplets.npz", "diagnostics.json"
 _READ = 65_536

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,8 @@ from embedkit.folders import RunFolder
 from embedkit.locks import hold_folder
 from embedkit.publish import palette, plots, view
 from embedkit.publish.places import without_places
-from embedkit.publish.redact import redact
+from embedkit.redacting import redact
+from embedkit.showing import as_json, shown, shown_deep, visible
 from embedkit.terminal.tables import Column, Grid, name_column
 from embedkit.types import Interval, RunRecord
 
@@ -51,12 +51,12 @@ def render_report(folder: RunFolder, record: RunRecord) -> Path:
     """`write_report` of a record at hand, for the process that holds the folder."""
     recipe = folder.recipe.read_text(encoding="utf-8") if folder.recipe.is_file() else ""
     cleaned = without_places(redact({"record": vars(record), "recipe": recipe}), folder.root)
-    record = replace(record, **cleaned["record"])
+    record, recipe = replace(record, **shown_deep(cleaned["record"])), shown(cleaned["recipe"], lines=True)
     drawn = plots.draw(record)
     target = folder.root / FOLDER
     for plot in drawn:
         files.write_text(target / f"{plot.name}.svg", plot.svg)
-    context = _context(record, cleaned["recipe"], folder, drawn)
+    context = _context(record, recipe, folder, drawn)
     page = target / "index.html"
     files.write_text(target / "report.md", _environment(markdown=True).get_template("report.md.j2").render(context))
     files.write_text(page, _environment(markdown=False).get_template("report.html.j2").render(context))
@@ -110,7 +110,7 @@ def _context(record: RunRecord, recipe: str, folder: RunFolder, drawn: list[plot
         facts.append(("Which checkpoint is it?", chosen))
     plan = "\n".join(record.plan.get("lines", ()))
     return {
-        "title": folder.root.resolve().name,
+        "title": shown(folder.root.resolve().name),
         "verdict": view.overall_verdict(record),
         "facts": facts,
         "load": _load(folder, record),
@@ -140,7 +140,7 @@ def _load(folder: RunFolder, record: RunRecord) -> str:
         path = model.relative_to(model.parent.parent)
     lines = [
         "from sentence_transformers import SentenceTransformer",
-        f"model = SentenceTransformer({json.dumps(str(path), ensure_ascii=False)})",
+        f"model = SentenceTransformer({as_json(str(path), indent=None)})",
     ]
     if any(task.get("type") == "retrieval" for task in (record.scores_after or {}).get("tasks", ())):
         lines.append('documents = model.encode_document(["a text", "another text"])')
@@ -171,11 +171,18 @@ class _Verbatim(str):
 
 
 def _markdown(value: Any) -> Any:
-    """Escape what Markdown or HTML would read as markup, so that a text stays a text, also inside a table cell."""
+    """Escape what Markdown or HTML would read as markup, so that a text stays a text, also inside a table cell.
+
+    Bare addresses, which many readers make links, stay texts too; a mail address needs an empty comment for that.
+    """
     if not isinstance(value, str) or isinstance(value, _Verbatim):
         return value
-    text = html.escape(" ".join(value.split()), quote=False)
-    return re.sub(r"([\\`*_\[\]|])", r"\\\1", text)
+    text = html.escape(" ".join(visible(value, lines=True).split()), quote=False)
+    text = re.sub(r"([\\`*_\[\]|~#$])", r"\\\1", text)
+    text = re.sub(r"(?i)(?<=[a-z0-9+.-]):(?=//)|(?<=mailto):|(?<=xmpp):", r"\\:", text)
+    text = re.sub(r"(?i)(www)\.", r"\1\\.", text)
+    text = re.sub(r"(?<=[\w.+-])@(?=[\w-]+\.\w)", "<!-- -->@", text)
+    return re.sub(r"^(?=[-+=](?:\s|$)|[-=][-=\s]*$)|^(\d{1,9})(?=[.)](?:\s|$))", r"\1\\", text)
 
 
 def _score(value: Interval | float | None) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from pydantic import Field, model_validator
 
 from embedkit.errors import RecipeError
+from embedkit.quoting import listed
 from embedkit.recipe.base import Block, invalid
 from embedkit.recipe.pydocs import PydocsSource
 
@@ -104,7 +105,7 @@ class Suite(Block):
         names = [t.name for t in self.tasks]
         if len(set(names)) != len(names):
             twice = sorted({n for n in names if names.count(n) > 1})
-            raise invalid(f"two tasks of suite {self.name!r} are called {', '.join(twice)}", "rename one")
+            raise invalid(f"two tasks of suite {self.name!r} are called {listed(twice)}", "rename one")
         return self
 
     def check_selection(self, select: str) -> None:

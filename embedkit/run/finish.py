@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict
 
+from embedkit import showing
 from embedkit.evaluation import suite as suites
 from embedkit.publish.report import render_report, summary_table
 from embedkit.run import forecast
@@ -12,7 +12,7 @@ from embedkit.run.environment import now
 from embedkit.run.state import Run
 from embedkit.types import Scores
 
-logger = logging.getLogger(__name__)
+logger = showing.logger(__name__)
 
 
 def finish(run: Run, before: Scores | None, after: Scores | None) -> None:

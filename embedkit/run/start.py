@@ -11,6 +11,7 @@ from embedkit.model.running.encoder import pick_device
 from embedkit.recipe.load import dump, recipe_hash
 from embedkit.recipe.reading.settle import settle
 from embedkit.recipe.schema import Recipe
+from embedkit.redacting import PLACEHOLDER, redact
 from embedkit.run.environment import now, quiet_libraries, versions
 from embedkit.run.measuring import Measuring
 from embedkit.run.state import Run, Say
@@ -35,7 +36,8 @@ def begin(recipe: Recipe, out: Path, resume: bool, recipe_path: Path | None, say
             str(folder.recipe),
             "resume with the run's own recipe and overrides, or choose another --out",
         )
-    record = RunRecord(recipe_hash=recipe_hash(recipe), recipe=recipe.model_dump(mode="json"), seed=recipe.train.seed)
+    stored = redact(recipe.model_dump(mode="json"), PLACEHOLDER)
+    record = RunRecord(recipe_hash=recipe_hash(recipe), recipe=stored, seed=recipe.train.seed)
     known = folder.read_record() if resume else None
     if known is not None:
         record.timings, record.resumed_from, record.started = known.timings, known.resumed_from, known.started

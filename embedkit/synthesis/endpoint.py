@@ -19,10 +19,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
+from embedkit import showing
 from embedkit.errors import EmbedkitError, RecipeError
 from embedkit.synthesis.calls import Call, Finish, Reply
 
-logger = logging.getLogger(__name__)
+logger = showing.logger(__name__)
 
 TRANSIENT = frozenset({408, 409, 425, 429})
 """Statuses below 500 that may go away."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from embedkit import __version__
+from embedkit import __version__, showing
 from embedkit.data.sources import load_source
 from embedkit.errors import DataError, RecipeError
 from embedkit.inputs.cures import PLAIN
@@ -25,7 +24,7 @@ from embedkit.synthesis.syncse import Partial, Scratch
 from embedkit.synthesis.tasks import Planned, Task
 from embedkit.types import Example
 
-logger = logging.getLogger(__name__)
+logger = showing.logger(__name__)
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Claif, Clhaif, Partial, Scratch)}
 CHARACTERS_PER_TOKEN = 4
@@ -239,11 +238,12 @@ def dry_run(job: Job, say: Callable[[str], None]) -> None:
         say(f"cost         roughly {cost:,.2f} at most")
     for planned in plan:
         first = planned.first
-        say(
-            f"\n--- {planned.kind}: temperature {first.temperature}, top_p {first.top_p}, max_tokens {first.max_tokens}"
-        )
+        say("")
+        say(f"--- {planned.kind}: temperature {first.temperature}, top_p {first.top_p}, max_tokens {first.max_tokens}")
         for role, content in first.messages:
-            say(f"[{role}]\n{content}")
+            say(f"[{role}]")
+            for line in content.splitlines():
+                say(line)
 
 
 def summary(record: dict[str, Any], out: Path) -> list[str]:

@@ -1,1 +1,1 @@
-"""What a person sees in the terminal: tables that fit, bars, times. Needs no other part of embedkit."""
+"""What a person sees in the terminal: tables that fit, bars, times. Needs no other part of embedkit but `showing`."""

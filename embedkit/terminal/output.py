@@ -1,23 +1,25 @@
-"""Where lines and tables go: to stdout, as they are."""
+"""Where lines and tables go: to stdout, without secrets and control characters."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from embedkit.showing import shown
+
 if TYPE_CHECKING:
-    from rich.console import Console
+    from embedkit.terminal.screen import Screen
 
 
-def console(*, stderr: bool = False) -> Console:
-    """A terminal that never folds or colours what a script would read."""
-    from rich.console import Console
+def console(*, stderr: bool = False) -> Screen:
+    """A terminal that never folds or colours what a script would read, and on which nothing foreign acts."""
+    from embedkit.terminal.screen import Screen
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    return Screen(stderr=stderr, highlight=False, soft_wrap=True)
 
 
-def say(line: Any) -> None:
-    """Print a line of text as it is, or a table that fits the terminal."""
+def say(line: Any, *, stderr: bool = False) -> None:
+    """Print a line of text, its brackets as they are, or a table that fits the terminal."""
     if isinstance(line, str):
-        console().print(line, markup=False)
+        console(stderr=stderr).print(shown(line), markup=False)
     else:
-        console().print(line, soft_wrap=False)
+        console(stderr=stderr).print(line, soft_wrap=False)

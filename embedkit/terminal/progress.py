@@ -91,16 +91,17 @@ class Bar:
 
     def _where(self) -> Console:
         if self._console is None:
-            from rich.console import Console
+            from embedkit.terminal.output import console
 
-            self._console = Console(stderr=True)
+            self._console = console(stderr=True)
         return self._console
 
     def _draw(self) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._drawn = Progress(*columns, TextColumn("{task.fields[note]}"), console=self._where(), transient=True)
+        what, note = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[note]}"))
+        columns = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note)
+        self._drawn = Progress(*columns, console=self._where(), transient=True)
         self._task = self._drawn.add_task(self.what, total=self.total, completed=self.done, note=self.note)
         self._drawn.start()
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from embedkit.showing import shown
+
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
     from rich.table import Table
@@ -44,7 +46,7 @@ def name_column(name: str, drop: int = 0) -> Column:
 class Grid:
     """A table for the terminal; rich prints it, and `str` gives it as plain text.
 
-    Cells are texts, not markup: a name may hold brackets.
+    Cells are texts, not markup: a name may hold brackets, and control characters, which are shown.
 
     Attributes:
         columns: in order.
@@ -69,7 +71,7 @@ class Grid:
         """
         from rich.text import Text
 
-        texts = [Text(cell) if isinstance(cell, str) else cell for cell in cells]
+        texts = [Text(shown(cell)) if isinstance(cell, str) else cell for cell in cells]
         if len(texts) != len(self.columns):
             raise ValueError(f"{len(texts)} cells for {len(self.columns)} columns")
         self._rows.append((texts, style, line_under))
@@ -86,7 +88,7 @@ class Grid:
         from rich.text import Text
 
         if self.title:
-            yield Text(self.title, style="bold")
+            yield Text(shown(self.title), style="bold")
         kept = self._fitting(console, options.max_width)
         if self._width(console, kept) <= options.max_width:
             yield self._table(kept)
@@ -97,7 +99,7 @@ class Grid:
             hint = f" ({self.hint})" if self.hint else ""
             yield Text(f"Left out, the terminal being narrow: {', '.join(gone)}{hint}.", style="dim")
         if self.note:
-            yield Text(self.note, style="dim")
+            yield Text(shown(self.note, lines=True), style="dim")
 
     def _fitting(self, console: Console, width: int) -> list[int]:
         """Indices of the columns that fit into `width`."""

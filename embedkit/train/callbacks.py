@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from embedkit.showing import shown
+from embedkit.terminal.output import console as terminal
 from embedkit.train.boundary import QUERY_COSINE
 
 EVERY = 30.0
@@ -34,7 +36,7 @@ class ProgressBar(TrainerCallback):
     """
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.perf_counter) -> None:
-        self.console, self._clock = console or Console(stderr=True), clock
+        self.console, self._clock = console or terminal(stderr=True), clock
         self.bar: Progress | None = None
         self._task: Any = None
         self._since = self._logged = clock()
@@ -94,7 +96,7 @@ class ProgressBar(TrainerCallback):
         if metrics and name in metrics:
             best = state.best_metric
             mark = "  (best so far)" if best is None or metrics[name] > best else f"  (best {best:.2f})"
-            self._print(f"update {state.global_step}: {name[5:]} {metrics[name]:.2f}{mark}")
+            self._print(f"update {state.global_step}: {shown(name[5:])} {metrics[name]:.2f}{mark}")
         self._since = self._clock()
 
     def on_train_end(

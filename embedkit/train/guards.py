@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from pathlib import Path
 
-from embedkit import files
+from embedkit import files, showing
 from embedkit.errors import TrainingError, WriteError
 from embedkit.train.boundary import QUERY_COSINE
 from embedkit.train.distributed import Comm
 from embedkit.types import RowBatch, StepResult
 
-logger = logging.getLogger(__name__)
+logger = showing.logger(__name__)
 
 
 class Guards:

@@ -8,10 +8,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 from rich.console import Console
 
 from embedkit.errors import EmbedkitError
 from embedkit.publish.report import summary_table, write_report
+from embedkit.showing import visible
 from embedkit.types import RunRecord
 from tests.publish import records
 
@@ -155,6 +157,84 @@ def test_texts_stay_texts(tmp_path: Path) -> None:
     widths = {block: {len(re.findall(r"(?<!\\)\|", row)) for row in rows} for block, rows in _tables(outside)}
     assert len(widths) == 4
     assert all(len(w) == 1 for w in widths.values()), widths
+
+
+MARKUP = [
+    *(
+        "http://evil.example/a_b",
+        "see https://evil.example.",
+        "ftp://evil.example",
+        "www.evil.example",
+        "WWW.evil.example",
+    ),
+    *(
+        "mailto:me@evil.example",
+        "me@evil.example",
+        "xmpp:me@evil.example",
+        "~~gone~~",
+        "~~~\ncode",
+        "# title",
+        "###### t",
+    ),
+    *("- item", "+ item", "* item", "1. item", "12) item", "> quote", "---", "===", "***", "| cell", "`code`", "``a``"),
+    *(
+        "<b>x</b>",
+        "&lt;",
+        "![a](b)",
+        "[a](b)",
+        "[a]: b",
+        "WWW.evil.example",
+        "###### t",
+        "*a* _b_ __c__",
+        "$x$",
+        "\\",
+        "a  \nb",
+        "    code",
+        "\t# x",
+    ),
+]
+
+
+@pytest.mark.parametrize("text", MARKUP)
+def test_markup_in_names_is_text_in_markdown(tmp_path: Path, text: str) -> None:
+    """As a warning (in a list), as the name of a task and a source (in tables), as a model (in a sentence)."""
+    made = records.record(warnings=[text])
+    made.recipe["model"]["base"] = made.data[0]["name"] = text
+    assert made.scores_after is not None
+    made.scores_after["tasks"][0]["task"] = text
+    plain = records.record(warnings=["w"])
+    plain.recipe["model"]["base"] = plain.data[0]["name"] = "w"
+    assert plain.scores_after is not None
+    plain.scores_after["tasks"][0]["task"] = "w"
+    kinds = []
+    for name, record in (("made", made), ("plain", plain)):
+        folder = records.write(tmp_path / "run", record)
+        write_report(folder)
+        report = (folder / "report" / "report.md").read_text(encoding="utf-8")
+        tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(report)
+        flat = [inner for token in tokens for inner in (token, *(token.children or []))]
+        kinds.append([t.type for t in flat if t.type not in ("text", "text_special", "softbreak", "html_inline")])
+        if name == "made":
+            assert {t.content for t in flat if t.type == "html_inline"} <= {"<!-- -->"}
+            assert not re.search(r"(?i)(?<!\\):(?=//)|mailto:|xmpp:|www\.|[\w.+-]@[\w-]+\.\w", report)
+    assert kinds[0] == kinds[1]
+
+
+def test_control_characters_are_shown_in_every_file(tmp_path: Path) -> None:
+    hostile = "a\x1b[2J\x9b\x7f\u202e\u200b\n# b"
+    made = records.record(warnings=[hostile], versions={hostile: hostile}, plan={"lines": [hostile]})
+    made.recipe["model"]["base"] = made.data[0]["name"] = hostile
+    for scores in (made.scores_before, made.scores_after):
+        assert scores is not None
+        scores["tasks"][0]["task"] = scores["suite"] = hostile
+    made.evaluations[0][f"eval_{hostile}"] = 1.0
+    made.curve[0][hostile] = 1.0
+    run = records.write(tmp_path / "run", made, f"# {hostile}\n")
+    write_report(run)
+    for file in (run / "report").iterdir():
+        text = file.read_text(encoding="utf-8")
+        assert visible(text, lines=True) == text, file.name
+    assert r"a\x1b[2J\x9b\x7f\u202e\u200b\n# b" in Page((run / "report" / "index.html").read_text()).text
 
 
 def _tables(text: str) -> list[tuple[int, list[str]]]:

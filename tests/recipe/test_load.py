@@ -18,6 +18,7 @@ from embedkit.recipe.objectives.contrastive import InfoNCE
 from embedkit.recipe.objectives.scored import CoSENT
 from embedkit.recipe.reading import find
 from embedkit.recipe.schema import Data, Recipe, Source
+from embedkit.recipe.suite import Suite
 from tests.recipe.conftest import DATA, Write
 
 
@@ -112,6 +113,22 @@ class TestExtends:
 
 
 class TestOverrides:
+    def test_a_name_that_chooses_nothing_is_a_value_like_any_other(self, write: Write) -> None:
+        """Another `name` of an objective replaces its options; another name of a source or a suite renames it."""
+        suite = "eval: {suite: {name: s, tasks: [{type: sts, name: a, files: [x.tsv]}]}}\n"
+        base = f"data: {{sources: [{{path: a.jsonl, name: one}}]}}\n{suite}"
+        write(base, "base.yaml")
+        overrides = ["data.sources.0.name=two", "eval.suite.name=t", "eval.suite.tasks.0.name=b"]
+        extended = write("extends: base.yaml\neval: {suite: {name: u}}\n", "above.yaml")
+        for recipe, suite_name in ((load_recipe(write(base), overrides), "t"), (load_recipe(extended), "u")):
+            assert recipe.data.sources[0].path == "a.jsonl"
+            assert isinstance(recipe.eval.suite, Suite) and recipe.eval.suite.name == suite_name
+            assert len(recipe.eval.suite.tasks) == 1
+        nested = (
+            "objective: {name: sum, terms: [{objective: {name: infonce, temperature: 0.1}}, {objective: cosent}]}\n"
+        )
+        assert load_recipe(write(DATA + nested), ["objective.terms.0.objective.name=cosent"])
+
     def test_values_are_yaml_1_2(self, write: Write) -> None:
         recipe = load_recipe(
             write(DATA),

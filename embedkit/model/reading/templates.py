@@ -7,12 +7,12 @@ writes the tokenizer's own first special tokens (BOS) and none after the text, s
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from embedkit import showing
 from embedkit.errors import RecipeError
 from embedkit.model.reading import probing
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from embedkit.recipe.schema import Template
 
-logger = logging.getLogger(__name__)
+logger = showing.logger(__name__)
 
 MARK = "embedkit template"
 RAW = {"clean": False}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from embedkit import showing
 from embedkit.errors import RecipeError
 from embedkit.model.changing import adapters, lora
 from embedkit.model.changing.configure import configure
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from embedkit.recipe.schema import Model
     from embedkit.types import Row, RowBatch
 
-logger = logging.getLogger(__name__)
+logger = showing.logger(__name__)
 
 
 class Encoder:

@@ -10,7 +10,6 @@ On a GPU padded batches and flash attention's own unpadding are faster; packing 
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from embedkit import showing
 from embedkit.model.reading import structure, tokens
 from embedkit.model.reading.probing import evaluating
 from embedkit.model.running.attention import attention_with_dropout
@@ -28,7 +28,7 @@ from embedkit.model.running.masks import CAUSAL, RowMask, Seen, row_mask
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-logger = logging.getLogger(__name__)
+logger = showing.logger(__name__)
 
 ATTENTION = "embedkit_packed"
 ROUTING = ("cu_seq_lens_q", "packed_runs")

@@ -15,6 +15,7 @@ from embedkit.recipe.planning import (
     rules_model,
     rules_objective,
     rules_parts,
+    rules_secrets,
     rules_train,
     rules_views,
 )
@@ -30,6 +31,7 @@ _FAMILIES = (
     rules_model,
     rules_objective,
     rules_parts,
+    rules_secrets,
     rules_train,
     rules_views,
 )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from embedkit.recipe.memory import KEEP_SHARE, amount
 from embedkit.recipe.planning.result import Planned, SourcePlan
+from embedkit.showing import LONGEST, shown
 
 
 def lines(plan: Planned) -> list[str]:
@@ -17,16 +18,17 @@ def facts(plan: Planned) -> list[str]:
     """What the run will do."""
     found = (*_data(plan), *_step(plan), *_negatives(plan), *_auxiliary(plan), *_memory(plan), *_updates(plan))
     found = (*found, *_evaluation(plan))
-    return [f"{name:<13}{fact}" for name, fact in found]
+    return [f"{name:<13}{shown(fact, most=LONGEST)}" for name, fact in found]
 
 
 def warnings(plan: Planned) -> list[str]:
-    """What is probably not meant."""
-    return [_indented("warning", str(w)) for w in plan.warnings]
+    """What is probably not meant; a warning's cure is a line of its own."""
+    return [line for w in plan.warnings for line in indented("warning", str(w))]
 
 
-def _indented(name: str, text: str) -> str:
-    return f"{name:<13}" + text.replace("\n", "\n" + " " * 13)
+def indented(name: str, text: str) -> list[str]:
+    """The lines of a text, the first behind a word."""
+    return [f"{'' if place else name:<13}{line}" for place, line in enumerate(text.splitlines())]
 
 
 def _data(plan: Planned) -> Iterator[tuple[str, str]]:

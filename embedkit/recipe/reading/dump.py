@@ -14,10 +14,16 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from embedkit.errors import RecipeError
 from embedkit.recipe.reading.tree import override_value
 from embedkit.recipe.schema import Recipe
+from embedkit.redacting import PLACEHOLDER, redact
+from embedkit.showing import visible
 
 
 def dump(recipe: Recipe) -> str:
-    """The recipe as YAML that loads back to an equal recipe with an equal hash."""
+    """The recipe as YAML that loads back to an equal recipe with an equal hash.
+
+    In the place of a secret stands a placeholder, in the hash too: a new token is no other recipe. What cannot be seen
+    (control characters, characters without width) stands as escapes.
+    """
     yaml = YAML()
     yaml.width = 2**20  # never fold: a folded text is a changed one
     yaml.indent(mapping=2, sequence=4, offset=2)
@@ -25,17 +31,18 @@ def dump(recipe: Recipe) -> str:
     yaml.representer.add_representer(type(None), _null)
     stream = io.StringIO()
     yaml.dump(_styled(_plain(recipe)), stream)
-    return stream.getvalue()
+    return visible(stream.getvalue(), lines=True)
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """16 hex digits that change when any value changes; the order of keys and the Python version do not matter."""
+    """16 hex digits that change when any value but a secret changes; the order of keys and the Python version do not
+    matter."""
     text = json.dumps(_plain(recipe), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:
-    data: dict[str, Any] = _listed(recipe.model_dump(mode="python"), ())
+    data: dict[str, Any] = redact(_listed(recipe.model_dump(mode="python"), ()), PLACEHOLDER)
     return data
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
+from embedkit import paths
 from embedkit.errors import RecipeError
 
 _PACKAGE = Path(__file__).resolve().parents[2]
@@ -36,7 +37,7 @@ def find_recipe(name: str | Path) -> Path:
     Raises:
         RecipeError: there is no such file; the message gives the nearest name.
     """
-    path = Path(name).expanduser()
+    path = paths.at_home(name)
     if path.is_file():
         return path
     if path.is_dir():

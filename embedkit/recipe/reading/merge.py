@@ -9,12 +9,14 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from embedkit import paths
 from embedkit.errors import RecipeError
 from embedkit.recipe.reading.fields import Place, show
 from embedkit.recipe.reading.find import find_recipe
 from embedkit.recipe.reading.problems import Problem, dotted
 from embedkit.recipe.reading.settle import marker
 from embedkit.recipe.reading.tree import KeyPath, Node, override_value, read_tree
+from embedkit.showing import is_unicode
 
 
 def read_chain(path: Path, root: type[BaseModel]) -> Node:
@@ -46,7 +48,7 @@ def merge(below: Node, above: Node, root: type[BaseModel], path: KeyPath = ()) -
     if not isinstance(above.value, dict):
         return above
     below = _spelled_out(below, root, path)
-    if not isinstance(below.value, dict) or _renamed(below, above):
+    if not isinstance(below.value, dict) or (_renamed(below, above) and _chooses(root, path)):
         return above
     keys = dict.fromkeys([*below.value, *above.value])
     both = below.value.keys() & above.value.keys()
@@ -65,11 +67,13 @@ def apply_overrides(tree: Node, overrides: Sequence[str], root: type[BaseModel])
     """Set ``key.sub=value`` one after the other.
 
     Raises:
-        RecipeError: no ``=``, a value that is not YAML, or a path through something that has no keys.
+        RecipeError: no ``=``, no UTF-8, a value that is not YAML, or a path through something that has no keys.
     """
     for text in overrides:
         key, equals, value = text.partition("=")
         where = f"override {text}"
+        if not is_unicode(text):
+            raise RecipeError("not UTF-8", where, "write it in the terminal's own encoding, UTF-8")
         if not equals or not key.strip():
             raise RecipeError("not of the form key=value", where, "write e.g. train.batch_size=64")
         path = tuple(int(part) if part.isdigit() else part for part in key.strip().split("."))
@@ -79,7 +83,7 @@ def apply_overrides(tree: Node, overrides: Sequence[str], root: type[BaseModel])
 
 def _set(tree: Node, path: KeyPath, value: Node, root: type[BaseModel], done: KeyPath = ()) -> Node:
     if not path:
-        return merge(tree, value, root, done) if _renamed(tree, value) else value
+        return merge(tree, value, root, done) if _renamed(tree, value) and _chooses(root, done) else value
     tree = _spelled_out(tree, root, done)
     key, rest = path[0], path[1:]
     if tree.value is None:
@@ -94,7 +98,7 @@ def _set(tree: Node, path: KeyPath, value: Node, root: type[BaseModel], done: Ke
         what = f"{dotted(done)} is {show(tree.plain())}, which has no keys"
         raise RecipeError(what, value.where, f"set {dotted(done)} itself")
     name = str(key)
-    if name == "name" and not rest and _renamed(tree, Node({"name": value}, value.where)):
+    if name == "name" and not rest and _chooses(root, done) and _renamed(tree, Node({"name": value}, value.where)):
         return Node({"name": value}, value.where)
     child = tree.value.get(name) or Node(None, value.where)
     return replace(tree, value={**tree.value, name: _set(child, rest, value, root, (*done, name))})
@@ -110,6 +114,12 @@ def _spelled_out(node: Node, root: type[BaseModel], path: KeyPath) -> Node:
     """``objective: infonce`` as ``objective: {name: infonce}``, so that keys can be merged into it."""
     place = Place.find(root, Node({}, ""), path) if isinstance(node.value, str) else None
     return Node({"name": node}, node.where) if place is not None and place.named() else node
+
+
+def _chooses(root: type[BaseModel], path: KeyPath) -> bool:
+    """Whether the `name` of a block chooses what its other keys mean (an objective's does, a source's does not)."""
+    place = Place.find(root, Node({}, ""), path)
+    return place is None or place.named() is not None  # None: below a class that only the value chooses
 
 
 def _renamed(below: Node, above: Node) -> bool:
@@ -138,7 +148,7 @@ def _without_extends(tree: Node) -> tuple[Node, tuple[str, str] | None]:
 
 
 def _resolve(reference: str, child: Path, where: str) -> Path:
-    beside = child.parent / Path(reference).expanduser()
+    beside = child.parent / paths.at_home(reference)
     if beside.is_file():
         return beside
     try:
@@ -163,7 +173,7 @@ def _reanchor(tree: Node, folder: Path, target: Path, root: type[BaseModel]) -> 
         leads = marker(place.field)
         if leads is None or not isinstance(node.value, str) or not node.value:
             return node
-        if Path(node.value).expanduser().is_absolute() or not any(folder.glob(node.value)):
+        if paths.at_home(node.value).is_absolute() or not any(folder.glob(node.value)):
             return node
         return replace(node, value=Path(os.path.relpath(folder / node.value, target)).as_posix())
 

@@ -37,8 +37,7 @@ def raise_problems(problems: Sequence[Problem]) -> None:
     if len(problems) == 1:
         raise problems[0].error()
     if problems:
-        listed = "\n".join(str(problem) for problem in problems)
-        raise RecipeError(f"{len(problems)} problems\n{listed}")
+        raise RecipeError(f"{len(problems)} problems", below=[problem.error() for problem in problems])
 
 
 def dotted(path: Sequence[str | int]) -> str:

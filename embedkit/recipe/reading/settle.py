@@ -81,7 +81,7 @@ def _settled(value: Any, folders: Sequence[Path], data_dir: Path | None, leads: 
 
 
 def _locate(name: str, data_dir: Path | None, folders: Sequence[Path]) -> paths.Located:
-    path = Path(name).expanduser()
+    path = paths.at_home(name)
     wanted = [folder / path for folder in folders]
     if data_dir is not None and not path.is_absolute():
         below = [part for part in path.parts if part != ".."]

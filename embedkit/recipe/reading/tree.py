@@ -74,16 +74,24 @@ def read_tree(path: Path, name: str) -> Node:
     Raises:
         RecipeError: unreadable, not UTF-8, a syntax error, or any problem named in the module's docstring.
     """
+    node = parse(read_text(path, name), name)
+    if not isinstance(node.value, dict):
+        raise RecipeError("not a mapping of keys to values", f"{name}:1", "start with a block such as `model:`")
+    return node
+
+
+def read_text(path: Path, name: str) -> str:
+    """The text of a YAML file; `name` stands for the file in messages.
+
+    Raises:
+        RecipeError: unreadable, not UTF-8.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise RecipeError(f"not UTF-8 (byte {error.start})", name, "save the file as UTF-8") from error
     except OSError as error:
         raise RecipeError(f"cannot be read: {error.strerror}", name, "check the path and its permissions") from error
-    node = parse(text, name)
-    if not isinstance(node.value, dict):
-        raise RecipeError("not a mapping of keys to values", f"{name}:1", "start with a block such as `model:`")
-    return node
 
 
 def parse(text: str, name: str) -> Node:
