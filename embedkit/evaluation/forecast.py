@@ -2,7 +2,7 @@
 
 The texts are ordered by length and drawn evenly from that order, so that short and long ones count in the share they
 have. Samples grow until one takes a second, so that a slow model answers after a few texts and the cost of starting is
-not taken for a rate.
+not taken for a rate; further while that is little beside the whole, since batches of few texts are slower per text.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from embedkit.types import Encodes
 FIRST, GROWTH = 8, 4
 ENOUGH = 1.0
 """Seconds of encoding that give a rate."""
+LITTLE, WAIT = 0.02, 60.0
+"""A larger sample may take this share of the whole evaluation, and this many seconds."""
 SHORT = 10.0
 """What takes less needs no forecast."""
 CHARACTERS = 6
@@ -101,7 +103,8 @@ def forecast(
         _encode(encoder, sample, batch_tokens)
         took, measured = clock() - start, measured + len(sample)
         seconds = took * whole / sum(t.weight for t in sample)
-        if took >= ENOUGH or seconds < SHORT / 4 or count == len(texts):
+        larger = took * GROWTH
+        if seconds < SHORT / 4 or count == len(texts) or (took >= ENOUGH and larger > min(LITTLE * seconds, WAIT)):
             break
         count = min(len(texts), count * GROWTH)
     return Forecast(seconds, _statistics(data, resamples, clock), len(texts), measured)

@@ -19,13 +19,14 @@ def announce(run: Run, encoder: Encoder, trainer: Trainer, resume: bool) -> None
         return
     steps = trainer.pipeline.sampler.steps
     found = checkpoint.find_checkpoints(run.folder.checkpoints) if resume else []
-    updates = steps - (checkpoint.step_of(found[-1]) if found else 0)
+    done = checkpoint.step_of(found[-1]) if found else 0
+    updates = steps - done
     with run.timed("forecast"):
         measured = rate.measure(trainer, updates)
         training = 0.0 if measured is None else updates * measured.seconds
         if not run.first:
             return
-        evaluation = _evaluations(run, encoder, updates)
+        evaluation = _evaluations(run, encoder, done, steps)
     run.clock = time.perf_counter()
     whole = training + evaluation
     if whole < SHORT:
@@ -56,7 +57,7 @@ def words(forecast: dict[str, float]) -> str:
     return f"took {duration(forecast['actual'])}, the forecast was {about(forecast['seconds'])}"
 
 
-def _evaluations(run: Run, encoder: Encoder, updates: int) -> float:
+def _evaluations(run: Run, encoder: Encoder, done: int, steps: int) -> float:
     """Seconds of all evaluations that are still to come, and of the comparison at the end."""
     config, measuring, seconds = run.recipe.eval, run.measuring, 0.0
     if config.suite is not None:
@@ -67,6 +68,7 @@ def _evaluations(run: Run, encoder: Encoder, updates: int) -> float:
     if config.every is not None and reference is not None:
         once = measuring.foresee(encoder, reference, 0)
         towers = candidates(encoder, run.recipe.model.keep_tower, evaluated=True)
+        times = len({*range(config.every, steps, config.every), steps} - {*range(done + 1)})
         chosen = len(towers) > 1  # both are measured once more at the end, to keep one
-        seconds += once.seconds * len(towers) * (updates // config.every + chosen)
+        seconds += once.seconds * len(towers) * (times + chosen)
     return seconds

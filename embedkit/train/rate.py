@@ -70,7 +70,7 @@ def measure(trainer: Trainer, updates: int) -> Rate | None:
             start = time.perf_counter()
             batch = trainer.pipeline.batch(step, 0)
             read = time.perf_counter() - start
-            times.append(read + _batch_seconds(trainer, batch))
+            times.append(read + _batch_seconds(trainer, batch, first > LONG))
             if _agreed(trainer, sum(times)) >= ENOUGH:
                 break
     seconds = sampler.accumulation * sum(times) / len(times) + _optimiser_seconds(trainer)
@@ -78,17 +78,17 @@ def measure(trainer: Trainer, updates: int) -> Rate | None:
 
 
 def _warm_up(trainer: Trainer, batch: RowBatch) -> float:
-    """Seconds of the whole batch, judged by its last micro-batch; what happens once has happened then."""
-    rows = batch.micro_batches[-1]
+    """Seconds of the whole batch, judged by one micro-batch; what happens once has happened then."""
+    rows = batch.micro_batches[len(batch.micro_batches) // 2]
     _pass(trainer, batch, rows)
     return _pass(trainer, batch, rows) * batch.tokens / max(1, _tokens(batch, rows))
 
 
-def _batch_seconds(trainer: Trainer, batch: RowBatch) -> float:
+def _batch_seconds(trainer: Trainer, batch: RowBatch, long: bool) -> float:
     engine = trainer.engine
     alone = trainer.comm.world == 1 and not engine.auxiliaries and engine.guide is None
     cut = alone and not engine.objectives[batch.source].empty  # else more than the encoder's passes counts
-    if cut and _warm_up(trainer, batch) > LONG:
+    if cut and long:
         return _by_parts(trainer, batch)
     start = time.perf_counter()
     engine(batch)

@@ -63,6 +63,14 @@ def test_a_slow_model_answers_after_a_few_texts(mini: Suite) -> None:
     assert encoder.spent == FIRST + 2
 
 
+def test_a_long_evaluation_is_measured_on_more_texts(mini: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as the larger sample is little beside the whole, and no one waits for a minute."""
+    monkeypatch.setattr(module, "LITTLE", 1.0)
+    assert told(Timed(0.02), mini).measured > 2 * FIRST
+    monkeypatch.setattr(module, "WAIT", 1.0)
+    assert told(Timed(0.02), mini).measured == FIRST
+
+
 def test_a_cost_of_starting_is_not_taken_for_a_rate(mini: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = Timed(0.0005, start=0.2)
     grown, true = told(encoder, mini).encoding, really(encoder, mini)

@@ -18,6 +18,7 @@ from embedkit.recipe.load import load
 from embedkit.recipe.plan import Plan, plan
 from embedkit.recipe.planning import estimate, rules, rules_machine
 from embedkit.recipe.planning.contents import Contents, look
+from embedkit.recipe.planning.words import in_short
 from embedkit.recipe.suite import Suite
 from tests.recipe.conftest import Write
 
@@ -188,6 +189,19 @@ class TestNumbers:
         scored = make(SCORED + "objective: cosent\n").lines()
         assert any("all pairs of the batch are compared" in line for line in scored)
         assert any("sees all 64 examples at once" in line for line in scored)
+
+    def test_one_line_says_what_is_coming(self, make: Make) -> None:
+        small = "{name: small, tasks: [{type: sts, name: A, files: [scored.csv]}]}"
+        measured = PAIR + f"eval: {{suite: sts, during: {small}, every: 10}}\n"
+        for made, line in (
+            (make(measured, "train.steps=35"), "35 updates of 64 examples, evaluation before, during and after"),
+            (
+                make(measured, "train.steps=35", "eval.before=false"),
+                "35 updates of 64 examples, evaluation during and after",
+            ),
+            (make(PAIR, "train.accumulation=4", "train.steps=1200"), "1,200 updates of 256 examples, no evaluation"),
+        ):
+            assert in_short(made).startswith(f"{line}; how long")
 
     def test_it_is_plain_data(self, make: Make) -> None:
         made = make(PAIR, "negatives.per_query=2", model_config=BERT)
