@@ -82,7 +82,7 @@ def about(place: str, instead_of: str) -> Iterator[None]:
     """
     try:
         yield
-    except RecipeError as error:
+    except (RecipeError, VersionError) as error:
         if error.where != instead_of:
             raise
-        raise RecipeError(error.what, place, error.cure, error.below) from error
+        raise type(error)(error.what, place, error.cure.replace(instead_of, place), error.below) from error

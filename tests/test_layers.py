@@ -17,7 +17,8 @@ from embedkit.recipe import registry
 PACKAGE = Path(__file__).resolve().parent.parent / "embedkit"
 LAYERS = [
     {
-        *("types", "errors", "paths", "files", "locks", "folders", "terminal", "versions", "showing", "redacting"),
+        *("types", "errors", "paths", "files", "locks", "folders", "model_files", "terminal", "versions"),
+        *("showing", "redacting"),
         *("limits", "quoting", "inputs"),
     },
     {"recipe"},

@@ -122,7 +122,9 @@ def _train(study: Study, method: Method, seed: int, folder: Path) -> tuple[Encod
         "warnings": record.warnings,
         "learning_rate": made.train.learning_rate,
     }
-    trained = Model(base=str(folder / "model"), trust_remote_code=True)  # written by this process
+    trained = Model(
+        base=str(folder / "model"),
+    )
     return Encoder.load(trained, device=made.train.device), facts
 
 

@@ -128,6 +128,8 @@ def _check(encoder: Encoder, tie: bool) -> None:
         )
     if encoder.from_scratch:
         raise RecipeError("the decoder starts from the encoder's checkpoint", WHERE, "pretrain with mlm first")
+    if type(encoder.st[0].auto_model).__module__.startswith("transformers_modules"):
+        raise RecipeError("the decoder cannot be made of a model that brings its own code", WHERE, "use BERT")
     tokenizer = encoder.st.tokenizer
     if tokenizer.padding_side != "right":
         raise RecipeError("a tokenizer that pads on the left gives the decoder its padding first", WHERE, "use BERT")

@@ -13,7 +13,8 @@ from embedkit.auxiliary.language_head import load_language_head
 from embedkit.errors import RecipeError, about
 from embedkit.model.changing.dropout import use_cpu_dropout
 from embedkit.model.reading import tokens
-from embedkit.model.reading.resolve import resolve
+from embedkit.model.reading.loading import load_tokenizer
+from embedkit.model.reading.resolve import Origin, resolve
 from embedkit.model.reading.structure import position_table
 from embedkit.model.running import packing
 
@@ -51,7 +52,7 @@ class Generator:
                 where,
                 "give a masked language model, e.g. distilbert/distilbert-base-uncased or the result of pretrain/mlm",
             )
-        _check_vocabulary(origin.target, origin.revision if origin.kind == "hub" else None, encoder, where)
+        _check_vocabulary(origin, encoder, where)
         for module in (self.head, self.backbone):
             module.to(encoder.device).requires_grad_(False).train(train_mode)
             if encoder.device.type == "cpu":
@@ -125,16 +126,15 @@ def _padded(st: Any, ids: Sequence[Sequence[int]], extra: dict[str, list[Any]]) 
     return tokens.pad(st, ids, extra, st.device)
 
 
-def _check_vocabulary(target: str, revision: str | None, encoder: Encoder, where: str) -> None:
-    from transformers import AutoTokenizer
-
-    theirs = AutoTokenizer.from_pretrained(target, revision=revision, local_files_only=revision is None).get_vocab()
+def _check_vocabulary(origin: Origin, encoder: Encoder, where: str) -> None:
+    with about(where, "model.base"):
+        theirs = load_tokenizer(origin).get_vocab()
     ours = encoder.st.tokenizer.get_vocab()
     if theirs != ours:
         shared = len(theirs.items() & ours.items())
         raise RecipeError(
-            f"the generator {target} has another vocabulary than the encoder: {len(theirs)} and {len(ours)} tokens, "
-            f"{shared} of them the same",
+            f"the generator {origin.target} has another vocabulary than the encoder: "
+            f"{len(theirs)} and {len(ours)} tokens, {shared} of them the same",
             where,
             "choose a masked language model with the encoder's tokenizer (distilbert-base-uncased for BERT uncased, "
             "distilroberta-base for RoBERTa), or train one with pretrain/mlm",

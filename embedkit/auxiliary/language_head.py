@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from embedkit.errors import EmbedkitError, RecipeError
+from embedkit.errors import EmbedkitError, RecipeError, about
+from embedkit.files import write_json, writing
+from embedkit.model.reading.boundary import reading
+from embedkit.model.reading.fit import refuse_gaps
+from embedkit.model.reading.loading import load_transformers
 from embedkit.model.reading.resolve import Origin
 from embedkit.model.reading.seeding import seeded
+from embedkit.model_files import BASE, CONFIG, inside, read_json, read_modules
 
 if TYPE_CHECKING:
     from embedkit.model.running.encoder import Encoder
@@ -88,11 +92,11 @@ class LanguageHead(nn.Module):
         weights = {f"{self.prefix}.{name}": value for name, value in load_file(path).items()}
         weights |= {n: v.detach().cpu().contiguous().clone() for n, v in self.model.state_dict().items()}
         written = path.with_suffix(".writing")
-        save_file(weights, written, metadata={"format": "pt"})
-        written.replace(path)
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        config["architectures"] = [type(self.model).__name__]
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        with writing(path):
+            save_file(weights, written, metadata={"format": "pt"})
+            written.replace(path)
+        config = read_json(folder / CONFIG, dict)
+        write_json(folder / CONFIG, config | {"architectures": [type(self.model).__name__]}, indent=2)
 
 
 class _Given(nn.Module):
@@ -122,15 +126,45 @@ def transformer_origin(encoder: Encoder) -> Origin:
     """Where the encoder's transformer came from: old sentence-transformers folders keep it in a folder of its own."""
     backbone: Any = encoder.st[0].auto_model
     origin = encoder.origin or Origin("folder", str(backbone.config._name_or_path))
-    modules = Path(origin.target) / "modules.json"
-    if not modules.is_file():
-        return origin
-    inner = Path(origin.target) / json.loads(modules.read_text(encoding="utf-8"))[0]["path"]
-    return replace(origin, target=str(inner))
+    modules = read_modules(inside(Path(origin.target)))
+    return replace(origin, target=str(Path(origin.target) / modules[0].folder)) if modules else origin
+
+
+def _masked_lm(origin: Origin, trust: bool) -> tuple[Any, bool]:
+    """A ``...ForMaskedLM``, and whether its head is new because the checkpoint has none.
+
+    Raises:
+        RecipeError: its backbone, or a part of its head, is not in the checkpoint.
+    """
+    from transformers import AutoModelForMaskedLM
+
+    model, report = load_transformers(AutoModelForMaskedLM, origin, trust=trust, dtype=torch.float32)
+    inner = f"{model.base_model_prefix}."
+    head = {name: p for name, p in model.named_parameters() if not name.startswith(inner)}
+    matrices = {name for name, p in head.items() if p.ndim > 1} or set(head)
+    new = bool(matrices) and matrices <= report.missing
+    parameters = {name for name, _ in model.named_parameters() if not (new and name in head)}
+    refuse_gaps(report, {name for name in report.missing & parameters if not name.startswith(f"{inner}pooler.")})
+    return model, new
+
+
+def _untrained(origin: Origin, trust: bool) -> Any:
+    from transformers import AutoConfig, AutoModelForMaskedLM
+
+    with reading("the configuration", origin):
+        found = {"revision": origin.revision} if origin.kind == "hub" else {"local_files_only": True}
+        config = AutoConfig.from_pretrained(origin.target, trust_remote_code=trust, **found)
+        return AutoModelForMaskedLM.from_config(config, trust_remote_code=trust)
 
 
 def load_language_head(
-    origin: Origin, *, table: nn.Embedding | None = None, seed: int = 0, where: str = "auxiliary", scratch: bool = False
+    origin: Origin,
+    *,
+    table: nn.Embedding | None = None,
+    seed: int = 0,
+    where: str = "auxiliary",
+    scratch: bool = False,
+    trust: bool = False,
 ) -> LanguageHead:
     """The masked-LM head of a checkpoint, or a new one initialised as the architecture initialises its heads.
 
@@ -140,30 +174,22 @@ def load_language_head(
         seed: of a new head; the global random state is left as it was.
         where: key of the recipe, for errors.
         scratch: take the configuration alone; every weight is new.
+        trust: whether code that comes with the checkpoint may run.
 
     Raises:
-        RecipeError: the architecture has no masked-LM class in transformers, or another vocabulary.
+        RecipeError: the architecture has no masked-LM class in transformers, or another vocabulary; or the checkpoint
+            is damaged.
     """
-    from transformers import AutoConfig, AutoModelForMaskedLM
-
-    found = {"revision": origin.revision} if origin.kind == "hub" else {"local_files_only": True}
-    with seeded(seed):
+    with seeded(seed), about(where, BASE):
         try:
-            config = AutoConfig.from_pretrained(origin.target, **found)
-            if scratch:
-                model, missing = AutoModelForMaskedLM.from_config(config), {"head"}
-            else:
-                model, info = AutoModelForMaskedLM.from_pretrained(
-                    origin.target, config=config, dtype=torch.float32, output_loading_info=True, **found
-                )
-                missing = {k for k in info["missing_keys"] if not k.startswith(f"{model.base_model_prefix}.")}
-        except (OSError, ValueError) as error:
-            raise RecipeError(
-                f"{origin} cannot be loaded as a masked language model: {error}",
-                where,
-                "choose an encoder for which transformers has a ForMaskedLM class (BERT, RoBERTa, DistilBERT, ...)",
-            ) from error
-    head = LanguageHead(model, table, new=bool(missing))
+            model, new = (_untrained(origin, trust), True) if scratch else _masked_lm(origin, trust)
+        except RecipeError as error:
+            if not isinstance(error.__cause__, (OSError, ValueError)):
+                raise
+            what = f"{origin} cannot be loaded as a masked language model: {error.what}"
+            cure = "choose an encoder for which transformers has a ForMaskedLM class (BERT, RoBERTa, DistilBERT, ...)"
+            raise RecipeError(what, where, cure) from error
+    head = LanguageHead(model, table, new=new)
     rows = model.config.vocab_size
     if table is not None and table.num_embeddings != rows:
         raise RecipeError(

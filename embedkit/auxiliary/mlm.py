@@ -93,6 +93,7 @@ class MaskedLM(Auxiliary):
             seed=seed,
             where="auxiliary.mlm",
             scratch=encoder.from_scratch,
+            trust=encoder.st.trust_remote_code,
         ).to(encoder.device)
         self.head.take_backbone()
         if self.head.new and not encoder.from_scratch:

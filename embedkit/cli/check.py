@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from embedkit import paths
 from embedkit.cli.console import console, go_offline, say_plan
 from embedkit.cli.options import Offline, Overrides, Processes, Recipe
+from embedkit.errors import about
 from embedkit.showing import shown
 
 if TYPE_CHECKING:
     from embedkit.cli.sample import Sampled
     from embedkit.recipe.load import Loaded
+    from embedkit.recipe.schema import Recipe as RecipeBlock
     from embedkit.recipe.suite import Suite
 
 
@@ -44,6 +48,7 @@ def check(
     from embedkit.recipe.planning.words import facts, warnings
 
     loaded = load(recipe, overrides or ())
+    _look_over(loaded.recipe)
     sampled = _sampled(loaded, sample) if sample else None
     found = _model_folder(loaded)
     suite = _suite(loaded)
@@ -60,6 +65,35 @@ def check(
     say_plan([head, *facts(made), *(_cost(loaded, suite) if suite is not None else ()), *warnings(made)])
     made.refuse()
     console().print("[green]nothing speaks against it[/green]")
+
+
+def _look_over(recipe: RecipeBlock) -> None:
+    """Damage that shows in local folders of models without loading them; a few milliseconds each."""
+    from embedkit.model.reading.folder import look_over
+    from embedkit.model_files import inside
+
+    for key, name, trust, weights in _models(recipe):
+        folder = paths.folder(name)
+        if folder is not None:
+            with about(key, "model.base"):
+                look_over(inside(folder), trust=trust, weights=weights)
+
+
+def _models(recipe: RecipeBlock) -> Iterator[tuple[str, str, bool, bool]]:
+    """Every model that a recipe names: its key, its name, whether its code is trusted and its weights are needed."""
+    from embedkit.recipe.base import Leads
+
+    model, guide = recipe.model, recipe.guide
+    yield "model.base", model.base, model.trust_remote_code, not model.from_scratch
+    if guide is not None:
+        yield "guide.model", guide.model, guide.trust_remote_code, True
+    for index, source in enumerate(recipe.data.sources):
+        if source.debias is not None and source.debias.guide is not None:
+            yield f"data.sources[{index}].debias.guide", source.debias.guide, False, True
+    for auxiliary in recipe.auxiliary:
+        for key, field in type(auxiliary).model_fields.items():
+            if Leads("folder") in field.metadata:
+                yield f"auxiliary.{auxiliary.name}.{key}", getattr(auxiliary, key), False, True
 
 
 def _model_folder(loaded: Loaded) -> Path | None:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from embedkit.cli.console import say
 from embedkit.data.sources import LoadedSource, load_source
 from embedkit.data.text import text_id
 from embedkit.errors import DataError
 from embedkit.inputs.cures import Cures
+from embedkit.model_files import Find, Saved, prompt_for
 from embedkit.quoting import listed
 from embedkit.recipe.planning.contents import Contents
 from embedkit.terminal.tables import Column, Grid, name_column
 
 if TYPE_CHECKING:
     from embedkit.recipe.load import Loaded
+    from embedkit.recipe.schema import Prompts
     from embedkit.types import Example
 
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
@@ -56,19 +56,19 @@ class Sampler:
     """
 
     def __init__(self, loaded: Loaded, count: int) -> None:
-        from transformers import AutoTokenizer
-
+        from embedkit.model.reading.folder import files_of, look_over
+        from embedkit.model.reading.loading import load_tokenizer
         from embedkit.model.reading.resolve import resolve
+        from embedkit.model.reading.vocabulary import check_rows
 
         self.loaded, self.count, model = loaded, count, loaded.recipe.model
         origin = resolve(model.base, model.revision)
-        folder = Path(origin.target) if origin.kind != "hub" else None
-        target = origin.target if folder is None else str(_transformer_folder(folder))
-        self.tokenizer = AutoTokenizer.from_pretrained(
-            target, revision=origin.revision if folder is None else None, trust_remote_code=model.trust_remote_code
-        )
-        self.max_length = model.max_length or _own_limit(folder, self.tokenizer)
-        self.prompts = {role: _prompt(model.prompts.model_dump(), folder, role) for role in ("query", "document")}
+        find = files_of(origin)
+        saved = look_over(find, trust=model.trust_remote_code, weights=origin.kind != "hub")
+        self.tokenizer = load_tokenizer(origin, trust=model.trust_remote_code)
+        check_rows(self.tokenizer, saved.config.get("vocab_size"))
+        self.max_length = model.max_length or _own_limit(find, self.tokenizer)
+        self.prompts = {role: _prompt(model.prompts, saved, role) for role in ("query", "document")}
 
     def run(self) -> Sampled:
         """Print one table per source.
@@ -163,30 +163,18 @@ def _remarks(found: LoadedSource, examples: Sequence[Example], limit: int | None
         yield f"columns without a role: {listed(found.unused)}"
 
 
-def _transformer_folder(folder: Path) -> Path:
-    modules = _json(folder / "modules.json")
-    return folder / modules[0]["path"] if modules else folder
+def _own_limit(find: Find, tokenizer: Any) -> int | None:
+    from embedkit.recipe.planning.facts import encoder_size
 
-
-def _own_limit(folder: Path | None, tokenizer: Any) -> int | None:
-    from embedkit.recipe.planning.facts import folder_facts
-
-    size = folder_facts(folder) if folder is not None else None
+    size = encoder_size(find)
     known = [n for n in (size.max_length if size else None, tokenizer.model_max_length) if n and n < 10**6]
     return min(known) if known else None
 
 
-def _prompt(given: dict[str, str | None], folder: Path | None, role: str) -> str:
-    """The recipe's prompt of a role, else the one that the model was saved with."""
-    if given[role] is not None:
-        return given[role] or ""
-    saved = (_json(folder / "config_sentence_transformers.json") or {}).get("prompts") or {} if folder else {}
-    names = ("query",) if role == "query" else ("document", "passage", "corpus")
-    return next((saved[name] for name in names if saved.get(name)), "")
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+def _prompt(given: Prompts, saved: Saved, role: Literal["query", "document"]) -> str:
+    """The recipe's prompt of a role, else the one that training would find in the model."""
+    own: str | None = getattr(given, role)
+    return prompt_for(saved.prompts, role) if own is None else own
 
 
 def _quantile(values: Sequence[int], q: float) -> int:

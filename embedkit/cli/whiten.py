@@ -10,7 +10,7 @@ import typer
 
 from embedkit.cli.console import go_offline, say
 from embedkit.cli.options import Offline
-from embedkit.errors import DataError, EmbedkitError, RecipeError
+from embedkit.errors import DataError, EmbedkitError, RecipeError, about
 from embedkit.terminal.progress import progress
 
 if TYPE_CHECKING:
@@ -132,7 +132,8 @@ def _load(model: str, pooling: str | None) -> Encoder:
 
     if pooling is not None:
         _one_of(pooling, get_args(Pooling), "--pooling")
-    return Encoder.load(Model.model_validate({"base": model, "pooling": pooling}))
+    with about("MODEL", "model.base"), about("--pooling", "model.pooling"):
+        return Encoder.load(Model.model_validate({"base": model, "pooling": pooling}))
 
 
 def _open(files: list[Path], limit: int | None) -> list[LoadedSource]:
@@ -183,10 +184,11 @@ def _has_sts(suite: Suite) -> bool:
 def _save(encoder: Encoder, out: Path, role: str) -> None:
     """Write the model and read it back with plain sentence-transformers: same embeddings, or an error."""
     import numpy as np
-    from sentence_transformers import SentenceTransformer
+
+    from embedkit.model.reading.loading import load_saved
 
     encoder.save(out)
-    plain = SentenceTransformer(str(out), device=str(encoder.device))
+    plain = load_saved(out, encoder.device)
     got: np.ndarray = plain.encode(PROBE, prompt=encoder.prompt(role) or None, convert_to_numpy=True)
     want = encoder.encode(PROBE, role=role)
     worst = float(np.abs(got - want).max() / max(float(np.abs(want).max()), 1e-12))

@@ -72,6 +72,8 @@ class EncoderSize:
             )
         except (KeyError, TypeError, ValueError):
             return None
+        if layers < 0 or hidden < 1 or heads < 1:
+            return None
         positions = int(config.get("max_position_embeddings") or 0)
         return cls(
             layers,

@@ -6,14 +6,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embedkit.errors import about
 from embedkit.recipe.schema import Model
 from embedkit.run.environment import quiet_libraries
 from embedkit.run.state import Say
-from embedkit.terminal import output
-from embedkit.terminal.times import about, duration
+from embedkit.terminal import output, times
 from embedkit.types import Scores
 
 if TYPE_CHECKING:
+    from embedkit.model.running.encoder import Encoder
     from embedkit.recipe.suite import Suite
 
 
@@ -48,7 +49,6 @@ def evaluate(
     """
     from embedkit.evaluation import suite as suites
     from embedkit.evaluation.forecast import SHORT, forecast
-    from embedkit.model.running.encoder import Encoder
 
     quiet_libraries()
     folder = Path(data) if data is not None else None
@@ -56,8 +56,8 @@ def evaluate(
 
     read = suites.load_data(loaded)
 
-    def score(name: str) -> Scores:
-        encoder = Encoder.load(Model(base=name))
+    def score(name: str, place: str) -> Scores:
+        encoder = _load(name, place)
         foreseen = forecast(encoder, loaded, read, batch_tokens=batch_tokens, resamples=resamples) if progress else None
         if foreseen is not None and foreseen.seconds >= SHORT:
             say(f"{name}: {foreseen.words}")
@@ -75,11 +75,13 @@ def evaluate(
             geometry=geometry,
         )
         if foreseen is not None and foreseen.seconds >= SHORT:
-            say(f"took {duration(time.perf_counter() - start)}, the forecast was {about(foreseen.seconds)}")
+            say(f"took {times.duration(time.perf_counter() - start)}, the forecast was {times.about(foreseen.seconds)}")
         return scores
 
-    scores = score(model)
-    other = score(compare) if compare else None
+    if compare:
+        _load(compare, "--compare")  # what does not load must say so before the other is measured
+    scores = score(model, "MODEL")
+    other = score(compare, "--compare") if compare else None
     comparison = suites.compare(other, scores, resamples=resamples, seed=seed) if other else None
     if out is not None:
         suites.write_scores(scores, Path(out))
@@ -87,3 +89,10 @@ def evaluate(
             suites.write_scores(other, Path(out) / "compare")
     say(suites.table(scores, other, comparison) if other else suites.table(scores))
     return scores
+
+
+def _load(name: str, place: str) -> Encoder:
+    from embedkit.model.running.encoder import Encoder
+
+    with about(place, "model.base"):
+        return Encoder.load(Model(base=name))

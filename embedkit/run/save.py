@@ -25,7 +25,7 @@ def checked_model(run: Run, encoder: Encoder) -> None:
     """Write the model and read it back with plain sentence-transformers: same embeddings, or an error."""
     encoder.save(run.folder.model)
     probe = ["A short sentence.", "And a second one, which is a little longer than the first."]
-    plain = load_saved(run.folder.model, encoder.device)
+    plain = load_saved(run.folder.model, encoder.device, trust=encoder.st.trust_remote_code)
     got = plain.encode(probe, prompt_name="query", convert_to_numpy=True)
     want = encoder.encode(probe, role="query")
     if not np.allclose(got, want, atol=1e-5):

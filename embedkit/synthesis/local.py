@@ -13,7 +13,6 @@ from jinja2 import TemplateError
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
-    AutoTokenizer,
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
@@ -23,9 +22,13 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from embedkit.errors import EmbedkitError, RecipeError
-from embedkit.model.reading.resolve import resolve
+from embedkit.errors import EmbedkitError, RecipeError, about
+from embedkit.model.reading.fit import refuse_gaps
+from embedkit.model.reading.loading import load_tokenizer, load_transformers
+from embedkit.model.reading.resolve import Origin, resolve
+from embedkit.model.reading.vocabulary import check_rows
 from embedkit.model.running.encoder import pick_device
+from embedkit.model_files import BASE, TRUST
 from embedkit.synthesis.calls import Call, Finish, Reply
 
 
@@ -58,6 +61,15 @@ class EndOfLine(StoppingCriteria):
         return torch.tensor(["\n" in text.lstrip() for text in texts], device=input_ids.device)
 
 
+def _load(origin: Origin, dtype: str) -> tuple[Any, Any]:
+    """Tokenizer and model; every parameter is the checkpoint's."""
+    tokenizer = load_tokenizer(origin, padding_side="left")
+    model, report = load_transformers(AutoModelForCausalLM, origin, dtype=dtype)
+    refuse_gaps(report, {name for name, _ in model.named_parameters()} & report.missing)
+    check_rows(tokenizer, model.get_input_embeddings().num_embeddings)
+    return tokenizer, model
+
+
 class LocalModel:
     """A causal LM on this machine.
 
@@ -71,28 +83,23 @@ class LocalModel:
         dtype: auto (as saved), float32, bfloat16 or float16.
 
     Raises:
-        RecipeError: there is no such model, or it is no causal LM.
+        RecipeError: there is no such model, it is damaged, or it is no causal LM.
     """
 
     def __init__(self, model: str, *, batch_size: int = 8, device: str = "auto", dtype: str = "auto") -> None:
-        try:
+        with about("--model", BASE):
             origin = resolve(model)
-        except RecipeError as error:
-            raise RecipeError(error.what, "--model", "go online, or give a folder with a causal LM") from error
+            try:
+                self.tokenizer, self.model = _load(origin, dtype)
+            except RecipeError as error:
+                if error.where != TRUST:
+                    raise
+                raise RecipeError(error.what, BASE, "choose a model that needs no code of its own") from error
         content = origin.revision or content_of(Path(origin.target))
         self.identity = {"local": content, "dtype": dtype}
         self.retries = 0
         self.batch_size = batch_size
         self.device = torch.device(pick_device(device))
-        options = {"revision": origin.revision} if origin.kind == "hub" else {}
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(origin.target, padding_side="left", **options)
-            self.model = AutoModelForCausalLM.from_pretrained(origin.target, dtype=dtype, **options)
-        except (OSError, ValueError) as error:
-            what = f"cannot be loaded as a causal LM: {error}"
-            raise RecipeError(
-                what, str(origin), "give a model that transformers' AutoModelForCausalLM loads"
-            ) from error
         self.model.to(self.device).eval()
         ends = self.model.generation_config.eos_token_id
         ends = self.tokenizer.eos_token_id if ends is None else ends

@@ -9,15 +9,29 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers.trainer import TRAINER_STATE_NAME
 
 from embedkit import files
-from embedkit.errors import TrainingError
+from embedkit.errors import EmbedkitError, TrainingError
+from embedkit.model.reading.boundary import UNSAFE, is_unsafe, reason
+from embedkit.model.reading.fit import listed
+from embedkit.model.reading.loading import load_saved
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 STAGING = ".saving-"
+OPTIMIZER, SCHEDULER = "optimizer.pt", "scheduler.pt"
+"""What transformers calls the files of a checkpoint."""
+ANOTHER = "remove this checkpoint (an older one then goes on), or train into a new folder"
 _NAME = re.compile(r"checkpoint-(\d+)$")
 
 
@@ -36,7 +50,7 @@ def of_step(folder: Path, step: int) -> Path:
 
 def find_checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints in a run's checkpoint folder, oldest first."""
-    found = [p for p in folder.glob("checkpoint-*") if _NAME.search(p.name) and (p / "trainer_state.json").is_file()]
+    found = [p for p in folder.glob("checkpoint-*") if _NAME.search(p.name) and (p / TRAINER_STATE_NAME).is_file()]
     return sorted(found, key=step_of)
 
 
@@ -61,6 +75,34 @@ def save_module(module: torch.nn.Module, path: Path) -> None:
         save_file(state, path)
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Reading a part of a checkpoint.
+
+    Raises:
+        TrainingError: it is damaged, or holds a pickle of more than tensors.
+    """
+    try:
+        yield
+    except EmbedkitError as error:
+        raise TrainingError(error.what, str(path), ANOTHER) from error
+    except Exception as error:  # torch, safetensors and json raise almost anything for a damaged file
+        what = f"its files {UNSAFE}" if is_unsafe(error) else f"cannot be read: {reason(error)}"
+        raise TrainingError(what, str(path), ANOTHER) from error
+
+
+def load_encoder(st: SentenceTransformer, path: Path) -> None:
+    """Read the weights of a checkpoint into the model that is trained.
+
+    Raises:
+        TrainingError: it is damaged, or of another model.
+    """
+    with reading(path):
+        stored, wanted = load_saved(path, "cpu", trust=st.trust_remote_code).state_dict(), st.state_dict()
+    _check_fit(stored, wanted, path)
+    st.load_state_dict(stored)
+
+
 def load_module(module: torch.nn.Module, path: Path) -> None:
     """Read back what `save_module` wrote.
 
@@ -72,14 +114,22 @@ def load_module(module: torch.nn.Module, path: Path) -> None:
         return
     if not path.is_file():
         raise TrainingError("the checkpoint has no state for this module", str(path), "resume with the same recipe")
-    state = load_file(path)
-    if state.keys() != wanted.keys() or any(state[k].shape != wanted[k].shape for k in wanted):
-        raise TrainingError(
-            f"the checkpoint holds {sorted(state)}, the recipe builds {sorted(wanted)}",
-            str(path),
-            "resume with the recipe that wrote the checkpoint",
-        )
+    with reading(path):
+        state = load_file(path)
+    _check_fit(state, wanted, path)
     module.load_state_dict(state)
+
+
+def _check_fit(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Path) -> None:
+    """Names and shapes of what is stored must be those of what the recipe builds."""
+    if state.keys() != wanted.keys():
+        differ = sorted(state.keys() ^ wanted.keys())
+        what = f"holds {len(state)} tensors and the recipe builds {len(wanted)}; in one of the two: {listed(differ)}"
+        raise TrainingError(what, str(path), "resume with the recipe that wrote the checkpoint")
+    for name, tensor in wanted.items():
+        if state[name].shape != tensor.shape:
+            what = f"holds {name} {list(state[name].shape)}, and the recipe builds {list(tensor.shape)}"
+            raise TrainingError(what, str(path), "resume with the recipe that wrote the checkpoint")
 
 
 def prune(folder: Path, keep: int, best: Path | None) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from embedkit.model.changing import lora
 from embedkit.model.running.encoder import Encoder
 from embedkit.objectives.base import Objective
-from embedkit.train.checkpoint import load_module, save_module
+from embedkit.train.checkpoint import load_encoder, load_module, save_module
 from embedkit.train.step import Step
 
 ADAPTED = "adapted"
@@ -43,11 +43,13 @@ class Trainee(nn.Module):
             save_module(module, folder / "embedkit" / f"{name}.safetensors")
 
     def load(self, folder: Path) -> None:
-        """Read what `save` wrote; the encoder itself only where it has adapters, else the trainer reads it.
+        """Read what `save` wrote.
 
         Raises:
-            TrainingError: a part is missing, or does not fit.
+            TrainingError: a part is damaged, missing, or does not fit.
         """
+        if not self.adapted:
+            load_encoder(self.whole.st, folder)
         for name, module in self._beside().items():
             load_module(module, folder / "embedkit" / f"{name}.safetensors")
 

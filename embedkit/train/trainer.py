@@ -306,9 +306,19 @@ class Trainer(SentenceTransformerTrainer):
                 str(written),
                 "resume with the recipe of the run, or train into a new folder",
             )
-        if not self.trainee.adapted:
-            super()._load_from_checkpoint(checkpoint_path)
         self.trainee.load(path)
+
+    def _load_optimizer_and_scheduler(self, checkpoint_path: str | None) -> None:
+        path = Path(checkpoint_path or "")
+        for name in (checkpoint.OPTIMIZER, checkpoint.SCHEDULER):
+            if checkpoint_path is not None and not (path / name).is_file():  # transformers would start anew in silence
+                raise TrainingError(f"there is no {name}", str(path), checkpoint.ANOTHER)
+        with checkpoint.reading(path):
+            super()._load_optimizer_and_scheduler(checkpoint_path)
+
+    def _load_rng_state(self, checkpoint_path: str | None) -> None:
+        with checkpoint.reading(Path(checkpoint_path or "")):
+            super()._load_rng_state(checkpoint_path)
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train; from a checkpoint after which no update is left, load only.
@@ -326,7 +336,8 @@ class Trainer(SentenceTransformerTrainer):
 
     def _restore(self, path: Path) -> None:
         """Load a checkpoint to look at: what follows from it, and what is still to be measured."""
-        self.state = TrainerState.load_from_json(str(path / TRAINER_STATE_NAME))
+        with checkpoint.reading(path / TRAINER_STATE_NAME):
+            self.state = TrainerState.load_from_json(str(path / TRAINER_STATE_NAME))
         if self._best is not None and not self._best.is_dir():
             what = f"the checkpoint of the best evaluation so far is gone: {self._best.name}"
             raise TrainingError(what, str(self._best.parent), "put it back, or train into a new folder")

@@ -14,13 +14,15 @@ TOKENS: dict[str, int] = {"vocab_size": len(vocabulary()), "pad_token_id": 0, "b
 DISTILBERT = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 48, "max_position_embeddings": 64}
 T5 = {"d_model": 32, "d_kv": 16, "d_ff": 48, "num_layers": 2, "num_heads": 2}
 MODERNBERT = {"max_position_embeddings": 64, "local_attention": 8, "cls_token_id": 2, "sep_token_id": 3}
+QWEN2 = {"max_position_embeddings": 64, "num_key_value_heads": 1, "vocab_size": len(vocabulary()) + 1}
+"""Its tokenizer brings a token of its own, for which the table needs a row."""
 
 FAMILIES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "roberta": ("RobertaConfig", "RobertaModel", {**SIZE, "max_position_embeddings": 66}),
     "distilbert": ("DistilBertConfig", "DistilBertModel", DISTILBERT),
     "mpnet": ("MPNetConfig", "MPNetModel", {**SIZE, "max_position_embeddings": 66}),
     "modernbert": ("ModernBertConfig", "ModernBertModel", {**SIZE, **MODERNBERT}),
-    "qwen2": ("Qwen2Config", "Qwen2ForCausalLM", {**SIZE, "max_position_embeddings": 64, "num_key_value_heads": 1}),
+    "qwen2": ("Qwen2Config", "Qwen2ForCausalLM", {**SIZE, **QWEN2}),
     "t5": ("T5Config", "T5EncoderModel", T5),
 }
 
@@ -50,5 +52,5 @@ def build(family: str, path: Path, **more: Any) -> Path:
     options = {**options, **more}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        getattr(transformers, model)(getattr(transformers, config)(**TOKENS, **options)).save_pretrained(path)
+        getattr(transformers, model)(getattr(transformers, config)(**{**TOKENS, **options})).save_pretrained(path)
     return path

@@ -82,7 +82,7 @@ def test_sizes_of_a_sentence_transformers_folder(tmp_path: Path) -> None:
     (tmp_path / "2_Dense" / "config.json").write_text('{"in_features": 96, "out_features": 40}')
     (tmp_path / "0_Transformer" / "sentence_bert_config.json").write_text('{"max_seq_length": 128}')
     kinds = [("0_Transformer", "a.Transformer"), ("1_Pooling", "a.Pooling"), ("2_Dense", "a.Dense")]
-    modules = [{"idx": i, "path": path, "type": kind} for i, (path, kind) in enumerate(kinds)]
+    modules = [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(kinds)]
     (tmp_path / "modules.json").write_text(json.dumps(modules))
     size = folder_facts(tmp_path)
     assert size is not None

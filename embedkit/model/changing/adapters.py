@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from embedkit.errors import RecipeError
+from embedkit.model.reading.structure import layers
 
 
 def _is_rate(name: str, value: Any) -> bool:
@@ -103,12 +104,6 @@ def _select(backbone: nn.Module, part: str) -> list[str]:
         return [name for name in names if name.startswith(wanted)]
     stem = part.rstrip(".")
     return [name for name in names if name == stem or name.startswith(stem + ".")]
-
-
-def layers(backbone: nn.Module) -> tuple[str, int]:
-    """Name and length of the list of transformer layers (the outermost `nn.ModuleList`), or ("", 0)."""
-    lists = [(name, len(m)) for name, m in backbone.named_modules() if isinstance(m, nn.ModuleList) and name]
-    return min(lists, key=lambda pair: (pair[0].count("."), -pair[1]), default=("", 0))
 
 
 def _is_embedding(name: str) -> bool:

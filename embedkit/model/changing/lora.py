@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -49,7 +50,7 @@ def peft_works(what: str, where: str = WHERE) -> Iterator[Any]:
         import peft
 
         yield peft
-    except (EmbedkitError, OSError, torch.OutOfMemoryError):
+    except (EmbedkitError, OSError, torch.OutOfMemoryError, pickle.UnpicklingError):
         raise
     except Exception as error:  # whatever an untested pair of versions raises; the cause stands in the message
         failed = f"{what} fails ({type(error).__name__}: {error})"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sentence_transformers.base.modules import Transformer
-from sentence_transformers.util import load_file_path
 
 from embedkit.errors import RecipeError
 from embedkit.model.changing.lora import NAME, PREFIX, peft_works
@@ -101,11 +100,6 @@ def _renamed(found: dict[str, Any], wanted: dict[str, Any], prefix: str, folder:
     return own
 
 
-def has_adapter_files(origin: Origin, folders: list[str], **where: Any) -> bool:
-    """Whether the model's folder, or one of its modules', holds adapters."""
-    return any(load_file_path(origin.target, CONFIG, subfolder=folder, **where) for folder in ["", *folders])
-
-
 def load_bare(target: str, options: dict[str, Any]) -> SentenceTransformer:
     """Adapters without sentence-transformers' files: pooled as it does, by the mean or a causal model's last token."""
     from sentence_transformers import SentenceTransformer
@@ -122,4 +116,6 @@ def load_bare(target: str, options: dict[str, Any]) -> SentenceTransformer:
     config = transformer.config
     causal = (config.architectures or [""])[0].endswith("ForCausalLM") and getattr(config, "is_causal", True)
     pooling = Pooling(transformer.get_embedding_dimension(), "lasttoken" if causal else "mean")
-    return SentenceTransformer(modules=[transformer, pooling], device=options["device"])
+    return SentenceTransformer(
+        modules=[transformer, pooling], device=options["device"], trust_remote_code=options["trust_remote_code"]
+    )

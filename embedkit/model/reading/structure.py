@@ -11,18 +11,6 @@ from embedkit.errors import RecipeError
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-DOCUMENT_PROMPTS = ("document", "passage", "corpus")
-"""Names under which `SentenceTransformer.encode_document` looks for its prompt, in this order."""
-
-
-def prompt_of(st: SentenceTransformer, role: str) -> str:
-    """The prompt of a role, found as `encode_query` and `encode_document` find it; "" for none."""
-    names = DOCUMENT_PROMPTS if role == "document" else (role,)
-    for name in names:
-        if st.prompts.get(name) is not None:
-            return str(st.prompts[name])
-    return ""
-
 
 def find_pooling(st: SentenceTransformer, where: str = "model.pooling") -> Any:
     """The Pooling module.
@@ -74,3 +62,9 @@ def position_table(backbone: nn.Module) -> nn.Embedding | None:
         if name.rpartition(".")[2] in ("position_embeddings", "wpe") and isinstance(module, nn.Embedding):
             return module
     return None
+
+
+def layers(backbone: nn.Module) -> tuple[str, int]:
+    """Name and length of the list of transformer layers (the outermost `nn.ModuleList`), or ("", 0)."""
+    lists = [(name, len(m)) for name, m in backbone.named_modules() if isinstance(m, nn.ModuleList) and name]
+    return min(lists, key=lambda pair: (pair[0].count("."), -pair[1]), default=("", 0))

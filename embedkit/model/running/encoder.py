@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from embedkit import showing
 from embedkit.errors import RecipeError
+from embedkit.files import writing
 from embedkit.model.changing import adapters, lora
 from embedkit.model.changing.configure import configure
 from embedkit.model.changing.dropout import use_cpu_dropout
@@ -22,9 +23,10 @@ from embedkit.model.reading.fingerprint import fingerprint
 from embedkit.model.reading.loading import load_st
 from embedkit.model.reading.resolve import Origin, resolve
 from embedkit.model.reading.seeding import seeded
-from embedkit.model.reading.structure import prompt_of
+from embedkit.model.reading.trust import drop_foreign_code
 from embedkit.model.running import inference, packing, perturb
 from embedkit.model.running.module import RATE, TOWER, EncoderModule
+from embedkit.model_files import prompt_for
 from embedkit.recipe.views import Variant
 
 if TYPE_CHECKING:
@@ -137,7 +139,7 @@ class Encoder:
 
     def prompt(self, role: str) -> str:
         """The text put before inputs of a role (``query`` or ``document``)."""
-        return prompt_of(self.st, role)
+        return prompt_for(self.st.prompts, role)
 
     def features(self, batch: RowBatch, rows: np.ndarray) -> dict[str, Any]:
         """A micro-batch on the device: rows `rows` of `batch`, ``input_ids`` [r, t] padded or [1, t] packed.
@@ -243,11 +245,19 @@ class Encoder:
             path: the folder.
             merge: add LoRA adapters into the weights, so that the folder needs neither peft nor the base model.
                 False writes the adapters alone.
+
+        A base's pointers to code of its own (``auto_map``) are kept only where the recipe trusted that code.
+
+        Raises:
+            WriteError: the folder cannot be written.
         """
-        if lora.has_adapters(self.st) and not merge:
-            lora.save_alone(self.st, Path(path))
-        else:
-            self._standalone().save(str(path), create_model_card=False)
+        if not self.st.trust_remote_code:
+            drop_foreign_code(self.st)
+        with writing(Path(path)):
+            if lora.has_adapters(self.st) and not merge:
+                lora.save_alone(self.st, Path(path))
+            else:
+                self._standalone().save(str(path), create_model_card=False)
 
     def fingerprint(self) -> str:
         """Content hash of what `save` writes: weights and everything else that changes an embedding."""

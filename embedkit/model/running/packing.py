@@ -56,6 +56,8 @@ def enable(st: SentenceTransformer) -> bool:
         reason = "soft prompts stand before every row"
     elif tokens.excludes_prompt(st):
         reason = "its pooling leaves prompts out"
+    elif getattr(st[0], "module_output_name", None) != "token_embeddings":
+        reason = "its embedding is not pooled from tokens"
     if reason is None:
         with evaluating(st), torch.no_grad():
             reason = _trial(st, backbone)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -14,6 +13,7 @@ from embedkit.errors import EmbedkitError
 from embedkit.inputs import records
 from embedkit.inputs.cures import PLAIN, Cures
 from embedkit.inputs.texts import is_absent
+from embedkit.model_files import CONFIG, Find, inside, read_json, read_saved
 from embedkit.recipe.debias import Debias
 from embedkit.recipe.memory import EncoderSize
 from embedkit.recipe.objectives.base import ObjectiveConfig
@@ -131,20 +131,24 @@ def model_facts(recipe: Recipe, config: dict[str, Any] | None = None) -> Encoder
 
 
 def folder_facts(folder: Path) -> EncoderSize | None:
-    """Sizes of a saved model, Hugging Face or sentence-transformers; None where ``config.json`` does not say."""
-    modules = _json(folder / "modules.json") or []
-    inner = folder / modules[0]["path"] if modules and modules[0].get("path") else folder
-    config = _json(inner / "config.json")
-    if not isinstance(config, dict):
-        return None
-    limit = (_json(inner / "sentence_bert_config.json") or {}).get("max_seq_length")
-    dense = [_json(folder / m["path"] / "config.json") or {} for m in modules if m["type"].endswith("Dense")]
-    dims = [d["out_features"] for d in dense if "out_features" in d]
-    return EncoderSize.of(config, limit, dims[-1] if dims else None)
+    """Sizes of a saved model, Hugging Face or sentence-transformers; None where ``config.json`` does not say.
+
+    Raises:
+        RecipeError: one of its small files is damaged.
+    """
+    return encoder_size(inside(folder))
 
 
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+def encoder_size(find: Find) -> EncoderSize | None:
+    """The same of a model whose files are asked for by name."""
+    saved = read_saved(find)
+    dims = []
+    for module in saved.modules:
+        path = find(module.file(CONFIG)) if module.type.endswith("Dense") else None
+        if path is not None:
+            dims.append(read_json(path, dict).get("out_features"))
+    dim = dims[-1] if dims and isinstance(dims[-1], int) else None
+    return EncoderSize.of(dict(saved.config), saved.max_length, dim)
 
 
 def _facts(source: Source, cures: Cures, count: bool, batch: int) -> dict[str, Any]:
