@@ -74,6 +74,10 @@ bench: $(READY) ## The benchmarks against sentence-transformers; half an hour
 compare: $(READY) ## Methods on one base: make compare BASE=encoder TEXT=sentences.txt DATA=folder [ARGS=--help]
 	@$(PY) -m benchmarks.compare $(if $(BASE),--base "$(BASE)") $(if $(TEXT),--text "$(TEXT)") $(if $(DATA),--data "$(DATA)") $(ARGS)
 
+.PHONY: docs
+docs: $(READY) ## Write docs/reference from the code
+	$(PY) docs/generate.py
+
 .PHONY: clean
 clean: ## Remove caches and builds; runs/ and .venv stay
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache

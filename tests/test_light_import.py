@@ -73,3 +73,13 @@ def test_public_names_are_found_on_first_use() -> None:
     assert embedkit.load_recipe.__module__ == "embedkit.recipe.load"
     with pytest.raises(AttributeError, match="nothing_here"):
         _ = embedkit.nothing_here
+
+
+def test_train_is_the_function_also_after_the_package_was_imported() -> None:
+    code = (
+        "import embedkit.train.guards, embedkit; from embedkit import train; from embedkit.train import guards\n"
+        "import embedkit.run\n"
+        "assert callable(train) and train is embedkit.train is embedkit.run.train and guards.Guards"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

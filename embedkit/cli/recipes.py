@@ -118,9 +118,17 @@ def keys(
     from rich.table import Table
     from rich.text import Text
 
-    from embedkit.recipe.reading.describe import describe
+    from embedkit.recipe.reading.describe import describe, names_of
 
     title, rows = describe(block)
+    names = names_of(block)
+    if names:  # the keys belong to the name
+        table = Table("name", "what it is", title=f"{block}: one of these names", title_justify="left", box=None)
+        for name, meaning in names:
+            table.add_row(Text(name, style="cyan"), Text(meaning))
+        console().print(table, soft_wrap=False)
+        say(f"the keys of one: embedkit recipes keys {names[0][0]}")
+        return
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("key", "type", "default", "meaning"):
         table.add_column(name, no_wrap=name == "key")

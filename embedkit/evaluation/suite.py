@@ -80,11 +80,11 @@ def load_suite(ref: str | Suite, data_dir: str | Path | None = None) -> Suite:
     if data_dir is not None and not isinstance(data_dir, Path):
         data_dir = paths.folder(data_dir) or Path(data_dir)
     if isinstance(ref, Suite):
-        return _absolute(settle_suite(ref, data_dir, paths.starts(None)))
+        return _absolute(settle_suite(ref, data_dir, paths.starts(None)), "")
     name, chosen = paths.split_suite(ref)
     path = paths.locate(ref, "suite").place or _shipped(name)
     suite = _choose(load_suite_file(path), chosen, ref)
-    return _absolute(settle_suite(suite, data_dir, (path.resolve().parent,)))
+    return _absolute(settle_suite(suite, data_dir, (path.resolve().parent,)), name)
 
 
 def load_data(suite: Suite) -> list[TaskData]:
@@ -202,8 +202,13 @@ def _choose(suite: Suite, chosen: Sequence[str], ref: str) -> Suite:
     return suite.model_copy(update={"tasks": tuple(tasks[name] for name in chosen)}) if chosen else suite
 
 
-def _absolute(suite: Suite) -> Suite:
-    """A settled suite with plain absolute paths in place of the words that were written."""
+def _absolute(suite: Suite, name: str) -> Suite:
+    """A settled suite with plain absolute paths in place of the words that were written.
+
+    Args:
+        suite: the suite.
+        name: under which it was asked for, and chosen tasks of it can be; empty for one that has none.
+    """
     missing: dict[str, paths.Located] = {}
 
     def place(name: str) -> str:
@@ -223,7 +228,8 @@ def _absolute(suite: Suite) -> Suite:
         raise DataError(
             f"suite {suite.name!r} needs files that are not there: {', '.join(missing)}",
             paths.words(looked),
-            f"give their folder with --data DIR (eval.data in a recipe), or choose tasks: {suite.name}:TASK,TASK",
+            "give their folder with --data DIR (eval.data in a recipe)"
+            + (f", or choose tasks: {name}:TASK,TASK" if name else ""),
         )
     return suite.model_copy(update={"tasks": tuple(tasks)})
 

@@ -24,13 +24,45 @@ def describe(block: str) -> tuple[str, list[tuple[str, str, str, str]]]:
         RecipeError: there is no such block.
     """
     model = _model(block)
+    return first_paragraph(model), keys_of(model)
+
+
+def keys_of(model: type[BaseModel]) -> list[tuple[str, str, str, str]]:
+    """(key, type, default, meaning) of each key of a block."""
     place = Place(model)
     rows = []
     for key in model.model_fields:
         child = place.child(key)
         assert child is not None
         rows.append((key, child.words(), child.default(), (child.field.description if child.field else "") or ""))
-    return inspect.cleandoc(model.__doc__ or "").split("\n\n")[0].replace("\n", " "), rows
+    return rows
+
+
+def first_paragraph(model: type[BaseModel]) -> str:
+    """What a block is, in one line."""
+    return inspect.cleandoc(model.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+
+
+def names_of(block: str) -> list[tuple[str, str]]:
+    """The names that a block may have, and what each is; empty for a block that has none (`train`)."""
+    place = Place.find(Recipe, Node({}, ""), block.split(".")) if block else None
+    kind = _element_kind(place)
+    if kind is None:
+        return []
+    return [(name, first_paragraph(config_of(kind, name))) for name in registry.names(kind)]
+
+
+def config_of(kind: registry.Kind, name: str) -> type[BaseModel]:
+    """The options of a registered name."""
+    found: type[BaseModel] = registry.resolve(registry.lookup(kind, name).config)
+    return found
+
+
+def _element_kind(place: Place | None) -> registry.Kind | None:
+    """The kind that a list holds, lists of lists included."""
+    while place is not None and place.named() is None:
+        place = place.child(0)
+    return None if place is None else place.named()
 
 
 def _model(block: str) -> type[BaseModel]:
@@ -39,13 +71,12 @@ def _model(block: str) -> type[BaseModel]:
     kinds: tuple[registry.Kind, ...] = get_args(registry.Kind)
     for kind in kinds:
         if block in registry.names(kind) and block not in Recipe.model_fields:
-            config: type[BaseModel] = registry.resolve(registry.lookup(kind, block).config)
-            return config
+            return config_of(kind, block)
     place: Place | None = Place.find(Recipe, Node({}, ""), block.split("."))
     blocks = place.blocks() if place else []
-    if place is not None and not blocks:
-        element = place.child(0)
-        blocks = element.blocks() if element else []
+    while place is not None and not blocks:  # a list's elements, lists of lists included
+        place = place.child(0)
+        blocks = place.blocks() if place else []
     if not blocks:
         known = [*Recipe.model_fields, *(name for kind in kinds for name in registry.names(kind))]
         near = nearest(block, known)

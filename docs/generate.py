@@ -1,0 +1,129 @@
+"""Writes docs/reference: every key of a recipe and of a suite, every option of every verb, from the code itself.
+
+python docs/generate.py          write
+python docs/generate.py --check  say what is out of date, exit code 1
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import typer.main
+from pydantic import BaseModel
+
+from embedkit.cli import app
+from embedkit.recipe import registry
+from embedkit.recipe.reading.describe import config_of, first_paragraph, keys_of
+from embedkit.recipe.reading.fields import Place
+from embedkit.recipe.schema import Recipe
+from embedkit.recipe.suite import RetrievalTask, StsTask, Suite
+
+FOLDER = Path(__file__).resolve().parent / "reference"
+NOTE = "Generated from the code by `make docs`; change the descriptions there."
+TITLES: dict[registry.Kind, str] = {
+    "objective": "Objectives",
+    "weighting": "Weightings",
+    "head": "Batch heads",
+    "view": "View transforms",
+    "auxiliary": "Auxiliary losses",
+}
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def table(model: type[BaseModel]) -> list[str]:
+    rows = [f"| `{k}` | {cell(t)} | {f'`{cell(d)}`' if d else ''} | {cell(m)} |" for k, t, d, m in keys_of(model)]
+    return ["| key | type | default | meaning |", "| --- | --- | --- | --- |", *rows]
+
+
+def section(title: str, model: type[BaseModel], level: int = 2) -> list[str]:
+    return [f"{'#' * level} {title}", "", first_paragraph(model), "", *table(model), ""]
+
+
+def blocks(model: type[BaseModel], path: str, seen: set[type[BaseModel]]) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The blocks inside a block that are not chosen by a name, with their key paths."""
+    for key in model.model_fields:
+        place = Place(model).child(key)
+        while place is not None and not place.blocks() and place.child(0) is not None:
+            place = place.child(0)
+        if place is None or place.named() is not None:
+            continue
+        for block in place.blocks():
+            if block not in seen and block is not Suite:
+                seen.add(block)
+                yield f"{path}{key}", block
+                yield from blocks(block, f"{path}{key}.", seen)
+
+
+def recipe_page() -> str:
+    lines = [
+        "# Every key of a recipe",
+        "",
+        NOTE,
+        "",
+        "`embedkit recipes keys BLOCK` prints the same in a terminal.",
+        "",
+    ]
+    lines += section("The blocks", Recipe)
+    for path, block in blocks(Recipe, "", set()):
+        lines += section(f"`{path}`", block)
+    for kind in get_args(registry.Kind):
+        lines += [f"## {TITLES[kind]}", ""]
+        for name in registry.names(kind):
+            lines += section(f"`{name}`", config_of(kind, name), 3)
+    return "\n".join(lines)
+
+
+def suite_page() -> str:
+    lines = ["# Every key of a suite", "", NOTE, "", *section("The suite", Suite)]
+    for title, block in (("`type: sts`", StsTask), ("`type: retrieval`", RetrievalTask)):
+        lines += section(f"Tasks of {title}", block)
+    return "\n".join(lines)
+
+
+def verbs(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    for word, child in getattr(command, "commands", {}).items():
+        if hasattr(child, "commands"):
+            yield from verbs(child, f"{name} {word}")
+        else:
+            yield f"{name} {word}", child
+
+
+def cli_page() -> str:
+    lines = ["# Every option of the command line", "", NOTE, ""]
+    for name, command in verbs(typer.main.get_command(app), "embedkit"):
+        context = command.context_class(command, info_name=name)
+        records = [(p.param_type_name, p.metavar, p.get_help_record(context)) for p in command.get_params(context)]
+        arguments = "".join(f" {metavar}" for kind, metavar, _ in records if kind == "argument")
+        lines += [f"## {name}{arguments}", "", (command.help or "").split("\b")[0].strip(), ""]
+        options = [record for kind, _, record in records if kind == "option" and record and "--help" not in record[0]]
+        if options:
+            lines += ["| option | meaning |", "| --- | --- |"]
+            lines += [f"| `{cell(names)}` | {cell(meaning)} |" for names, meaning in options] + [""]
+    return "\n".join(lines)
+
+
+PAGES = {"recipe.md": recipe_page, "suite.md": suite_page, "cli.md": cli_page}
+
+
+def main() -> int:
+    stale = []
+    FOLDER.mkdir(exist_ok=True)
+    for name, page in PAGES.items():
+        text, file = page().rstrip() + "\n", FOLDER / name
+        if file.is_file() and file.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(name)
+        if "--check" not in sys.argv:
+            file.write_text(text, encoding="utf-8")
+    sys.stdout.write(f"{', '.join(stale) or 'nothing'} {'is out of date' if '--check' in sys.argv else 'written'}\n")
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
