@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from embedkit.cli.console import go_offline, say
 from embedkit.cli.options import Offline
-from embedkit.errors import EmbedkitError, RecipeError
+from embedkit.errors import RecipeError
 
 if TYPE_CHECKING:
     from embedkit.synthesis.calls import Backend
@@ -46,9 +47,14 @@ Retries = Annotated[
     int, typer.Option("--retries", metavar="N", min=0, help="After 429, 5xx, a timeout, a broken answer.")
 ]
 Timeout = Annotated[
-    float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Seconds without a byte from the server.")
+    float,
+    typer.Option("--timeout", metavar="SECONDS", min=0.1, max=86400, help="Seconds without a byte."),
 ]
 Body = Annotated[str | None, typer.Option("--body", metavar="JSON", help="Laid over requests; null removes a field.")]
+Deadline = Annotated[
+    float,
+    typer.Option("--deadline", metavar="SECONDS", min=0.1, max=86400, help="Seconds of one request at most."),
+]
 PriceIn = Annotated[
     float | None, typer.Option("--price-in", metavar="X", min=0, help="Price of a million prompt tokens.")
 ]
@@ -82,6 +88,7 @@ def synth(
     concurrency: Concurrency = 8,
     retries: Retries = 6,
     timeout: Timeout = 120.0,
+    deadline: Deadline = 600.0,
     body: Body = None,
     price_in: PriceIn = None,
     price_out: PriceOut = None,
@@ -102,6 +109,7 @@ def synth(
     go_offline(offline)
     local = {"batch_size": batch_size, "device": device, "dtype": dtype}
     remote = {"key_env": key_env, "concurrency": concurrency, "retries": retries, "timeout": timeout}
+    remote["deadline"] = deadline
     given: dict[str, Any] = {
         "text": text,
         "count": count,
@@ -122,17 +130,16 @@ def _synth(task: str, out: Path | None, given: dict[str, Any], dry: bool, overwr
         raise RecipeError("no data file is named", "--out", "e.g. --out pairs.jsonl")
     from embedkit.synthesis import produce
 
-    job = produce.prepare(produce.Settings(task=task, out=out, **given))
+    settings = produce.Settings(task=task, out=out, **given)
     if dry:
-        produce.dry_run(job, say)
+        produce.dry_run(produce.prepare(settings), say)
         return
-    if out.exists() and not overwrite:
-        raise EmbedkitError("exists already", str(out), "choose another --out, or add --overwrite")
+    produce.check(settings)
     try:
-        record = produce.synthesize(job, _backend(*model), progress=True)
+        record = produce.synthesize(settings, _backend(*model), overwrite=overwrite, progress=True)
     except KeyboardInterrupt as error:
         say("", stderr=True)
-        kept = f"{job.settings.answers} keeps what was answered"
+        kept = f"{settings.answers} keeps what was answered"
         say(f"interrupted; the same command goes on: {kept}", stderr=True)
         raise typer.Exit(130) from error
     for line in produce.summary(record, out):
@@ -141,7 +148,8 @@ def _synth(task: str, out: Path | None, given: dict[str, Any], dry: bool, overwr
 
 def _backend(
     model: str | None, endpoint: str | None, body: str | None, local: dict[str, Any], remote: dict[str, Any]
-) -> Backend:
+) -> Callable[[], Backend]:
+    """What makes the model; wrong options are told now."""
     if model is None:
         cure = "a folder or Hub id of a causal LM; with --endpoint, the name that the server knows"
         raise RecipeError("no language model is named", "--model", cure)
@@ -150,10 +158,11 @@ def _backend(
             raise RecipeError("changes a request, but there is no --endpoint", "--body", "leave it out")
         from embedkit.synthesis.local import LocalModel
 
-        return LocalModel(model, **local)
+        return lambda: LocalModel(model, **local)
     from embedkit.synthesis.endpoint import Endpoint
 
-    return Endpoint(endpoint, model, body=_json(body), **remote)
+    reached = Endpoint(endpoint, model, body=_json(body), **remote)
+    return lambda: reached
 
 
 def _show_prompts() -> None:
@@ -180,7 +189,7 @@ def _json(text: str | None) -> dict[str, Any]:
 
     try:
         value = json.loads(text) if text else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise RecipeError("not a JSON object", "--body", """e.g. --body '{"max_completion_tokens": 64}'""")

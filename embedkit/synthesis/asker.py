@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from embedkit.synthesis.cache import Cache
@@ -64,9 +65,10 @@ class Asker:
         for k, call in zip(keys, calls, strict=True):
             if k not in missing:
                 self._count(call, self.cache.get(k), cached=True)
-        for index, reply in self.backend.answer(list(missing.values())):
-            self.cache.add(names[index], reply)
-            self._count(missing[names[index]], reply, cached=False)
+        with closing(self.backend.answer(list(missing.values()))) as answers:
+            for index, reply in answers:
+                self.cache.add(names[index], reply)
+                self._count(missing[names[index]], reply, cached=False)
         self._bar.advance(len(calls) - self._seen(keys, missing))
         return [self.cache.get(k) for k in keys]
 

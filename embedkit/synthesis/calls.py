@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
@@ -65,8 +65,8 @@ class Backend(Protocol):
     identity: dict[str, Any]
     retries: int
 
-    def answer(self, calls: Sequence[Call]) -> Iterator[tuple[int, Reply]]:
-        """Index and reply of every call, in whatever order they come."""
+    def answer(self, calls: Sequence[Call]) -> Generator[tuple[int, Reply], None, None]:
+        """Index and reply of every call, in whatever order they come; closed early, it asks no more."""
 
 
 def digest(*parts: Any) -> bytes:

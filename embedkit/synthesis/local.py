@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,7 @@ class LocalModel:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.context: int | None = getattr(self.model.config, "max_position_embeddings", None)
 
-    def answer(self, calls: Sequence[Call]) -> Iterator[tuple[int, Reply]]:
+    def answer(self, calls: Sequence[Call]) -> Generator[tuple[int, Reply], None, None]:
         """Index and reply of every call, batch by batch: calls sampled alike, of similar length."""
         texts = [self._text(call) for call in calls]
         alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from embedkit import __version__, showing
+from embedkit import __version__, files, showing
 from embedkit.data.sources import load_source
-from embedkit.errors import DataError, RecipeError
+from embedkit.errors import DataError, EmbedkitError, RecipeError, WriteError
 from embedkit.inputs.cures import PLAIN
+from embedkit.locks import hold_file
 from embedkit.recipe.schema import Role, Source
 from embedkit.synthesis.asker import Asker, Usage
 from embedkit.synthesis.cache import Cache
@@ -91,29 +94,40 @@ class Job:
         return self.task.plan(self.texts)
 
 
-def prepare(settings: Settings) -> Job:
-    """Read prompts and texts.
+def check(settings: Settings) -> None:
+    """Refuse what no run could use, before anything is read.
 
     Raises:
-        RecipeError: an unknown task, options that do not go with it, a wrong file of prompts.
-        DataError: the texts cannot be read, lack a column or have bad rows.
+        RecipeError: an unknown task, another file than JSONL, options that do not go with the task, wrong prompts.
     """
     if settings.task not in TASKS:
         raise RecipeError(f"there is no task {settings.task!r}", "synth", f"known: {', '.join(TASKS)}")
     if settings.out.suffix != ".jsonl":
         raise RecipeError("the data file must end with .jsonl", "--out", "e.g. --out pairs.jsonl")
-    kind = TASKS[settings.task]
-    prompter = Prompter(load_prompts(settings.prompts), settings.seed)
-    if not kind.needs:
+    if not TASKS[settings.task].needs:
         if settings.text is not None or settings.roles or settings.limit is not None:
             raise RecipeError("starts from nothing", settings.task, "leave --text out; --count says how many sentences")
         if settings.count is None:
             raise RecipeError("needs a number of sentences", settings.task, "give --count N")
-        return Job(settings, Scratch(prompter, settings.count), [], {"asked for": settings.count})
-    if settings.text is None or settings.count is not None:
+    elif settings.text is None or settings.count is not None:
         missing = settings.text is None
         what = "needs texts to start from" if missing else "--count is for syncse-scratch"
         raise RecipeError(what, settings.task, "give --text FILE" if missing else "use --limit N")
+    load_prompts(settings.prompts)
+
+
+def prepare(settings: Settings) -> Job:
+    """Read prompts and texts.
+
+    Raises:
+        RecipeError: as `check`; a wrong file of prompts.
+        DataError: the texts cannot be read, lack a column or have bad rows.
+    """
+    check(settings)
+    kind = TASKS[settings.task]
+    prompter = Prompter(load_prompts(settings.prompts), settings.seed)
+    if settings.count is not None:
+        return Job(settings, Scratch(prompter, settings.count), [], {"asked for": settings.count})
     task = kind(prompter)
     texts, source = _texts(settings, task)
     return Job(settings, task, texts, source)
@@ -140,31 +154,65 @@ def _texts(settings: Settings, task: Task) -> tuple[list[Example], dict[str, Any
     return texts, {"file": loaded.name, "sha256": loaded.digest, "texts": len(texts), "skipped": loaded.skipped}
 
 
-def synthesize(job: Job, backend: Backend, *, progress: bool = False) -> dict[str, Any]:
+def synthesize(
+    settings: Settings, backend: Callable[[], Backend], *, overwrite: bool = False, progress: bool = False
+) -> dict[str, Any]:
     """Make the data file; return its record, which is also written beside it.
 
     Answers go to the cache one by one, so a run that was cut off goes on where it was when it is started again, and a
-    run with another `limit` asks only what is new. The data file appears whole or not at all.
+    run with another `limit` asks only what is new. The data file appears whole or not at all. Places that cannot be
+    written, and a cache that is none, are refused before a text is read or a model loaded.
+
+    Args:
+        settings: what is to be made.
+        backend: loads the model, when all else is ready.
+        overwrite: replace a data file that is there.
+        progress: show a bar.
 
     Raises:
-        DataError: no row came out of it.
-        EmbedkitError: the backend gave up.
+        RecipeError, DataError: as `prepare`.
+        DataError: no row came out of it; the cache is none.
+        BusyError, WriteError: another process makes the same file or writes to the same cache; they cannot be written.
+        EmbedkitError: the data file is there already; the backend gave up.
     """
-    settings, started = job.settings, _now()
-    total = sum(planned.count for planned in job.plan())
-    asker = Asker(backend, Cache(settings.answers), total=total, progress=progress)
-    try:
-        rows, sha = _write(settings.out, job.task.rows(job.texts, asker))
-    finally:
-        asker.close()
-    if not rows:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in job.task.dropped.most_common())
-        raise DataError(
-            f"no usable row; dropped: {reasons or 'nothing'}",
-            str(settings.out),
-            f"look at the answers in {settings.answers}; try another model, or prompts of your own (--prompts)",
-        )
-    record: dict[str, Any] = {
+    with _places(settings, overwrite) as cache:
+        job, started = prepare(settings), _now()
+        asked = backend()
+        total = sum(planned.count for planned in job.plan())
+        asker = Asker(asked, cache, total=total, progress=progress)
+        try:
+            rows, sha = _write(job, job.task.rows(job.texts, asker))
+        finally:
+            asker.close()
+        record = _record(job, rows, sha, asked, asker.usage, started)
+        files.write_json(settings.meta, record)
+    return record
+
+
+@contextmanager
+def _places(settings: Settings, overwrite: bool) -> Iterator[Cache]:
+    """Test and hold what will be written; gives the cache, read."""
+    check(settings)
+    written = {"the data file": settings.out, "its record": settings.meta, "the cache": settings.answers}
+    read = {"--text": settings.text, "--prompts": settings.prompts}
+    names = {os.path.realpath(path): name for name, path in read.items() if path is not None}
+    for name, path in written.items():
+        taken = names.setdefault(os.path.realpath(path), name)
+        if taken != name:
+            raise RecipeError(f"{name} and {taken} are one file: {path}", "synth", "name different files")
+    for path in (settings.out, settings.meta):
+        with files.writing(path):
+            if path.exists() and not path.is_file():
+                raise WriteError("is no file", str(path), "choose another --out")
+    if settings.out.exists() and not overwrite:
+        raise EmbedkitError("exists already", str(settings.out), "choose another --out, or add --overwrite")
+    with hold_file(settings.out, "making data"), hold_file(settings.answers, "adding answers"):
+        yield Cache(settings.answers)
+
+
+def _record(job: Job, rows: int, sha: str, backend: Backend, usage: Usage, started: str) -> dict[str, Any]:
+    settings = job.settings
+    return {
         "task": settings.task,
         "rows": rows,
         "sha256": sha,
@@ -173,32 +221,30 @@ def synthesize(job: Job, backend: Backend, *, progress: bool = False) -> dict[st
         "source": job.source,
         "seed": settings.seed,
         "prompts": job.task.prompter.parameters(job.task.kinds),
-        **_usage(asker.usage, settings),
+        **_usage(usage, settings),
         "retries": backend.retries,
         "embedkit": __version__,
         "started": started,
         "finished": _now(),
     }
-    staging = settings.meta.with_suffix(".tmp")
-    staging.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    staging.replace(settings.meta)
-    return record
 
 
-def _write(out: Path, rows: Iterable[dict[str, Any]]) -> tuple[int, str]:
-    """Write rows under a temporary name, then rename; leave nothing where there are none."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging, sha, count = out.with_name(f".{out.name}.tmp"), hashlib.sha256(), 0
-    with staging.open("wb") as file:
+def _write(job: Job, rows: Iterable[dict[str, Any]]) -> tuple[int, str]:
+    """Write the data file whole, or not at all where there is no row; number of rows and hash."""
+    settings, sha, count = job.settings, hashlib.sha256(), 0
+    with files.new_file(settings.out) as file:
         for row in rows:
             line = json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
             file.write(line)
             sha.update(line)
             count += 1
-    if count:
-        staging.replace(out)
-    else:
-        staging.unlink()
+        if not count:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in job.task.dropped.most_common())
+            raise DataError(
+                f"no usable row; dropped: {reasons or 'nothing'}",
+                str(settings.out),
+                f"look at the answers in {settings.answers}; try another model, or prompts of your own (--prompts)",
+            )
     return count, sha.hexdigest()
 
 

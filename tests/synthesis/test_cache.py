@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,13 +50,43 @@ def test_a_line_cut_at_any_byte_costs_only_itself(tmp_path: Path) -> None:
         assert {"1", "2"} & set(torn._places) == {"1", "2"} & set(after._places)
 
 
-def test_lines_of_something_else_are_passed_over_and_counted(tmp_path: Path) -> None:
+ANSWER = b'{"key": "1", "text": "a", "finish": "stop", "tokens": [1, 2]}\n'
+
+
+def test_lines_of_something_else_behind_an_answer_are_passed_over_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "a.cache"
-    path.write_bytes(b'[1]\n{"other": 1}\nplain\n\n\xff\xfe\n')
+    path.write_bytes(ANSWER + b'[1]\n{"other": 1}\nplain\n\n\xff\xfe\n{"key": "2"}\n' + b"[" * 200_000 + b"\n")
     cache = Cache(path)
-    assert (len(cache), cache.torn) == (0, 4)
+    assert (len(cache), cache.torn) == (1, 6)
     cache.add("1", Reply("a"))
     assert Cache(path).get("1") == Reply("a")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[1]\n" + ANSWER,
+        b"plain text\n",
+        b"\n",
+        b"\x00" * 100,
+        b'{"text": "a sentence"}\n',
+        b'{"key": "a", "value": "b"}\n' + ANSWER,
+        b'{"key": "a", "text": "b", "finish": "stop"}\n',
+        b'{"key": "a", "text": "b", "finish": "stop", "tokens": [1]}',
+        b"x" * 10_000_000,
+    ],
+)
+def test_what_is_no_cache_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="is no cache of answers"):
+        Cache(path)
+    assert path.read_bytes() == content
+
+
+def test_devices_and_pipes_are_no_caches() -> None:
+    with pytest.raises(DataError, match="is no regular file"):
+        Cache(Path(os.devnull))
 
 
 def test_nothing_is_made_before_there_is_an_answer(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def test_the_key_is_sent_and_shown_nowhere(
     server.failures = [403]
     with pytest.raises(EmbedkitError) as error:
         ask(server, key_env="MY_KEY")
-    assert "[key]" in str(error.value) and "MY_KEY is set" in error.value.cure
+    assert "'Authorization': '[redacted]'" in str(error.value) and "MY_KEY is set" in error.value.cure
     client = endpoint(server, key_env="MY_KEY")
     assert "again in" in caplog.text
     for shown in (str(error.value), repr(error.value), caplog.text, json.dumps(client.identity), reply.text):

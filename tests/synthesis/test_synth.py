@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from embedkit.locks import hold_file
 from tests.cli.conftest import Done, embedkit  # noqa: F401 (a fixture)
 from tests.synthesis.server import Server
 from tests.tiny import sentences, tiny_bert
@@ -272,3 +274,102 @@ def test_the_docs_show_the_two_commands(task: str, recipe: str) -> None:
     made = re.search(rf"^embedkit synth {task} .*--out (\S+)", text, re.MULTILINE)
     assert made
     assert f"embedkit train {recipe} data.sources.0.path={made[1]} " in text
+
+
+def base(server: Server, *more: str) -> tuple[str, ...]:
+    return ("synth", "syncse-partial", "--text", "text.txt", "--endpoint", server.url, "--model", "tiny", *more)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class TestPlaces:
+    """What cannot be written, or is somebody's, is refused before anything is asked, and stays as it is."""
+
+    @pytest.mark.parametrize(
+        ("made", "arguments", "code", "expected"),
+        [
+            ("", ("--out", "t.jsonl", "--cache", "text.txt"), 2, "the cache and --text are one file"),
+            ("", ("--out", "t.jsonl", "--cache", "nli.jsonl"), 3, "nli.jsonl: is no cache of answers"),
+            ("", ("--out", "t.jsonl", "--cache", "t.jsonl"), 2, "the cache and the data file are one file"),
+            ("", ("--out", "t.jsonl", "--cache", "t.meta.json"), 2, "the cache and its record are one file"),
+            ("", ("--out", "t.jsonl", "--cache", "sub"), 3, "sub: is a folder"),
+            (
+                "",
+                ("--out", "t.jsonl", "--prompts", "score.yaml", "--cache", "score.yaml"),
+                2,
+                "and --prompts are one file",
+            ),
+            ("t.jsonl/", ("--out", "t.jsonl", "--overwrite"), 1, "t.jsonl: is no file"),
+            ("t.meta.json/", ("--out", "t.jsonl"), 1, "t.meta.json: is no file"),
+            ("", ("--out", "text.txt/t.jsonl"), 1, "text.txt: is a file, not a folder"),
+            ("", ("--out", "nli.jsonl"), 1, "nli.jsonl: exists already"),
+            ("", ("--out", "n" * 300 + ".jsonl"), 1, "the name is too long"),
+        ],
+    )
+    def test_refused_before_anything_is_asked(
+        self,
+        embedkit: Run,  # noqa: F811
+        server: Server,
+        work: Path,
+        made: str,
+        arguments: tuple[str, ...],
+        code: int,
+        expected: str,
+    ) -> None:
+        (work / "sub").mkdir()
+        if made:
+            (work / made).mkdir()
+        before = contents(work)
+        done = embedkit(*base(server, *arguments))
+        assert done.code == code and expected in done.err and "  cure: " in done.err, done.err
+        assert not server.requests and contents(work) == before
+
+    def test_texts_are_not_overwritten(self, embedkit: Run, server: Server, work: Path) -> None:  # noqa: F811
+        before = contents(work)
+        arguments = ("synth", "clhaif", "--text", "nli.jsonl", "--roles", ROLES, "--endpoint", server.url)
+        done = embedkit(*arguments, "--model", "tiny", "--out", "./nli.jsonl", "--overwrite")
+        assert done.code == 2 and "the data file and --text are one file" in done.err
+        assert not server.requests and contents(work) == before
+
+    @pytest.mark.parametrize("held", ["t.jsonl", "t.cache"])
+    def test_one_process_writes_to_a_place(
+        self,
+        embedkit: Run,  # noqa: F811
+        server: Server,
+        work: Path,
+        held: str,
+    ) -> None:
+        with hold_file(work / held, "making data"):
+            done = embedkit(*base(server, "--out", "t.jsonl"))
+        assert done.code == 1 and f"process {os.getpid()} has been making data here" in done.err
+        assert not server.requests
+        assert embedkit(*base(server, "--out", "t.jsonl")).code == 0
+        assert not [path for path in work.iterdir() if path.name.startswith(".")]
+
+    def test_a_failure_leaves_the_answers_alone(self, embedkit: Run, server: Server, work: Path) -> None:  # noqa: F811
+        Path("t.jsonl").write_text("before\n")
+        server.failures = [None] * 7 + [401]
+        done = embedkit(*base(server, "--out", "t.jsonl", "--overwrite", "--concurrency", "1"))
+        assert done.code == 1 and Path("t.jsonl").read_text() == "before\n"
+        names = {path.name for path in work.iterdir()}
+        assert names == {"nli.jsonl", "score.yaml", "text.txt", "t.jsonl", "t.cache"}
+
+
+def test_secrets_of_the_body_are_in_no_file(embedkit: Run, server: Server, work: Path) -> None:  # noqa: F811
+    secret, token = "hush-0123456789", "hf_" + "aB3dE5fG7h" * 3
+    body = {"api_key": secret, "extra": {"note": f"Bearer {token}", "passwords": [secret]}, "temperature": 0.5}
+    done = embedkit(*base(server, "--out", "t.jsonl", "--body", json.dumps(body)))
+    assert done.code == 0 and server.requests[0]["api_key"] == secret
+    for name, content in contents(work).items():
+        assert secret.encode() not in content and token.encode() not in content, name
+    assert meta_of("t.jsonl")["model"]["body"] == {
+        "api_key": "[redacted]",
+        "extra": {"note": "Bearer [redacted]", "passwords": ["[redacted]"]},
+        "temperature": 0.5,
+    }
+    asked = len(server.requests)
+    body["api_key"] = "renewed-0123456789"
+    assert embedkit(*base(server, "--out", "t.jsonl", "--overwrite", "--body", json.dumps(body))).code == 0
+    assert len(server.requests) == asked, "a renewed key is no other model"
