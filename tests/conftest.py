@@ -1,4 +1,5 @@
-"""Tests run on one thread and reach no host but this one; set before anything imports torch or huggingface_hub."""
+"""Tests run on one thread, reach no host but this one and fail for no slowness; set before anything imports torch or
+huggingface_hub."""
 
 from __future__ import annotations
 
@@ -8,11 +9,14 @@ import socket
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["MPLBACKEND"] = "Agg"
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 class NetworkForbidden(RuntimeError):

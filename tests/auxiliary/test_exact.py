@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ from embedkit.recipe import registry
 from embedkit.train.distributed import Comm
 from tests.auxiliary.cases import CASES, LAYOUTS, oracle, run
 from tests.contract.answers import Answer, assert_same
+from tests.workers import run_two
 
 RELATIVE = 1e-9
 
@@ -43,10 +41,7 @@ def test_one_process_in_every_layout(name: str, oracles: dict[tuple[str, int], A
 
 @pytest.mark.dist
 def test_two_processes_with_unequal_micro_batches(oracles: dict[tuple[str, int], Answer], folder: Path) -> None:
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    command = [sys.executable, "-m", "tests.auxiliary.worker"]
-    workers = [subprocess.Popen([*command, str(rank), "2", str(folder)], env=env) for rank in range(2)]
-    assert [w.wait(timeout=300) for w in workers] == [0, 0]
+    run_two("tests.auxiliary.worker", folder)
     for rank in range(2):
         answers = torch.load(folder / f"answers-{rank}.pt")
         assert {case for case, _ in answers} == set(CASES)

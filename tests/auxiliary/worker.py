@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -11,13 +10,11 @@ import torch.distributed as dist
 
 from embedkit.train.distributed import Comm
 from tests.auxiliary.cases import CASES, LAYOUTS, run
+from tests.workers import join_gloo
 
 
-def main(rank: int, world: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world, timeout=timedelta(seconds=120)
-    )
+def main(rank: int, folder: Path) -> None:
+    join_gloo(rank, folder)
     answers = {
         (case, str(layout)): run(case, layout, Comm.current(), folder / "base", folder / "generator")
         for case in CASES
@@ -29,4 +26,4 @@ def main(rank: int, world: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    main(int(sys.argv[1]), Path(sys.argv[2]))

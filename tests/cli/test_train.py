@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from embedkit.cli.launch import _culprit
 from embedkit.cli.seeds import spread, summary
 from embedkit.types import RunRecord
 from tests.cli.conftest import Done, spawn
+from tests.workers import PATIENCE, wait_until
 
 Run = Callable[..., Done]
 
@@ -185,7 +185,7 @@ def test_spread_over_seeds() -> None:
 def test_the_exit_code_of_a_child_comes_through(work: Path) -> None:
     Path("bad.txt").write_text("a b\n\nc d\n" * 20)
     child = spawn("train", "r.yaml", "data.sources.0.path=bad.txt", "--out", "run", "--nproc", "2")
-    _, err = child.communicate(timeout=120)
+    _, err = child.communicate(timeout=PATIENCE)
     assert child.returncode == 3, err
     assert "bad.txt:2: empty line" in err
     assert "Traceback" not in err, "the other process's loss of its peer must not bury the reason"
@@ -201,7 +201,7 @@ def test_two_processes_train_what_one_does(work: Path) -> None:
     for processes in ("1", "2"):
         overrides = ("model.dropout=0.0", "objective.temperature=1", "data.sources.0.path=pairs.jsonl")
         child = spawn("train", "r.yaml", *overrides, "--out", f"n{processes}", "--nproc", processes)
-        _, err = child.communicate(timeout=180)
+        _, err = child.communicate(timeout=PATIENCE)
         assert child.returncode == 0, err
         records.append(json.loads(Path(f"n{processes}/run.json").read_text()))
     one, two = ([step["loss"] for step in record["curve"]] for record in records)
@@ -214,7 +214,7 @@ def test_two_processes_train_what_one_does(work: Path) -> None:
 def test_seeds_are_separate_runs_and_finished_ones_stay(work: Path) -> None:
     command = ("train", "r.yaml", "train.steps=2", "--out", "all", "--seeds", "2")
     child = spawn(*command)
-    out, err = child.communicate(timeout=180)
+    out, err = child.communicate(timeout=PATIENCE)
     assert child.returncode == 0, err
     assert "2 seeds: mean ± standard deviation" in out
     records = [json.loads(Path(f"all/seed-{s}/run.json").read_text()) for s in (42, 43)]
@@ -227,7 +227,7 @@ def test_seeds_are_separate_runs_and_finished_ones_stay(work: Path) -> None:
     assert main["after"]["sd"] == pytest.approx(abs(ends[0] - ends[1]) / 2**0.5)
     before = {p: p.stat().st_mtime_ns for p in Path("all").rglob("*") if p.is_file()}
     again = spawn(*command, "--resume")
-    out, err = again.communicate(timeout=60)
+    out, err = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, err
     assert "2 seeds: mean ± standard deviation" in out
     assert {p: p.stat().st_mtime_ns for p in Path("all").rglob("*") if p.is_file()} == before
@@ -238,14 +238,10 @@ def test_seeds_are_separate_runs_and_finished_ones_stay(work: Path) -> None:
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_an_interrupt_exits_130_and_says_how_to_go_on(work: Path, processes: str) -> None:
     child = spawn("train", "r.yaml", "train.steps=100000", "train.save_every=20", "--out", "run", "--nproc", processes)
-    deadline = time.monotonic() + 120
-    while not list(Path("run/checkpoints").glob("checkpoint-*")):
-        assert child.poll() is None, child.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    wait_until(lambda: bool(list(Path("run/checkpoints").glob("checkpoint-*"))), child)
     os.killpg(child.pid, signal.SIGINT)
     try:
-        _, err = child.communicate(timeout=60)
+        _, err = child.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         os.killpg(child.pid, signal.SIGKILL)
         raise

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ from embedkit.train.distributed import Comm
 from tests.contract import parts
 from tests.contract.answers import Answer, assert_same
 from tests.contract.cases import LAYOUTS, Layout, oracle, run
+from tests.workers import run_two
 
 CASES = sorted(parts.CASES)
 RELATIVE = 1e-10
@@ -48,12 +46,7 @@ def test_one_process_in_every_layout(case: str, oracles: dict[tuple[str, int], A
 
 @pytest.mark.dist
 def test_two_processes_in_every_layout(tmp_path: Path, oracles: dict[tuple[str, int], Answer]) -> None:
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    command = [sys.executable, "-m", "tests.contract.worker"]
-    workers = [
-        subprocess.Popen([*command, str(rank), "2", str(tmp_path), ",".join(CASES)], env=env) for rank in range(2)
-    ]
-    assert [w.wait(timeout=300) for w in workers] == [0, 0]
+    run_two("tests.contract.worker", tmp_path, ",".join(CASES))
     for rank in range(2):
         answers = torch.load(tmp_path / f"answers-{rank}.pt")
         assert len(answers) == len(CASES) * len(LAYOUTS)

@@ -17,7 +17,7 @@ def cost(runs, lengths, budget):
     return sum(len(r) * lengths[r].max() + LAUNCH_SHARE * budget for r in runs)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     lengths=st.lists(st.integers(1, 70), max_size=60),
     budget=st.integers(16, 300),
@@ -34,7 +34,7 @@ def test_every_row_once_within_the_budget_longest_first(lengths, budget, multipl
         assert len(run) == 1 or len(run) * padded <= budget
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=9), budget=st.integers(20, 120))
 def test_no_cut_is_cheaper(lengths, budget):
     lengths = np.sort(np.array(lengths))[::-1]

@@ -18,7 +18,7 @@ def walk(s):
     return [s.batch(step, k) for step in range(s.steps) for k in range(s.accumulation)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=st.integers(1, 80), batch=st.integers(1, 16), epochs=st.integers(1, 4), seed=st.integers(0, 2**40))
 def test_each_epoch_is_a_subset_of_a_permutation_without_the_remainder(rows, batch, epochs, seed):
     if rows < batch:
@@ -35,7 +35,7 @@ def test_each_epoch_is_a_subset_of_a_permutation_without_the_remainder(rows, bat
         assert set(seen) <= set(range(rows))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rows=st.lists(st.integers(8, 60), min_size=1, max_size=4),
     accumulation=st.integers(1, 3),
@@ -51,7 +51,7 @@ def test_a_batch_depends_on_nothing_but_its_number(rows, accumulation, seed, dat
         assert (batch.source, batch.positions) == expected[number]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     weights=st.lists(st.floats(0.1, 20), min_size=1, max_size=5),
     steps=st.integers(1, 300),
@@ -72,7 +72,7 @@ def test_shares_are_exact_over_the_run_and_even_within_it(weights, steps, seed):
             assert abs(seen - b * share) < 1 + len(weights) * share
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(world=st.sampled_from([1, 2, 3, 4, 6, 12]), seed=st.integers(0, 1000))
 def test_the_slices_of_the_processes_make_the_batch(world, seed):
     s = sampler([50, 30], batch_size=12, epochs=2.0, seed=seed)

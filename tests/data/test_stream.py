@@ -18,7 +18,7 @@ def numbers(rows):
     return lambda: iter([Example(str(i)) for i in range(rows)])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=st.integers(1, 40), buffer=st.integers(1, 50), seed=st.integers(0, 99), data=st.data())
 def test_a_position_names_the_same_example_wherever_reading_starts(rows, buffer, seed, data):
     make = lambda: Stream(numbers(rows), buffer, seed, "s")  # noqa: E731
@@ -30,7 +30,7 @@ def test_a_position_names_the_same_example_wherever_reading_starts(rows, buffer,
         assert stream.get(range(start, stop)) == everything[start:stop]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=st.integers(1, 40), buffer=st.integers(1, 50), seed=st.integers(0, 99))
 def test_each_pass_holds_every_row_once(rows, buffer, seed):
     stream = Stream(numbers(rows), buffer, seed, "s")

@@ -14,7 +14,7 @@ levels = st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 5)), min_size=3, 
 
 
 @given(levels)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_spearman_is_scipys_with_ties(pairs: list[tuple[int, int]]) -> None:
     x, y = np.array(pairs, dtype=float).T
     ours = metrics.spearman(metrics.codes(x), metrics.codes(y))

@@ -44,7 +44,7 @@ def label_correlation(pairs: dict[Role, dict[str, np.ndarray]], feature: str) ->
     return float(np.corrcoef(values, label)[0, 1])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(bias=st.floats(0.1, 0.35), share=st.floats(0.5, 1), seed=st.integers(0, 10**6))
 def test_drawn_labels_are_uncorrelated_with_surface_and_length(bias: float, share: float, seed: int) -> None:
     pool = biased_pool(bias=bias, noise=bias * share, seed=seed)

@@ -17,6 +17,7 @@ from embedkit.run import train
 from embedkit.types import RunRecord
 from tests.mining.test_debias import families
 from tests.tiny import tiny_bert
+from tests.workers import PATIENCE
 
 RECIPE = """
 model: {base: base, max_length: 24}
@@ -95,7 +96,7 @@ def test_two_processes_train_on_the_triplets_of_one(folder: Path) -> None:
         command = ["train", str(folder / "r.yaml"), "model.dropout=0.0", "--out", str(out), "--nproc", processes]
         done = subprocess.run(
             [sys.executable, "-m", "embedkit", *command],
-            env=env, capture_output=True, text=True, timeout=300, check=False,
+            env=env, capture_output=True, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         losses.append([h["loss"] for h in json.loads((out / "run.json").read_text())["curve"]])

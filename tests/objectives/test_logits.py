@@ -10,7 +10,7 @@ from embedkit.objectives.logits import log_sum_exp, same_text
 from embedkit.types import PAD_ID
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data(), st.integers(1, 6), st.integers(1, 4), st.integers(1, 9), st.integers(1, 3))
 def test_same_text_is_any_equal_id(data: st.DataObject, a: int, k: int, c: int, k2: int) -> None:
     def ids(*shape: int) -> torch.Tensor:
@@ -27,7 +27,7 @@ def test_large_ids_are_compared_exactly() -> None:
     assert same_text(torch.tensor([[big]]), torch.tensor([[big - 1], [big]])).tolist() == [[False, True]]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10_000), st.floats(0, 1), st.sampled_from([1.0, 1e3, 1e6]))
 def test_log_sum_exp_over_the_mask(seed: int, share: float, size: float) -> None:
     rng = torch.Generator().manual_seed(seed)

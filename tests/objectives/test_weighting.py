@@ -32,7 +32,7 @@ def test_zero_strength_changes_nothing(piece: Focal | Hardness) -> None:
     assert_same_loss(lambda e: loss_of(infonce(), e, [piece]), lambda e: loss_of(infonce(), e), e)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(0, 5), st.lists(st.floats(-30, 0), min_size=2, max_size=6))
 def test_the_focal_factor_falls_with_the_probability(gamma: float, log_p: list[float]) -> None:
     values = torch.tensor(sorted(log_p), dtype=torch.float64)[None]

@@ -23,7 +23,7 @@ from embedkit.recipe.schema import Recipe
 COLUMNS = [*ROLES, "positives", "negatives", "scores", "a", "b", "c"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     columns=st.lists(st.sampled_from(COLUMNS), min_size=1, unique=True),
     explicit=st.dictionaries(st.sampled_from(ROLES), st.sampled_from(["a", "b", "query", "text"]), max_size=3),

@@ -192,7 +192,7 @@ class TestOverrides:
         for part in expected:
             assert part in str(caught.value)
 
-    @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
     @given(
         key=st.one_of(
             st.sampled_from(["train.seed", "model.base", "data.sources.0", "data.sources.0.roles.query", "objective"]),
@@ -344,7 +344,7 @@ class TestDump:
         assert recipe_hash(again) == recipe_hash(recipe)
         assert dump(again) == dump(recipe)
 
-    @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
     @given(
         text=st.text(max_size=20),
         value=st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=12)),

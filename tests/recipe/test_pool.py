@@ -122,7 +122,7 @@ def test_negatives_per_query() -> None:
     assert negatives_per_query(4, needed=False, given=True) == 4
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.lists(st.integers(8, 500), min_size=1, max_size=3),
     batch=st.integers(1, 8),

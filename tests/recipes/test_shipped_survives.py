@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from embedkit.recipe.load import dump
 from embedkit.recipe.schema import Recipe
 from tests.recipes.test_shipped import RECIPES, runnable, tiny_base
+from tests.workers import PATIENCE
 
 pytestmark = pytest.mark.slow
 STEPS = 4
@@ -58,7 +59,7 @@ def test_two_processes_train_it(name: str, tmp_path: Path) -> None:
     path.write_text(dump(shortened(name, tmp_path)), encoding="utf-8")
     command = [sys.executable, "-m", "embedkit", "train", str(path), "--out", str(out), "--nproc", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert record["finished"] and len(record["curve"]) == STEPS

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import threading
-import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.workers import PATIENCE
 
 REFUSAL = "I'm sorry, but I can't help with that."
 
@@ -38,39 +39,55 @@ class Server:
 
     Attributes:
         failures: each next request takes one: a status, or ``text`` (not JSON), ``shape`` (JSON of another shape),
-            ``drop`` (the connection ends), ``hang`` (no answer in time), ``length``, ``filter``, ``refusal``,
+            ``drop`` (the connection ends), ``hang`` (no answer ever), ``length``, ``filter``, ``refusal``,
             ``nothing`` (content null).
-        delay: seconds before every answer.
+        together: no request is answered before so many have been under way at once.
+        stop_after: requests after so many wait until `go_on`.
         echo: whether every answer repeats the request's headers.
         usage: whether answers count tokens (characters).
     """
 
     url: str = ""
     failures: list[Any] = field(default_factory=list)
-    delay: float = 0.0
+    together: int = 1
+    stop_after: int | None = None
     echo: bool = False
     usage: bool = True
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     most_at_once: int = 0
     _now: int = 0
-    _lock: Any = field(default_factory=threading.Lock)
+    closing: threading.Event = field(default_factory=threading.Event)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def prompts(self) -> list[str]:
         """The prompts asked for, in order."""
         return [request["messages"][-1]["content"] for request in self.requests]
 
     def begin(self, body: dict[str, Any], headers: dict[str, str]) -> Any:
-        with self._lock:
+        with self._changed:
             self.requests.append(body)
             self.headers.append(headers)
+            number = len(self.requests)
             self._now += 1
             self.most_at_once = max(self.most_at_once, self._now)
-            return self.failures.pop(0) if self.failures else None
+            failure = self.failures.pop(0) if self.failures else None
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._may_answer(number), PATIENCE)
+            return failure
+
+    def _may_answer(self, number: int) -> bool:
+        return self.most_at_once >= self.together and (self.stop_after is None or number <= self.stop_after)
 
     def end(self) -> None:
-        with self._lock:
+        with self._changed:
             self._now -= 1
+
+    def go_on(self) -> None:
+        """Answer what waits, and everything from now on."""
+        with self._changed:
+            self.together, self.stop_after = 1, None
+            self._changed.notify_all()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -79,7 +96,6 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         failure = self.state.begin(body, dict(self.headers))
-        time.sleep(self.state.delay)
         self.state.end()  # before the answer goes out: with it, the client may send its next request
         self.answer(body, failure)
 
@@ -94,7 +110,7 @@ class Handler(BaseHTTPRequestHandler):
         elif failure == "drop":
             self.close_connection = True
         elif failure == "hang":
-            time.sleep(1.0)
+            self.state.closing.wait(PATIENCE)
         elif failure == "text":
             self.send(200, "<html>not JSON</html>")
         elif failure == "shape":
@@ -126,10 +142,10 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Retry-After", "0.01")
         if 300 <= status < 400:
             self.send_header("Location", "http://127.0.0.1:9/elsewhere")
-        self.end_headers()
         try:
+            self.end_headers()
             self.wfile.write(raw)
-        except BrokenPipeError:
+        except ConnectionError:
             self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -149,5 +165,7 @@ def serving() -> Iterator[Server]:
         try:
             yield state
         finally:
+            state.closing.set()
+            state.go_on()
             http.shutdown()
             thread.join()

@@ -15,6 +15,7 @@ from embedkit.errors import EmbedkitError, RecipeError
 from embedkit.synthesis.calls import Call, Reply
 from embedkit.synthesis.endpoint import LONGEST_WAIT, Endpoint, address
 from tests.synthesis.server import Server, reply_to
+from tests.workers import PATIENCE
 
 CALL = Call("fill", (("system", "Be brief."), ("user", "Sentence: one two")), 0.7, 0.9, 64, True, 5)
 KEY = "sk-test/0123456789abcdef"
@@ -25,7 +26,7 @@ def calls(count: int) -> list[Call]:
 
 
 def endpoint(server: Server, **options: Any) -> Endpoint:
-    return Endpoint(server.url, "tiny", **{"backoff": 0.005, "timeout": 5.0} | options)
+    return Endpoint(server.url, "tiny", **{"backoff": 0.005, "timeout": PATIENCE} | options)
 
 
 def ask(server: Server, *asked: Call, **options: Any) -> list[Reply]:
@@ -69,9 +70,9 @@ def test_what_may_go_away_is_tried_again(server: Server, failure: Any) -> None:
 
 def test_a_silent_server_is_given_up_on_and_asked_again(server: Server) -> None:
     server.failures = ["hang"]
-    client = endpoint(server, timeout=0.2)
+    client = endpoint(server, timeout=1.0, retries=1000)
     assert len(dict(client.answer([CALL]))) == 1
-    assert client.retries == 1
+    assert len(server.requests) == client.retries + 1 >= 2, "a slow machine may need more than one retry"
 
 
 def test_attempts_are_bounded_and_what_came_before_is_given_out(server: Server) -> None:
@@ -118,7 +119,7 @@ def test_tokens_may_be_unknown(server: Server) -> None:
 
 
 def test_requests_at_once_are_bounded_and_used(server: Server) -> None:
-    server.delay = 0.03
+    server.together = 4
     replies = ask(server, *calls(30), concurrency=4)
     assert [reply.text for reply in replies] == [reply_to(f"Sentence: number {i}") for i in range(30)]
     assert server.most_at_once == 4
@@ -134,14 +135,15 @@ def test_waits_double_differ_and_obey_the_server() -> None:
     assert client._delay(1, 0, 1e9) == LONGEST_WAIT
 
 
-def test_nobody_sleeps_after_the_end(server: Server) -> None:
+def test_nobody_sleeps_after_the_end(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """One call is refused for good while another waits for its retry: that wait is cut short."""
     server.failures = [503, 401]
-    client = endpoint(server, concurrency=2, backoff=60.0)
+    monkeypatch.setattr("embedkit.synthesis.endpoint.LONGEST_WAIT", PATIENCE)
+    client = endpoint(server, concurrency=2, backoff=PATIENCE)
     start = time.perf_counter()
     with pytest.raises(EmbedkitError):
         list(client.answer(calls(2)))
-    assert time.perf_counter() - start < 10
+    assert time.perf_counter() - start < PATIENCE / 2, "the shortest wait before a first retry"
     assert not [t for t in threading.enumerate() if t.name.startswith("endpoint")]
 
 

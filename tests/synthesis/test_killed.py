@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from tests.cli.conftest import spawn
 from tests.synthesis.server import Server
 from tests.tiny import sentences
+from tests.workers import PATIENCE, wait_until
 
 TEXTS = sentences(40, seed=4, shortest=4)
 
@@ -21,26 +21,24 @@ TEXTS = sentences(40, seed=4, shortest=4)
 def test_kill_in_a_run_and_in_a_line(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("text.txt").write_text("\n".join(TEXTS) + "\n")
-    server.delay = 0.02
+    server.stop_after = answered = 20
     concurrency = 3
     command = ["synth", "syncse-partial", "--text", "text.txt", "--out", "t.jsonl", "--endpoint", server.url]
-    command += ["--model", "tiny", "--concurrency", str(concurrency)]
+    command += ["--model", "tiny", "--concurrency", str(concurrency), "--timeout", str(PATIENCE)]
     running = spawn(*command)
     cache = Path("t.cache")
-    end = time.monotonic() + 60
-    while time.monotonic() < end and not (cache.exists() and cache.read_bytes().count(b"\n") >= 15):
-        assert running.poll() is None, running.communicate()
-        time.sleep(0.005)
+    wait_until(lambda: cache.exists() and cache.read_bytes().count(b"\n") == answered, running)
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     kept = cache.read_bytes().count(b"\n")
-    assert 15 <= kept < 2 * len(TEXTS) and not Path("t.jsonl").exists()
-    assert len(server.requests) <= kept + concurrency + 1
+    assert kept == answered and not Path("t.jsonl").exists()
+    assert len(server.requests) <= kept + concurrency
     cache.write_bytes(cache.read_bytes().rstrip(b"\n")[:-20])  # as a kill in the middle of the write would leave it
 
-    server.delay, before = 0.0, len(server.requests)
+    server.go_on()
+    before = len(server.requests)
     done = spawn(*command)
-    _, err = done.communicate(timeout=60)
+    _, err = done.communicate(timeout=PATIENCE)
     assert done.returncode == 0, err
     late = len(server.requests) - before - (2 * len(TEXTS) - (kept - 1))  # sent before the kill, read after it
     assert 0 <= late <= concurrency, "only what was missing is asked"
@@ -48,5 +46,5 @@ def test_kill_in_a_run_and_in_a_line(server: Server, tmp_path: Path, monkeypatch
     assert meta["calls"]["cached"]["positive"] + meta["calls"]["cached"]["negative"] == kept - 1
 
     whole = spawn(*[word.replace("t.jsonl", "whole.jsonl") for word in command])
-    assert whole.wait(60) == 0
+    assert whole.wait(PATIENCE) == 0
     assert Path("whole.jsonl").read_bytes() == Path("t.jsonl").read_bytes()

@@ -15,6 +15,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.tiny import sentences, tiny_bert
+from tests.workers import PATIENCE
 
 pytestmark = pytest.mark.dist
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.dist
 def run(folder: Path, out: str, *extra: str) -> None:
     env = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "embedkit", "train", str(folder / "recipe.yaml"), "--out", str(folder / out)]
-    done = subprocess.run([*command, *extra], env=env, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([*command, *extra], env=env, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 

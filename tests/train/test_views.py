@@ -3,9 +3,6 @@ change the gradient."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ import torch
 from embedkit.train.distributed import Comm
 from tests.tiny import tiny_bert
 from tests.train.views import CASES, gradients
+from tests.workers import run_two
 
 Gradients = dict[str, torch.Tensor]
 
@@ -56,16 +54,7 @@ def test_cases_differ_from_each_other(oracle: dict[str, Gradients]) -> None:
 
 @pytest.mark.dist
 def test_two_processes_have_the_gradient_of_one(base: Path, oracle: dict[str, Gradients], tmp_path: Path) -> None:
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    command = [sys.executable, "-m", "tests.train.views"]
-    root = Path(__file__).parents[2]
-    workers = [
-        subprocess.Popen([*command, str(rank), str(tmp_path), str(base)], env=env, cwd=root, stderr=subprocess.PIPE)
-        for rank in (0, 1)
-    ]
-    for worker in workers:
-        _, error = worker.communicate(timeout=240)
-        assert worker.returncode == 0, error.decode()[-3000:]
+    run_two("tests.train.views", tmp_path, base)
     for rank in (0, 1):
         answers = torch.load(tmp_path / f"answers-{rank}.pt")
         for case, got in answers.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from embedkit.recipe.schema import Recipe
 from embedkit.run.build import build_trainer
 from embedkit.train.distributed import Comm
 from tests.tiny import sentences
+from tests.workers import join_gloo
 
 NT_XENT = {"name": "infonce", "temperature": 0.1, "directions": ["q-d", "d-q", "q-q", "d-d"]}
 NO_DROPOUT = {"name": "dropout", "rate": 0.0}
@@ -94,9 +94,7 @@ def gradients(
 
 
 def main(rank: int, folder: str, base: str) -> None:
-    torch.set_num_threads(1)
-    store = f"file://{folder}/store"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2, timeout=timedelta(seconds=120))
+    join_gloo(rank, folder)
     comm = Comm.current()
     answers = {}
     for case in CASES:  # different numbers of micro-batches per process must not matter
