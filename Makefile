@@ -5,7 +5,8 @@ SHELL := bash
 
 PYTHON ?=
 TORCH ?=
-export PYTHON TORCH
+TESTS ?=
+export PYTHON TORCH TESTS
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -38,11 +39,11 @@ test-slow: $(READY) ## The tests that take minutes
 	$(PYTEST) -n 2 --dist loadfile -m slow
 
 .PHONY: test-lowest
-test-lowest: ## The fast tests with the lowest versions that pyproject.toml declares, in .venv-lowest
+test-lowest: ## The fast tests with the lowest versions that pyproject.toml declares (TESTS=... for some)
 	@bash .ci/test-ends lowest
 
 .PHONY: test-latest
-test-latest: ## The same with the newest it allows, in .venv-latest: what the world broke
+test-latest: ## The same with the newest versions it allows: what the world broke
 	@bash .ci/test-ends latest
 
 .PHONY: lock
