@@ -223,7 +223,7 @@ def test_a_record_that_is_bad_as_a_whole_says_how_many_lines_are_lost(tmp_path):
 
 
 @given(st.lists(st.tuples(CELL, CELL), min_size=1, max_size=12))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_what_the_csv_module_writes_is_read_back(tmp_path_factory, table):
     path = tmp_path_factory.mktemp("csv") / "a.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
