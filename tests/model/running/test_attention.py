@@ -21,15 +21,16 @@ def states(seed: int = 0, heads: int = 2, d: int = 3) -> list[torch.Tensor]:
 
 
 def naive(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, seen: list[Seen]) -> torch.Tensor:
-    """Row by row and head by head, with masks drawn run by run."""
+    """Row by row and head by head; dropout's numbers are drawn once, for all runs end to end."""
     out, start = torch.zeros_like(query), 0
     heads, d = query.shape[1:]
-    for (rows, length), own in zip(RUNS, seen, strict=True):
+    sizes = [rows * heads * length * length for rows, length in RUNS]
+    factors = draw_factor(torch.empty(sum(sizes), dtype=query.dtype), RATE).split(sizes)
+    for (rows, length), own, drawn in zip(RUNS, seen, factors, strict=True):
         hidden = torch.zeros(length, length, dtype=query.dtype)
         if own is not None:
             hidden[~(own if isinstance(own, torch.Tensor) else torch.ones(length, length).tril().bool())] = -torch.inf
-        factor = draw_factor(torch.empty(rows * heads, length, length, dtype=query.dtype), RATE)
-        factor = factor.view(rows, heads, length, length)
+        factor = drawn.view(rows, heads, length, length)
         for row in range(rows):
             here = slice(start + row * length, start + (row + 1) * length)
             for h in range(heads):
