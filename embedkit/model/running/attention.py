@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -189,6 +190,23 @@ def attention_with_dropout(
         [t, heads, d].
     """
     return _PackedAttention.apply(query, key, value, runs, scale, rate, seen or [None] * len(runs))
+
+
+def attention_without_dropout(
+    query: Tensor, key: Tensor, value: Tensor, runs: Runs, scale: float | None, seen: Sequence[Seen]
+) -> Tensor:
+    """Torch's fused attention within each row of each run; arguments and result as `attention_with_dropout`."""
+    sizes = [rows * length for rows, length in runs]
+    each = zip(*(states.split(sizes) for states in (query, key, value)), runs, seen, strict=True)
+    return torch.cat([_attend(q, k, v, run, scale, own) for q, k, v, run, own in each])
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, run: tuple[int, int], scale: float | None, seen: Seen) -> Tensor:
+    """A run of equal length, [rows * length, heads, d]."""
+    query, key, value = (states.unflatten(0, run).transpose(1, 2) for states in (query, key, value))
+    mask, causal = (seen, False) if isinstance(seen, Tensor) else (None, seen == CAUSAL)
+    states = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal, scale=scale)
+    return states.transpose(1, 2).flatten(0, 1)
 
 
 def _scaled(a: Tensor, b: Tensor, scale: float, out: Tensor | None = None) -> Tensor:

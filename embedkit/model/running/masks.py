@@ -7,18 +7,21 @@ word for every single row, that function gives packed rows the attention of any 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 CAUSAL: Final = "causal"
 """A token sees itself and what stands before it in its row."""
 
 Seen = Tensor | str | None
 """What the tokens of a row see of it: None everything, `CAUSAL`, or bool [t, t], True where a query sees a key."""
+
+OWN_LOGITS = ("position_bias", "softcap", "s_aux")
+"""Arguments of an attention function that change its logits in a way packed rows do not know."""
 
 
 class RowMask:
@@ -62,6 +65,16 @@ def _kind(square: Tensor) -> Seen:
     if bool(square.all()):
         return None
     return CAUSAL if torch.equal(square, torch.ones_like(square).tril()) else square
+
+
+def seen_by(
+    module: nn.Module, mask: RowMask | None, runs: Sequence[tuple[int, int]], is_causal: bool | None = None
+) -> list[Seen]:
+    """What the rows of each run see; a model that asks for no mask says it in its layers, as transformers has it."""
+    if mask is not None:
+        return [mask.of_row(length) for _, length in runs]
+    causal = getattr(module, "is_causal", False) if is_causal is None else is_causal
+    return [CAUSAL if causal else None] * len(runs)
 
 
 def row_mask(**arguments: Any) -> RowMask:

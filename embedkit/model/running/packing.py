@@ -10,20 +10,20 @@ On a GPU padded batches and flash attention's own unpadding are faster; packing 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from embedkit import showing
 from embedkit.model.reading import structure, tokens
 from embedkit.model.reading.probing import evaluating
-from embedkit.model.running.attention import attention_with_dropout
-from embedkit.model.running.masks import CAUSAL, RowMask, Seen, row_mask
+from embedkit.model.running.attention import attention_with_dropout, attention_without_dropout
+from embedkit.model.running.fused import layers as fused
+from embedkit.model.running.masks import OWN_LOGITS, RowMask, row_mask, seen_by
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -36,8 +36,6 @@ ROUTING = ("cu_seq_lens_q", "packed_runs")
 PROBE = ("a", "a b a b a", "b a")
 TOLERANCE = 1e-4
 """Largest relative difference between packed and padded states at which a model counts as packable."""
-OWN_LOGITS = ("position_bias", "softcap", "s_aux")
-"""Arguments of an attention function that change its logits in a way packed rows do not know."""
 REAL = "real"
 
 
@@ -80,9 +78,11 @@ def enable_beside(backbone: Any, st: SentenceTransformer) -> bool:
     with evaluating(backbone), torch.no_grad():
         padded = backbone(**accepted(backbone, tokens.pad(st, ids, extra, st.device)))[0]
         backbone.set_attn_implementation(ATTENTION)
+        fused.fuse(backbone)
         packed = backbone(**accepted(backbone, pack(st, ids, extra)))[0][0]
     if _apart(packed, torch.cat([padded[i, : len(row)] for i, row in enumerate(ids)])) < TOLERANCE:
         return True
+    fused.unfuse(backbone)
     backbone.set_attn_implementation(before)
     return False
 
@@ -127,6 +127,8 @@ def _register() -> None:
 def _trial(st: SentenceTransformer, backbone: Any) -> str | None:
     """Encode three unequal rows padded as before, then packed and padded with our attention, which stays if all agree.
 
+    The pieces of the layers are fused first (`embedkit.model.running.fused`), and only where that disagrees, not.
+
     Returns:
         What went wrong, or None.
     """
@@ -138,20 +140,31 @@ def _trial(st: SentenceTransformer, backbone: Any) -> str | None:
         out = st(dict(real))
         return out["token_embeddings"][mask], out["sentence_embedding"]
 
+    def difference() -> float:
+        out = st(pack(st, ids, extra))
+        found = [(out["token_embeddings"][0], out["sentence_embedding"]), padded()]
+        return max(_apart(a, b) for pair in found for a, b in zip(pair, expected, strict=True))
+
     before = backbone.config._attn_implementation
     expected = padded()
     backbone.set_attn_implementation(ATTENTION)
-    try:
-        out = st(pack(st, ids, extra))
-        found = [(out["token_embeddings"][0], out["sentence_embedding"]), padded()]
-        differences = [_apart(a, b) for pair in found for a, b in zip(pair, expected, strict=True)]
-        if max(differences) < TOLERANCE:
-            return None
-        reason = f"packed states differ by {max(differences):.1e}"
-    except Exception as error:  # a model's own code met input that it was not written for
-        reason = f"packed rows fail with {type(error).__name__}: {error}"
-    backbone.set_attn_implementation(before)
+    reason = _agree(difference) if fused.fuse(backbone) else "nothing is fused"
+    if reason is not None:
+        logger.info("%s runs without fused layers: %s", type(backbone).__name__, reason)
+        fused.unfuse(backbone)
+        reason = _agree(difference)
+    if reason is not None:
+        backbone.set_attn_implementation(before)
     return reason
+
+
+def _agree(difference: Callable[[], float]) -> str | None:
+    """Why packed rows are not taken, or None."""
+    try:
+        found = difference()
+    except Exception as error:  # a model's own code met input that it was not written for
+        return f"packed rows fail with {type(error).__name__}: {error}"
+    return None if found < TOLERANCE else f"packed states differ by {found:.1e}"
 
 
 def _apart(found: Tensor, expected: Tensor) -> float:
@@ -233,32 +246,8 @@ def packed_attention(
     q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
     if q.shape[1] != k.shape[1]:
         k, v = (states.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for states in (k, v))
-    seen = _seen(module, attention_mask, packed_runs, kwargs.get("is_causal"))
+    seen = seen_by(module, attention_mask, packed_runs, kwargs.get("is_causal"))
     if dropout:
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         return attention_with_dropout(q, k, v, packed_runs, scale, dropout, seen)[None], None
-    sizes = [rows * length for rows, length in packed_runs]
-    flat = (states.split(sizes) for states in (q, k, v))
-    each = zip(*flat, packed_runs, seen, strict=True)
-    out = [_attend(q, k, v, run, scaling, own_mask) for q, k, v, run, own_mask in each]
-    return torch.cat(out)[None], None
-
-
-def _seen(
-    module: nn.Module, mask: RowMask | None, runs: Sequence[tuple[int, int]], is_causal: bool | None
-) -> list[Seen]:
-    """What the rows of each run see; a model that asks for no mask says it in its layers, as transformers has it."""
-    if mask is not None:
-        return [mask.of_row(length) for _, length in runs]
-    causal = getattr(module, "is_causal", False) if is_causal is None else is_causal
-    return [CAUSAL if causal else None] * len(runs)
-
-
-def _attend(
-    query: Tensor, key: Tensor, value: Tensor, run: tuple[int, int], scaling: float | None, seen: Seen
-) -> Tensor:
-    """Torch's fused attention within each row of a run of equal length, [rows * length, heads, d]."""
-    query, key, value = (states.unflatten(0, run).transpose(1, 2) for states in (query, key, value))
-    mask, causal = (seen, False) if isinstance(seen, Tensor) else (None, seen == CAUSAL)
-    states = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal, scale=scaling)
-    return states.transpose(1, 2).flatten(0, 1)
+    return attention_without_dropout(q, k, v, packed_runs, scaling, seen)[None], None

@@ -1,0 +1,57 @@
+"""Matrix products of linear layers on a CPU, by the faster of the two libraries that torch has for them.
+
+Torch multiplies float32 with MKL where it is built with it. MKL keeps its best code for Intel's processors: on an AMD
+EPYC 9004 oneDNN, which torch has too and uses for other types, is faster for products with weights
+(`docs/engine.md` has the figures). Which one is taken depends on the processor alone, so that a run repeats bit for
+bit.
+"""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x W^T + b for x [t, k], weight [n, k], bias [n]."""
+    if _by_onednn(x):
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return F.linear(x, weight, bias)
+
+
+def input_gradient(gradient: Tensor, weight: Tensor) -> Tensor:
+    """g W, the gradient of x in x W^T, for g [t, n]."""
+    if _by_onednn(gradient):
+        return torch.ops.mkldnn._linear_pointwise(gradient, weight.t(), None, "none", [], "")
+    return gradient @ weight
+
+
+def weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
+    """g^T x, the gradient of W in x W^T; by torch's own product, which is as fast here."""
+    return gradient.t() @ x
+
+
+def _by_onednn(x: Tensor) -> bool:
+    return x.dtype == torch.float32 and x.device.type == "cpu" and onednn_is_faster()
+
+
+@cache
+def onednn_is_faster() -> bool:
+    """Whether torch would take MKL, on a processor of AMD's with AVX-512, and has oneDNN's linear layer as well."""
+    if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
+        return False
+    found = _processor()
+    return hasattr(torch.ops.mkldnn, "_linear_pointwise") and "AuthenticAMD" in found and "avx512f" in found
+
+
+def _processor() -> str:
+    """What the system says of the processor."""
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")[:4096]
+    except OSError:
+        return platform.processor()
