@@ -146,6 +146,11 @@ def upcast(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def mean_where(x: Tensor, chosen: Tensor) -> Tensor:
+    """Scalar mean of `x` where `chosen`, NaN where nothing is; ``x[chosen]`` would wait for a GPU to know its size."""
+    return torch.where(chosen, x, 0.0).sum() / chosen.sum()
+
+
 def example_weight(e: Embeddings, rows: Tensor) -> Tensor:
     """[m] weights of the examples `rows`, ones where the batch has none; no gradient."""
     if e.weight is None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from embedkit.objectives.base import Objective, example_weight, targets
+from embedkit.objectives.base import Objective, example_weight, mean_where, targets
 from embedkit.objectives.logits import Candidates, Pool, Rules, log_sum_exp
 from embedkit.objectives.weighting import Weighting
 from embedkit.recipe.objectives.contrastive import Direction, GuideRule, Similarity, SoftTargets, columns, softmaxes
@@ -196,7 +196,7 @@ def similarity_metrics(candidates: Candidates) -> dict[str, Any]:
     worst = candidates.positive.amin(1)
     return {
         "positive_similarity": candidates.positive.mean(),
-        "hardest_negative": hardest[has].mean(),
+        "hardest_negative": mean_where(hardest, has),
         "accuracy": (worst > hardest).to(worst.dtype).mean(),
         "negatives": kept.sum(1).to(worst.dtype).mean(),
         "masked": candidates.is_masked.sum(1).to(worst.dtype).mean(),

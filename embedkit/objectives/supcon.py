@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from embedkit.errors import DataError
-from embedkit.objectives.base import Objective, example_weight
+from embedkit.objectives.base import Objective, example_weight, mean_where
 from embedkit.objectives.logits import log_sum_exp, products, same_text, unit
 from embedkit.types import Embeddings, LossOut
 
@@ -53,7 +53,7 @@ class SupCon(Objective):
         loss = -self.factor * log_p.masked_fill(~attract, 0.0).sum(1) / count.clamp_min(1)
         loss, has = loss.view(-1, views), (count > 0).to(loss.dtype).view(-1, views)
         metrics = {
-            "positive_similarity": cosine.detach()[attract].mean(),
+            "positive_similarity": mean_where(cosine.detach(), attract),
             "positives": count.to(cosine.dtype).mean(),
         }
         return LossOut(loss.sum(1) / has.sum(1).clamp_min(1.0), example_weight(e, rows) * has.mean(1), metrics)

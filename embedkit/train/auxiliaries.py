@@ -13,6 +13,7 @@ from torch import Tensor
 
 from embedkit.auxiliary.base import Auxiliary
 from embedkit.data.collate import micro_batches
+from embedkit.model.reading.devices import send, wide
 from embedkit.train.distributed import Comm
 from embedkit.types import RowBatch
 
@@ -61,12 +62,12 @@ def run(
     for auxiliary in auxiliaries:
         drawn = [(rows, auxiliary.draw(batch, rows)) for rows in _cuts(auxiliary, batch)]
         work = [(rows, d) for rows, d in drawn if d is not None]
-        (count,) = _sum([sum(auxiliary.count(d) for _, d in work)], comm, device)
+        counts = [auxiliary.count(d) for _, d in work]
+        totals = torch.zeros(1 + len(auxiliary.reports), dtype=wide(device), device=device)
+        (count,) = comm.sum(totals.new_tensor([sum(counts)])).tolist()
         if count == 0:
             continue
-        total = 0.0
-        means = dict.fromkeys(auxiliary.reports, 0.0)
-        for rows, d in work:
+        for (rows, d), own in zip(work, counts, strict=True):
             told, position = _told(auxiliary, batch, rows, embeddings)
             with autocast(), torch.set_grad_enabled(backward):
                 out = auxiliary(d, told)
@@ -74,18 +75,12 @@ def run(
                 (out.value * (coefficient * auxiliary.weight / count)).backward()
                 if told is not None and told.grad is not None and result.gradient is not None:
                     result.gradient[position] += told.grad
-            total += float(out.value.detach())
-            for name in means:
-                means[name] += float(out.metrics[name]) * auxiliary.count(d)
-        loss, *reported = (v / count for v in _sum([total, *means.values()], comm, device))
+            found = [out.value.detach(), *(out.metrics[name] * own for name in auxiliary.reports)]
+            totals += torch.stack([v.to(totals) for v in found])
+        loss, *reported = (comm.sum(totals) / count).tolist()
         result.loss += auxiliary.weight * loss
-        result.metrics.update({f"{auxiliary.name}_loss": loss, **dict(zip(means, reported, strict=True))})
+        result.metrics.update({f"{auxiliary.name}_loss": loss, **dict(zip(auxiliary.reports, reported, strict=True))})
     return result
-
-
-def _sum(values: Sequence[float], comm: Comm, device: torch.device | str) -> list[float]:
-    dtype = torch.float32 if torch.device(device).type == "mps" else torch.float64
-    return comm.sum(torch.tensor(list(values), dtype=dtype, device=device)).tolist()
 
 
 def reference(auxiliary: Auxiliary, batch: RowBatch, embeddings: Tensor | None) -> Tensor:
@@ -116,5 +111,5 @@ def _told(
 ) -> tuple[Tensor | None, Tensor | None]:
     if not auxiliary.conditioned or embeddings is None:
         return None, None
-    position = torch.from_numpy(batch.position[rows]).to(embeddings.device)
+    position = send(batch.position[rows], embeddings.device)
     return embeddings[position].detach().requires_grad_(), position

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from embedkit.model.reading.devices import send, wide
 from embedkit.objectives.base import BatchHead, Objective
 from embedkit.recipe import memory
 from embedkit.train.distributed import Comm
@@ -29,14 +31,14 @@ class Leaves:
         present: [N, S] bool, False where an example has no text in a slot.
         template: the pool's ids and targets; its embeddings are views of `values`.
         own: [n] indices of this process's examples in the pool.
-        query_cosine: mean cosine between different queries, as the encoder embeds them.
+        query_cosine: scalar, mean cosine between different queries, as the encoder embeds them.
     """
 
     values: Tensor
     present: Tensor
     template: Embeddings
     own: Tensor
-    query_cosine: float
+    query_cosine: Tensor
 
     def embeddings(self, values: Tensor) -> Embeddings:
         """The pool seen through `values`, so that an objective's gradient reaches them."""
@@ -95,7 +97,7 @@ def gather(batch: RowBatch, block: Tensor, comm: Comm, guide: Tensor | None = No
         maximum=("known",),
     )
     known = torch.nn.functional.pad(batch.known_id, (0, size["known"] - batch.known_id.shape[1]), value=PAD_ID)
-    ids = torch.cat([batch.query_id[:, None], batch.positive_id, batch.negative_id, known], dim=1).to(device)
+    ids = send(torch.cat([batch.query_id[:, None], batch.positive_id, batch.negative_id, known], dim=1), device)
     query_id, positive_id, negative_id, known_id = comm.gather(ids).split(
         [1, batch.positives, batch.negatives, size["known"]], dim=1
     )
@@ -103,7 +105,7 @@ def gather(batch: RowBatch, block: Tensor, comm: Comm, guide: Tensor | None = No
     def collect(t: Tensor | None) -> Tensor | None:
         if t is None:
             return None
-        return comm.gather(t.to(device, block.dtype) if t.is_floating_point() else t.to(device))
+        return comm.gather(send(t.to(block.dtype) if t.is_floating_point() else t, device))
 
     def pool(t: Tensor) -> Tensor:
         return comm.gather(t.view(batch.n, batch.slots, t.shape[-1]))
@@ -126,7 +128,7 @@ def gather(batch: RowBatch, block: Tensor, comm: Comm, guide: Tensor | None = No
         step=batch.step,
     )
     if guide is not None:
-        template = replace(template, guide=_seen_through(pool(guide.to(device)), template))
+        template = replace(template, guide=_seen_through(pool(send(guide, device)), template))
     own = torch.arange(batch.n, device=device) + comm.rank * batch.n
     return Leaves(values, present, template, own, _mean_cosine(values[:, 0]))
 
@@ -207,9 +209,11 @@ def differentiate(
     inputs = [leaves.values, *parameters]
     terms = objective.terms(leaves.template)
     parts = []
-    metrics: dict[str, list[tuple[float, float]]] = {QUERY_COSINE: [(leaves.query_cosine, 1.0)]}
+    metrics: dict[str, list[tuple[Any, int]]] = {QUERY_COSINE: [(leaves.query_cosine, 1)]}
     if not terms:
-        return BatchGradient(0.0, torch.zeros_like(leaves.values), _mean(metrics, everyone, leaves.values))
+        return BatchGradient(
+            0.0, torch.zeros_like(leaves.values), _read(leaves.values.new_zeros(0), metrics, everyone)[1]
+        )
     for index, term in enumerate(terms):
         whole = term.objective.scope == "batch"
         columns = term.objective.columns(term.embeddings)
@@ -229,7 +233,7 @@ def differentiate(
                     numerator, weight = (out.value * out.weight).sum(), out.weight.sum()
             totals += torch.stack([numerator.detach(), weight.detach()]).to(totals.dtype)
             for name, value in out.metrics.items():
-                metrics.setdefault(name, []).append((float(value), float(len(rows))))
+                metrics.setdefault(name, []).append((value, len(rows)))
             if backward and numerator.requires_grad:
                 for total, g in zip(gradient, torch.autograd.grad(numerator, inputs, allow_unused=True), strict=True):
                     if g is not None:
@@ -238,7 +242,6 @@ def differentiate(
 
     sums = everyone.sum(torch.stack([totals for _, totals, _ in parts]))
     weight = sums[:, 1].clamp_min(torch.finfo(sums.dtype).tiny)
-    loss = sum(c * float(v) for (c, _, _), v in zip(parts, sums[:, 0] / weight, strict=True))
     leaf = torch.zeros_like(leaves.values)
     for (c, _, gradient), w in zip(parts, weight, strict=True):
         for i, g in enumerate(gradient):
@@ -248,23 +251,38 @@ def differentiate(
             else:
                 p = parameters[i - 1]
                 p.grad = share if p.grad is None else p.grad + share
-    return BatchGradient(loss, leaf, _mean(metrics, everyone, leaves.values))
+    losses, means = _read(sums[:, 0] / weight, metrics, everyone)
+    return BatchGradient(sum(c * v for (c, _, _), v in zip(parts, losses, strict=True)), leaf, means)
 
 
-def _mean_cosine(x: Tensor) -> float:
+def _mean_cosine(x: Tensor) -> Tensor:
     """Mean cosine between different rows of x [N, d], without the N x N matrix; NaN for a single row."""
     n = len(x)
     total = torch.nn.functional.normalize(x.detach(), dim=1).sum(0).square().sum()
-    return float((total - n) / (n * (n - 1))) if n > 1 else float("nan")
+    return (total - n) / (n * (n - 1)) if n > 1 else torch.full_like(total, torch.nan)
 
 
-def _mean(metrics: dict[str, list[tuple[float, float]]], comm: Comm, like: Tensor) -> dict[str, float]:
-    """Row-weighted mean of each metric over blocks and processes; NaN blocks (no such pairs) are left out."""
+def _read(
+    losses: Tensor, metrics: dict[str, list[tuple[Any, int]]], comm: Comm
+) -> tuple[list[float], dict[str, float]]:
+    """The losses and the row-weighted mean of each metric over blocks and processes, in one wait for the device.
+
+    Args:
+        losses: [terms], over all processes already.
+        metrics: by name, (mean, rows) of this process's blocks; NaN blocks (no such pairs) are left out.
+        comm: all processes.
+    """
+    device, dtype = losses.device, wide(losses.device)
+
+    def sums(blocks: list[tuple[Any, int]]) -> Tensor:
+        means = torch.stack([torch.as_tensor(mean, dtype=dtype, device=device).detach() for mean, _ in blocks])
+        rows = send(torch.tensor([rows for _, rows in blocks], dtype=dtype), device)
+        none = means.isnan()
+        return torch.stack([(means * rows).masked_fill(none, 0.0).sum(), rows.masked_fill(none, 0.0).sum()])
+
     names = sorted(metrics)
-    table = like.new_zeros((len(names), 2), dtype=torch.float64 if like.device.type == "cpu" else torch.float32)
-    for i, name in enumerate(names):
-        for value, rows in metrics[name]:
-            if value == value:
-                table[i] += torch.tensor([value * rows, rows], dtype=table.dtype, device=table.device)
-    table = comm.sum(table)
-    return {name: float(v / w) for name, (v, w) in zip(names, table.tolist(), strict=True) if w > 0}
+    table = comm.sum(torch.stack([sums(metrics[name]) for name in names]))
+    found = torch.cat([losses.detach().to(dtype), table.flatten()]).tolist()
+    totals, counts = found[len(losses) :: 2], found[len(losses) + 1 :: 2]
+    means = {name: total / count for name, total, count in zip(names, totals, counts, strict=True) if count > 0}
+    return found[: len(losses)], means

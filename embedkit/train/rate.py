@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from transformers import Trainer as HFTrainer
 
+from embedkit.model.reading.devices import wait
 from embedkit.model.reading.seeding import RandomState
 from embedkit.train.guide import Guide
 
@@ -93,7 +94,7 @@ def _batch_seconds(trainer: Trainer, batch: RowBatch, long: bool) -> float:
     start = time.perf_counter()
     engine(batch)
     engine.finish([p for p in trainer.trainee.parameters() if p.requires_grad])
-    _wait(trainer.args.device)
+    wait(trainer.args.device)
     return time.perf_counter() - start
 
 
@@ -120,7 +121,7 @@ def _pass(trainer: Trainer, batch: RowBatch, rows: np.ndarray) -> float:
         out = engine.encoder.embed(features)
     if out.requires_grad:
         out.backward(torch.zeros_like(out))
-    _wait(trainer.args.device)
+    wait(trainer.args.device)
     return time.perf_counter() - start
 
 
@@ -136,10 +137,10 @@ def _optimiser_seconds(trainer: Trainer) -> float:
     cls, options = HFTrainer.get_optimizer_cls_and_kwargs(trainer.args, trainer.model)
     optimiser = cls([weights], **options)
     optimiser.step()  # makes its state
-    _wait(trainer.args.device)
+    wait(trainer.args.device)
     start = time.perf_counter()
     optimiser.step()
-    _wait(trainer.args.device)
+    wait(trainer.args.device)
     return (time.perf_counter() - start) * count / weights.numel()
 
 
@@ -150,11 +151,6 @@ def _agreed(trainer: Trainer, seconds: float) -> float:
     box: list[Any] = [None] * trainer.comm.world
     torch.distributed.all_gather_object(box, seconds)
     return max(box)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type != "cpu":
-        torch.get_device_module(device).synchronize()
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from embedkit.auxiliary.base import Auxiliary
+from embedkit.model.reading.devices import send
 from embedkit.model.reading.seeding import RandomState
 from embedkit.objectives.base import BatchHead, Objective
 from embedkit.train import auxiliaries as auxiliary_losses
@@ -218,7 +219,7 @@ class Step:
             if block is None:
                 wide = torch.promote_types(out.dtype, torch.float32)
                 block = out.new_zeros((batch.n * batch.slots, out.shape[-1]), dtype=wide)
-            positions.append(torch.from_numpy(batch.position[rows]).to(device))
+            positions.append(send(batch.position[rows], device))
             block[positions[-1]] = out.detach().to(block.dtype)
             if keep:
                 outputs.append(out)

@@ -22,6 +22,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback, Tra
 
 from embedkit import files
 from embedkit.errors import TrainingError, WriteError
+from embedkit.model.reading.devices import send
 from embedkit.model.running.encoder import Encoder
 from embedkit.objectives.base import Objective
 from embedkit.train import checkpoint, flow
@@ -30,6 +31,7 @@ from embedkit.train.guards import Guards
 from embedkit.train.pipeline import Pipeline
 from embedkit.train.step import Step
 from embedkit.train.stopping import Stopped, Stopping
+from embedkit.train.stopwatch import Stopwatch
 from embedkit.train.trainee import Trainee
 from embedkit.types import RowBatch, StepResult
 
@@ -86,7 +88,7 @@ class Trainer(SentenceTransformerTrainer):
         self.optimizer: torch.optim.Optimizer | None
         self.control: Any
         self._since_log: list[StepResult] = []
-        self._seconds = self._evaluating = 0.0
+        self._working, self._evaluating = Stopwatch(args.device), 0.0
         self._start = time.perf_counter()
         self.keep_checkpoints, self.keep_best, self.patience = keep_checkpoints, keep_best, patience
         self.stopping = stopping or Stopping()
@@ -151,7 +153,7 @@ class Trainer(SentenceTransformerTrainer):
 
     def training_step(self, model: nn.Module, inputs: RowBatch, num_items_in_batch: Any = None) -> Tensor:
         """Forward and backward of one batch; returns its share of the update's loss."""
-        start = time.perf_counter()
+        self._working.start()
         model.train()
         accumulation = self.current_gradient_accumulation_steps
         result = self.engine(inputs, 1 / accumulation)
@@ -161,8 +163,8 @@ class Trainer(SentenceTransformerTrainer):
         if self.accelerator.sync_gradients:
             self._last_batch = inputs
             self.engine.finish([p for p in self.trainee.parameters() if p.requires_grad])
-        self._seconds += time.perf_counter() - start
-        return torch.tensor(result.loss / accumulation, device=self.args.device)
+            self._working.stop()
+        return send(torch.tensor(result.loss / accumulation), self.args.device)
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
         """Joint clip; gradients within the norm are left alone, which saves a pass over all of them."""
@@ -192,10 +194,9 @@ class Trainer(SentenceTransformerTrainer):
             values = [r.metrics[n] for r in results if n in r.metrics]
             means[n] = round(sum(values) / len(values), 5)
         tokens, padded = sum(r.tokens for r in results), sum(r.padded_tokens for r in results)
-        seconds, self._seconds = self._seconds, 0.0
         return means | {
             "tokens": float(tokens),
-            "seconds": round(seconds, 3),
+            "seconds": round(self._working.take(), 3),
             "padding": round(1 - tokens / max(1, padded), 4),
         }
 

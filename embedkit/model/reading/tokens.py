@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from embedkit.model.reading import templates
+from embedkit.model.reading.devices import send
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -97,14 +98,14 @@ def pad(
     def fill(rows: Sequence[Sequence[int]], value: int) -> Tensor:
         block = np.full(mask.shape, value, np.int64)
         block[mask] = np.concatenate([np.asarray(row, np.int64) for row in rows])
-        return torch.from_numpy(block).to(device)
+        return send(block, device)
 
     features = {"input_ids": fill(input_ids, tokenizer.pad_token_id)}
     for name, rows in extra.items():
         if name == "prompt_length":
-            features[name] = torch.tensor(rows, device=device)
+            features[name] = send(torch.tensor(rows), device)
         else:
             features[name] = fill(rows, tokenizer.pad_token_type_id if name == "token_type_ids" else 0)
     if not mask.all():
-        features["attention_mask"] = torch.from_numpy(mask.astype(np.int64)).to(device)
+        features["attention_mask"] = send(mask.astype(np.int64), device)
     return features

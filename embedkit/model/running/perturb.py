@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from embedkit.errors import RecipeError
 from embedkit.model.changing.adapters import dropout_places
 from embedkit.model.reading import structure
+from embedkit.model.reading.devices import send
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -67,16 +67,19 @@ def place(
         cut: per row None or a bool array that broadcasts to [tokens, width].
         order: per row None or the positions [tokens] of its tokens, counted from 0.
     """
+    reorders, cuts = (values is not None and any(v is not None for v in values) for values in (order, cut))
+    if not (reorders or cuts):
+        return  # what stands in the features is not looked at: that would wait for a GPU in every micro-batch
     packed = "packed_runs" in features
     shape, device = features["input_ids"].shape, features["input_ids"].device
     real = np.ones(shape, dtype=bool) if packed else _real(features, lengths)
-    if order is not None and any(o is not None for o in order):
+    if order is not None and reorders:
         position = positions(order, lengths, real) + structure.first_position(st)
-        features["position_ids"] = torch.from_numpy(position).to(device)
+        features["position_ids"] = send(position, device)
         if not packed:  # without a mask, transformers would take broken positions for the borders of packed texts
-            features["attention_mask"] = torch.from_numpy(real.astype(np.int64)).to(device)
-    if cut is not None and any(c is not None for c in cut):
-        features[CUT] = torch.from_numpy(spread(cut, lengths, real, embedding_width(st))).to(device)
+            features["attention_mask"] = send(real.astype(np.int64), device)
+    if cut is not None and cuts:
+        features[CUT] = send(spread(cut, lengths, real, embedding_width(st)), device)
 
 
 def positions(order: Sequence[np.ndarray | None], lengths: Sequence[int], real: np.ndarray) -> np.ndarray:
