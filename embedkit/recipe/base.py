@@ -12,6 +12,9 @@ from embedkit.errors import RecipeError
 from embedkit.paths import Kind
 from embedkit.recipe import registry
 
+UNKNOWN_NAME = "unknown_name"
+"""Type of the error about a ``name:`` that nothing has registered."""
+
 
 class Block(BaseModel):
     """A recipe block. Unknown keys are refused; a string is never taken for a number, nor a number for a bool."""
@@ -54,12 +57,12 @@ def validate_named(kind: registry.Kind, value: Any, info: ValidationInfo) -> Any
         value = {"name": value}
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise PydanticCustomError(
-            "unknown_name",
+            UNKNOWN_NAME,
             "expected a mapping with a `name`",
             {"cure": f"write `name: ...`; known: {', '.join(registry.names(kind))}"},
         )
     try:
         entry = registry.lookup(kind, value["name"])
     except RecipeError as error:
-        raise PydanticCustomError("unknown_name", "{what}", {"what": error.what, "cure": error.cure}) from error
+        raise PydanticCustomError(UNKNOWN_NAME, "{what}", {"what": error.what, "cure": error.cure}) from error
     return registry.resolve(entry.config).model_validate(value)

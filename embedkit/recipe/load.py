@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +9,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from embedkit.errors import RecipeError
+from embedkit.recipe.base import UNKNOWN_NAME
+from embedkit.recipe.reading import plugins
 from embedkit.recipe.reading.dump import dump, recipe_hash
 from embedkit.recipe.reading.find import base_dir_of, find_recipe, list_recipes
 from embedkit.recipe.reading.merge import apply_overrides, read_chain
@@ -74,8 +73,10 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Loaded:
     """Like `load_recipe`, with the places of all keys."""
     file = find_recipe(path)
     tree = apply_overrides(read_chain(file, Recipe), overrides, Recipe)
-    _import_plugins(tree, file)
     tree = _name_default_objective(tree)
+    if modules := plugins.named(tree):
+        _refuse_all_but_names(tree)
+        plugins.import_all(modules, file)
     return Loaded(settle(validate_tree(Recipe, tree), base_dir_of(file)), file, tree)
 
 
@@ -101,23 +102,12 @@ def validate_tree(root: type[T], tree: Node) -> T:
         raise
 
 
-def _import_plugins(tree: Node, file: Path) -> None:
-    """Import the modules of `plugins:`; modules beside the recipe and in the working folder are found too."""
-    found = tree.child("plugins")
-    if found is None or not isinstance(found.value, list):
-        return
-    for folder in (str(file.resolve().parent), str(Path.cwd())):
-        if folder not in sys.path:
-            sys.path.append(folder)
-    for item in found.value:
-        if not isinstance(item.value, str):
-            continue
-        try:
-            importlib.import_module(item.value)
-        except Exception as error:
-            what = f"plugins: importing {item.value!r} failed: {type(error).__name__}: {error}"
-            cure = "install the module, or put it beside the recipe; name it as in `import`"
-            raise RecipeError(what, item.where, cure) from error
+def _refuse_all_but_names(tree: Node) -> None:
+    """Refuse a recipe that is wrong whatever its plugins register, before any of their code runs."""
+    try:
+        Recipe.model_validate(tree.plain())
+    except ValidationError as error:
+        raise_problems(problems(error, Recipe, tree, leave_out=UNKNOWN_NAME))
 
 
 def _name_default_objective(tree: Node) -> Node:

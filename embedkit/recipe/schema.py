@@ -360,7 +360,9 @@ class Eval(Block):
 class Recipe(Block):
     """A whole training run."""
 
-    plugins: tuple[str, ...] = Field((), description="Python modules imported first; they may register objectives.")
+    plugins: tuple[str, ...] = Field(
+        (), description="Python modules to run once the recipe is read, which is said; they may register objectives."
+    )
     model: Model = Model()
     data: Data
     views: Views = Views()

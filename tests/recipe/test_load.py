@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -244,6 +246,50 @@ class TestPlugins:
         write("raise ValueError('broken inside')", "broken_plugin_x.py")
         with pytest.raises(RecipeError, match="ValueError: broken inside"):
             load_recipe(write(f"plugins: [broken_plugin_x]\n{DATA}"))
+
+    @pytest.mark.parametrize("code", ["import sys; sys.exit(0)", "1 +", "raise SystemExit", "import no_such_module_y"])
+    def test_whatever_ends_an_import_is_a_recipe_error(self, write: Write, code: str) -> None:
+        name = f"ending_plugin_{abs(hash(code))}"
+        write(code, f"{name}.py")
+        with pytest.raises(RecipeError, match=rf"^r.yaml:1: plugins: importing '{name}' failed: [A-Z]\w+"):
+            load_recipe(write(f"plugins: [{name}]\n{DATA}"))
+
+    @pytest.mark.parametrize("name", ["", ".x", "a b", "a-b", "a..b", "../x", "x.py\x1b"])
+    def test_what_is_no_name_of_a_module(self, write: Write, name: str) -> None:
+        with pytest.raises(RecipeError, match=r"^r.yaml:1: plugins: .* is not the name of a Python module"):
+            load_recipe(write(f"plugins: [{json.dumps(name)}]\n{DATA}"))
+
+    @pytest.mark.parametrize(
+        ("wrong", "expected"),
+        [
+            ("train: {batch_sise: 3}", "batch_sise: unknown key"),
+            ("train: {batch_size: many}", "batch_size"),
+            ("objective: {name: of_a_plugin}\ntrain: {seed: -1}", "seed"),
+            ("objective: {name: infonce, temprature: 1}", "temprature: unknown key"),
+        ],
+    )
+    def test_nothing_runs_for_a_recipe_that_is_wrong_without_it(
+        self, write: Write, tmp_path: Path, wrong: str, expected: str
+    ) -> None:
+        ran = tmp_path / "ran"
+        name = f"early_plugin_{abs(hash(wrong))}"
+        write(f"from pathlib import Path; Path({str(ran)!r}).touch()", f"{name}.py")
+        with pytest.raises(RecipeError, match=expected) as error:
+            load_recipe(write(f"plugins: [{name}]\n{DATA}{wrong}\n"))
+        assert not ran.exists() and "of_a_plugin" not in str(error.value)
+        with pytest.raises(RecipeError, match="unknown objective 'of_a_plugin'"):
+            load_recipe(write(f"plugins: [{name}]\n{DATA}objective: {{name: of_a_plugin}}\n"))
+        assert ran.exists(), "what a plugin may register is judged after it"
+
+    def test_what_runs_is_said_before_it_runs(self, write: Write, caplog: pytest.LogCaptureFixture) -> None:
+        write("import logging; logging.getLogger('plugin').warning('I run')", "loud_plugin.py")
+        path = write(f"plugins: [loud_plugin]\n{DATA}")
+        load_recipe(path)
+        said = [record.getMessage() for record in caplog.records]
+        assert len(said) == 2 and said[1] == "I run"
+        assert re.fullmatch(r"r\.yaml:1: plugins: running loud_plugin \(.*loud_plugin\.py\)", said[0])
+        load_recipe(path)
+        assert len(caplog.records) == 2, "it runs once"
 
     def test_installed_plugins_are_found_by_their_entry_point(
         self, write: Write, monkeypatch: pytest.MonkeyPatch

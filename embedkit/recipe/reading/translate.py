@@ -40,17 +40,18 @@ class _Located:
         return self.type.endswith(_WRONG_TYPE)
 
 
-def problems(error: ValidationError, root: type[BaseModel], tree: Node) -> list[Problem]:
+def problems(error: ValidationError, root: type[BaseModel], tree: Node, leave_out: str = "") -> list[Problem]:
     """Every error of a validation, in the order of the file, one problem per key path and fact.
 
     Args:
         error: what pydantic raised.
         root: the class that was validated.
         tree: the value that was validated, with places.
+        leave_out: a type of errors that are not asked for.
     """
     located = _prune([_locate(e, tree) for e in error.errors(include_url=False)])
     found: dict[tuple[KeyPath, str], Problem] = {}
-    for item in located:
+    for item in (item for item in located if item.type != leave_out):
         problem = _problem(item, root, tree)
         found.setdefault((problem.path, problem.what), problem)
     return sorted(found.values(), key=_file_order)
