@@ -89,14 +89,14 @@ def _visible_deep(value: Any) -> Any:
     return value
 
 
-def as_json(value: Any, *, indent: int | None = 1) -> str:
+def as_json(value: Any, *, indent: int | None = 1, allow_nan: bool = True) -> str:
     """Plain data as JSON that reads back the same but for secrets, with escapes for what `visible` would not show.
 
     Letters beyond ASCII stand as they are.
     """
     import json
 
-    text = json.dumps(redact(value), ensure_ascii=False, indent=indent)
+    text = json.dumps(redact(value), ensure_ascii=False, indent=indent, allow_nan=allow_nan)
     return _ACTING_IN_LINES.sub(lambda match: json.dumps(match[0])[1:-1], text)
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from embedkit.showing import LONGEST, shown
+
 WIDTH = 100
 """Columns that help may take of a wider terminal."""
 
@@ -33,6 +35,17 @@ class App(typer.Typer):
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[Any], Any]:
         return super().command(name, cls=_Command, **options)
+
+
+def _said(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call; what a usage error says is fit to be shown."""
+    try:
+        return call(*args, **kwargs)
+    except Exception as error:
+        if hasattr(error, "format_message") and type(error).__name__ != "NoArgsIsHelpError":  # that one is our help
+            text = shown(error.format_message(), lines=True, most=LONGEST)
+            error.format_message = lambda: text
+        raise
 
 
 def _sections(command: Any, context: Any, formatter: Any) -> None:
@@ -60,6 +73,14 @@ class _Command(TyperCommand):
 
 
 class _Group(TyperGroup):
+    """Also says what is wrong with a command line, whose words may be anybody's: files that a pattern found."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        return _said(super().make_context, *args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        return _said(super().invoke, ctx)
+
     def get_help_option(self, ctx: Any) -> Any:
         """With a value of its own: to coerce None, typer imports pydantic, on the way to every verb's help."""
         option = super().get_help_option(ctx)

@@ -14,6 +14,7 @@ import numpy as np
 
 from embedkit import files
 from embedkit.errors import DataError
+from embedkit.showing import as_json
 from embedkit.types import Interval, Scores, TaskScore
 
 JSON, UNITS = "scores.json", "samples.npz"
@@ -39,7 +40,7 @@ def write_scores(scores: Scores, out_dir: Path) -> Path:
     packed = io.BytesIO()
     np.savez_compressed(packed, allow_pickle=False, **units)
     found = {**plain(scores), "samples": hashlib.sha256(packed.getvalue()).hexdigest()}
-    text = json.dumps(found, indent=2, allow_nan=False) + "\n"
+    text = as_json(found, indent=2, allow_nan=False) + "\n"
     files.write_bytes(out_dir / UNITS, packed.getvalue())
     files.write_text(out_dir / JSON, text)
     return out_dir / JSON

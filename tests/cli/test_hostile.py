@@ -186,3 +186,30 @@ def test_a_whole_run_prints_logs_and_writes_nothing_that_acts(
     assert measured.code == 0 and r"\x1b[2J" in assert_clean(measured)
     twice = embedkit("train", "h.yaml", "--out", out)
     assert twice.code == 1 and FILE_SEEN in assert_clean(twice)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (f"verb{RAW}",),
+        ("train", f"--x{RAW}"),
+        ("recipes", f"verb{RAW}"),
+        ("recipes", "cp", "unsup/simcse", "a.yaml", RAW),
+        ("recipes", "show", RAW),
+        ("whiten", RAW, "--text", RAW, "--out", "out"),
+        ("debias", RAW, "--text", "text.txt", "--out", "a.jsonl"),
+        ("synth", RAW, "--out", "a.jsonl"),
+        ("eval", RAW, "--suite", RAW),
+    ],
+)
+def test_what_a_wrong_command_line_says_is_shown(embedkit: Run, work: Path, command: tuple[str, ...]) -> None:
+    done = embedkit(*command)
+    text = assert_clean(done)
+    assert done.code in (1, 2, 3) and text.strip()
+    assert r"\x1b[2J" in text, text
+
+
+def test_help_for_no_arguments_keeps_its_lines(embedkit: Run, work: Path) -> None:
+    for command in ((), ("recipes",), ("train",)):
+        done = embedkit(*command)
+        assert len((done.out + done.err).splitlines()) > 8

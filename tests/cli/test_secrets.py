@@ -116,3 +116,16 @@ def test_an_interrupted_run_is_told_to_go_on_without_the_token(
     monkeypatch.setattr(run, "train", interrupted)
     done = embedkit("train", "r.yaml", f"data.sources.0.name={TOKEN}", "--out", "run")
     assert done.code == 130 and "to go on: embedkit train r.yaml" in done.err and TOKEN not in done.err
+
+
+def test_scores_hold_no_token(embedkit: Run, work: Path) -> None:
+    task = {"type": "sts", "name": f"see {TOKEN}", "files": ["sts.tsv"]}
+    Path("s.yaml").write_text(json.dumps({"name": f"https://h/?key={TOKEN}", "tasks": [task]}))
+    done = embedkit("eval", "tiny", "--suite", "s.yaml", "--out", "scores", "--compare", "tiny")
+    assert done.code == 0, done.err
+    assert HIDDEN in done.out and TOKEN not in done.out + done.err
+    stored = [path for path in Path("scores").rglob("*") if path.is_file()]
+    assert len(stored) == 4
+    for path in stored:
+        assert TOKEN.encode() not in path.read_bytes(), path
+    assert json.loads(Path("scores/scores.json").read_text())["tasks"][0]["task"] == f"see {HIDDEN}"
