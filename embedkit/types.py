@@ -20,7 +20,11 @@ PAD_ID = 0
 
 
 class Encodes(Protocol):
-    """What evaluation and mining need of a model; `embedkit.model.running.encoder.Encoder` is one."""
+    """What evaluation and mining need of a model; `embedkit.model.running.encoder.Encoder` is one.
+
+    It may also have `similarity`, what it compares embeddings by (else ``cosine``: or ``dot``, ``euclidean``,
+    ``manhattan``), and `longest`, the tokens of a text that it has room for (else without a limit).
+    """
 
     def encode(
         self,

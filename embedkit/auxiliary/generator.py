@@ -15,13 +15,15 @@ from embedkit.model.changing.dropout import use_cpu_dropout
 from embedkit.model.reading import tokens
 from embedkit.model.reading.loading import load_tokenizer
 from embedkit.model.reading.resolve import Origin, resolve
-from embedkit.model.reading.structure import position_table
+from embedkit.model.reading.structure import position_rows
 from embedkit.model.running import packing
 
 if TYPE_CHECKING:
     from embedkit.model.running.encoder import Encoder
 
 
+UNLIMITED = 10**6
+"""Tokenizers without a limit say numbers beyond this."""
 LOGITS_BYTES = 128 * 2**20
 """Logits over the vocabulary that are held at once."""
 
@@ -58,7 +60,8 @@ class Generator:
             if encoder.device.type == "cpu":
                 use_cpu_dropout(module)
         self._encoder = encoder
-        self.longest = positions(self.backbone)
+        self.longest = position_rows(self.backbone)
+        _check_length(encoder, self.longest, where)
         self.packs = encoder.module.packs and packing.enable_beside(self.backbone, encoder.st)
         self.where = where
 
@@ -115,15 +118,20 @@ def pick(logits: Tensor, level: Tensor | None = None) -> Tensor:
     return (reached <= level[:, None].double() * reached[:, -1:]).sum(-1).clamp(max=logits.shape[-1] - 1)
 
 
-def positions(backbone: nn.Module) -> int | None:
-    """Tokens that a learned position table has room for; None where positions are computed."""
-    table = position_table(backbone)
-    first = 0 if table is None or table.padding_idx is None else table.padding_idx + 1
-    return None if table is None else table.num_embeddings - first
-
-
 def _padded(st: Any, ids: Sequence[Sequence[int]], extra: dict[str, list[Any]]) -> dict[str, Tensor]:
     return tokens.pad(st, ids, extra, st.device)
+
+
+def _check_length(encoder: Encoder, longest: int | None, where: str) -> None:
+    """Refuse rows that may be longer than the generator before any is made."""
+    kept = encoder.st.max_seq_length
+    if longest is not None and (kept is None or kept > longest):
+        kept_words = "texts of any length" if kept is None or kept > UNLIMITED else f"{kept} tokens of a text"
+        raise RecipeError(
+            f"the encoder keeps {kept_words}, and the generator takes {longest}",
+            where,
+            f"set model.max_length to {longest} or less, or choose another generator",
+        )
 
 
 def _check_vocabulary(origin: Origin, encoder: Encoder, where: str) -> None:

@@ -42,6 +42,7 @@ def check(
       embedkit check my.yaml --sample 1000 --nproc 4
     """
     go_offline(offline)
+    from embedkit.model_files import inside, read_saved
     from embedkit.recipe.load import load, recipe_hash
     from embedkit.recipe.plan import plan
     from embedkit.recipe.planning.facts import folder_facts
@@ -56,6 +57,7 @@ def check(
         loaded.recipe,
         processes=nproc,
         model_config=folder_facts(found) if found is not None else None,
+        saved=read_saved(inside(found)) if found is not None else None,
         contents=sampled.contents if sampled else None,
         tokens_per_row=sampled.tokens if sampled else None,
         suite=suite,

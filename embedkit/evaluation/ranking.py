@@ -7,7 +7,7 @@ cut, the ROC-AUC comes from the same counts, and ties are decided as trec_eval d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,8 +63,9 @@ def rank_relevant(
     relevant: Sequence[Relevant],
     order: np.ndarray,
     block_bytes: int = BLOCK_BYTES,
+    similarity: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> Iterator[Ranking]:
-    """Rank the relevant documents of each query by inner product.
+    """Rank the relevant documents of each query by inner product, or by another similarity.
 
     Args:
         queries: [q, d] float32.
@@ -73,6 +74,7 @@ def rank_relevant(
         relevant: per query.
         order: [n] from `tie_order`.
         block_bytes: bound on the memory of one block of scores; at least one query is scored at once.
+        similarity: [b, d] and [u, d] -> [b, u]; None: the inner product.
 
     Yields:
         One `Ranking` per query, in order.
@@ -80,7 +82,8 @@ def rank_relevant(
     rows = max(1, block_bytes // (4 * len(text_of)))
     distinct = len(texts) == len(text_of) and bool(np.array_equal(text_of, np.arange(len(text_of))))
     for start in range(0, len(queries), rows):
-        block = queries[start : start + rows] @ texts.T
+        part = queries[start : start + rows]
+        block = part @ texts.T if similarity is None else similarity(part, texts)
         for offset, scores in enumerate(block):
             scores = steady(scores)
             yield _rank(scores if distinct else scores[text_of], relevant[start + offset], order)

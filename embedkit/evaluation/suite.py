@@ -126,11 +126,13 @@ def evaluate_suite(
         geometry: also measure alignment, uniformity and ranks of every STS task (`details["geometry"]`).
 
     Raises:
-        RecipeError: `select` is not measured by the suite, or `geometry` with no STS task in it.
+        RecipeError: `select` is not measured by the suite, `geometry` with no STS task in it, or a task that keeps more
+            tokens than the model has positions for.
         DataError: see `embedkit.evaluation.loading`.
         EmbedkitError: an embedding that is not finite.
     """
     suite.check_selection(select)
+    check_lengths(encoder, suite)
     if geometry:
         _check_geometry(suite)
     suite = load_suite(suite, data_dir)
@@ -156,6 +158,19 @@ def evaluate_suite(
         versions=_versions(),
         interval=stats.interval(average, np.mean(draws, axis=0)) if draws else None,
     )
+
+
+def check_lengths(encoder: Encodes, suite: Suite) -> None:
+    """Refuse a task that keeps more tokens of a text than the model has positions for.
+
+    Raises:
+        RecipeError: with the most that is possible.
+    """
+    longest = getattr(encoder, "longest", None)
+    for task in suite.tasks:
+        if task.max_length is not None and longest is not None and task.max_length > longest:
+            what = f"max_length {task.max_length} is more than the {longest} tokens that the model has room for"
+            raise RecipeError(what, f"task {task.name}", f"at most {longest}")
 
 
 def _check_geometry(suite: Suite) -> None:

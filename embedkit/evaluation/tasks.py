@@ -11,8 +11,9 @@ import numpy as np
 
 from embedkit.errors import EmbedkitError
 from embedkit.evaluation import geometry as shape
+from embedkit.evaluation import similarity
 from embedkit.evaluation.loading import StsData, load_retrieval, load_sts
-from embedkit.evaluation.metrics import name_main, paired_cosine, retrieval_metrics, sts_metrics, unit
+from embedkit.evaluation.metrics import name_main, retrieval_metrics, sts_metrics, unit
 from embedkit.evaluation.noise import all_equal
 from embedkit.evaluation.ranking import Relevant, rank_relevant, tie_order
 from embedkit.recipe.suite import RetrievalTask, StsTask
@@ -49,8 +50,8 @@ def run_task(
 ) -> TaskScore:
     """Measure a model on a task.
 
-    STS: both sentences are encoded with role ``query`` (the task is symmetric); the similarity is the cosine.
-    Retrieval: queries with role ``query``, documents with role ``document``; `task.similarity` orders them.
+    STS: both sentences are encoded with role ``query`` (the task is symmetric). Retrieval: queries with role ``query``,
+    documents with role ``document``. Embeddings are compared by `task.similarity`, or by what the model says of itself.
     Every distinct text is encoded once. Metrics are in points, 0..100; no intervals yet.
 
     Args:
@@ -115,10 +116,11 @@ class _Side:
 def _sts(side: _Side, task: StsTask, data: StsData, geometry: bool) -> TaskScore:
     ((pairs, role),) = inputs(data)
     found, place = side.encode(pairs, role)
-    rows = unit(found)
+    name = similarity.chosen(task.similarity, side.encoder)
+    rows, compared = unit(found), similarity.prepared(name, found)
     first, second = np.split(place, 2)
     units = {
-        "cosine": paired_cosine(rows[first], rows[second]),
+        "cosine": similarity.paired(name, compared[first], compared[second]),
         "gold": data.gold,
         "subset": data.subset,
     }
@@ -127,6 +129,7 @@ def _sts(side: _Side, task: StsTask, data: StsData, geometry: bool) -> TaskScore
         "pairs": len(data.gold),
         "subsets": dict(zip(data.subsets, np.bincount(data.subset).tolist(), strict=True)) if task.subset else {},
         "aggregate": task.aggregate,
+        "similarity": name,
         "digest": data.digest,
         **side.details(),
     }
@@ -143,15 +146,16 @@ def _retrieval(side: _Side, task: RetrievalTask, data: RetrievalData) -> TaskSco
     documents, queries = inputs(data)
     texts, text_of = side.encode(*documents)
     asked, query_of = side.encode(*queries)
-    if task.similarity == "cos":
-        texts, asked = unit(texts), unit(asked)
+    name = similarity.chosen(task.similarity, side.encoder)
+    texts, asked = similarity.prepared(name, texts), similarity.prepared(name, asked)
     place = {document: i for i, document in enumerate(ids)}
     relevant = []
     for query in data.queries:
         gains = {place[document]: gain for document, gain in data.qrels[query].items() if gain > 0}
         ignored = place.get(query, -1) if task.ignore_identical_ids else -1
         relevant.append(Relevant(np.array(list(gains)), np.array(list(gains.values())), ignored))
-    rankings = rank_relevant(asked[query_of], texts, text_of, relevant, tie_order(ids))
+    between = similarity.between(name)
+    rankings = rank_relevant(asked[query_of], texts, text_of, relevant, tie_order(ids), similarity=between)
     units = retrieval_metrics(rankings, task.cutoffs)
     equal = all_equal(unit(texts))
     if equal:  # an order by ids would be measured as if it were the model's
@@ -161,7 +165,7 @@ def _retrieval(side: _Side, task: RetrievalTask, data: RetrievalData) -> TaskSco
         "queries": len(data.queries),
         "documents": len(data.corpus),
         "judgements": sum(len(r.documents) for r in relevant),
-        "similarity": task.similarity,
+        "similarity": name,
         "ignore_identical_ids": task.ignore_identical_ids,
         "digest": data.digest,
         **side.details(),

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from embedkit import paths
+from embedkit.model_files import Saved, inside, read_saved
 from embedkit.recipe.memory import EncoderSize
 from embedkit.recipe.objectives.base import leaves
 from embedkit.recipe.planning import rules, words
@@ -50,6 +52,7 @@ def plan(
     suite: Suite | None = None,
     where: Callable[[KeyPath], str] | None = None,
     environ: Mapping[str, str] | None = None,
+    saved: Saved | None = None,
 ) -> Plan:
     """Work out the plan of a recipe. Reads headers and counts lines of local files; downloads and loads nothing.
 
@@ -63,6 +66,7 @@ def plan(
         suite: the suite measured during training, if it was read; None takes one that is written in the recipe.
         where: ``file:line`` of a key path, for problems.
         environ: environment variables; None takes the real ones.
+        saved: what the model's small files say; None reads them if `model.base` is a local folder.
     """
     sources = tuple(source_facts(recipe, rows, contents))
     model = model_config if isinstance(model_config, EncoderSize) else model_facts(recipe, _dict(model_config))
@@ -75,6 +79,7 @@ def plan(
         _updates(recipe, sources),
         suite or (written if isinstance(written, Suite) else None),
         os.environ if environ is None else environ,
+        _saved(recipe) if saved is None else saved,
     )
 
     def located(found: list[Problem]) -> tuple[Problem, ...]:
@@ -98,6 +103,11 @@ def plan(
         warnings=located(rules.apply(rules.WARNINGS, context)),
         unreadable=tuple(s.unreadable for s in sources if s.unreadable is not None),
     )
+
+
+def _saved(recipe: Recipe) -> Saved | None:
+    folder = paths.folder(recipe.model.base)
+    return None if folder is None else read_saved(inside(folder))
 
 
 def _dict(config: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -13,9 +13,14 @@ from embedkit.quoting import listed
 from embedkit.recipe.base import Block, invalid
 from embedkit.recipe.pydocs import PydocsSource
 
+Similarity: TypeAlias = Literal["cos", "dot"]
+_OWN_SIMILARITY = (
+    "What compares embeddings. None: what the model says of itself (its `similarity_fn_name`), else the cosine."
+)
+
 
 class StsTask(Block):
-    """Graded pairs: correlation of the cosine with the score."""
+    """Graded pairs: correlation of the similarity with the score."""
 
     main: ClassVar[str] = "spearman"
     metrics: ClassVar[tuple[str, ...]] = tuple(
@@ -32,6 +37,7 @@ class StsTask(Block):
     aggregate: Literal["all", "mean", "wmean"] = Field(
         "all", description="Which of the three is the task's main number; all three are always shown."
     )
+    similarity: Similarity | None = Field(None, description=_OWN_SIMILARITY)
     max_length: int | None = Field(None, gt=2, description="Tokens kept; None keeps the model's setting.")
 
 
@@ -46,7 +52,7 @@ class RetrievalTask(Block):
     pydocs_split: Literal["test", "dev"] = "test"
     metric: str = Field("ndcg@10", description="The task's main number: ndcg@K, recall@K, mrr@K, map@K, map or auc.")
     ks: tuple[int, ...] = Field((1, 5, 10, 100), min_length=1, description="Cut-offs of nDCG, recall, MRR and MAP.")
-    similarity: Literal["cos", "dot"] = Field("cos", description="What orders the documents.")
+    similarity: Similarity | None = Field(None, description=_OWN_SIMILARITY)
     ignore_identical_ids: bool = Field(
         False,
         description="Leave out the document that has the query's own id (ArguAna, Quora), as MTEB does there. "

@@ -14,13 +14,16 @@ from embedkit.auxiliary.base import Auxiliary
 from embedkit.data.augment import Viewing
 from embedkit.data.sampler import StepSampler
 from embedkit.data.sources import LoadedSource
-from embedkit.errors import about
+from embedkit.errors import RecipeError, about
+from embedkit.model.changing.lora import has_adapters
 from embedkit.model.running.encoder import Encoder
+from embedkit.model_files import TRUST
 from embedkit.objectives.base import Objective, build, build_heads
 from embedkit.recipe import registry
 from embedkit.recipe.load import dump
 from embedkit.recipe.memory import KEEP_SHARE, activation_bytes
 from embedkit.recipe.objectives.base import ObjectiveConfig, needs
+from embedkit.recipe.planning.rules_model import MERGE_FIRST
 from embedkit.recipe.pool import negatives_per_query
 from embedkit.recipe.schema import Model, Recipe
 from embedkit.run.state import Run, process_zero_first
@@ -73,12 +76,14 @@ def build_trainer(
     pipeline = _pipeline(recipe, sources, sampler, encoder, comm)
     encoder.use_sparse_token_gradients()
     args = training_arguments(recipe, folder, sampler.steps, comm)
+    step = _step(recipe, encoder, objectives, comm, args.device)
+    _refuse_idle(recipe, encoder, step.auxiliaries)
     return Trainer(
         encoder,
         objectives,
         pipeline,
         args,
-        _step(recipe, encoder, objectives, comm, args.device),
+        step,
         evaluate=evaluate,
         objective_learning_rate=train.objective_learning_rate,
         collapse_guard=train.collapse_guard,
@@ -136,6 +141,29 @@ def _step(
     )
 
 
+def _refuse_idle(recipe: Recipe, encoder: Encoder, auxiliaries: Sequence[Auxiliary]) -> None:
+    """Refuse a training that could change nothing of what is saved; a learned temperature is not.
+
+    Raises:
+        RecipeError: with what freezes the model, and the cure.
+    """
+    model = recipe.model
+    exported = [a for a in auxiliaries if type(a).export is not Auxiliary.export]
+    if encoder.trains() or any(p.requires_grad for a in exported for p in a.parameters()):
+        return
+    what, where, cure = "nothing that is saved would train", "model.base", "choose a model that can be trained"
+    if model.lora is not None:
+        what, where = f"{what}: the adapters sit where the embedding does not come from", "model.lora.target_modules"
+        cure = "all-linear, or modules of the transformer's layers"
+    elif model.freeze:
+        what, where = f"{what}: {', '.join(model.freeze)} is all of it", "model.freeze"
+        cure = "freeze less, use lora, or add a head with keep: true"
+    elif has_adapters(encoder.st):
+        what = f"{what}: {model.base} holds adapters, which are read frozen on a frozen base"
+        cure = MERGE_FIRST
+    raise RecipeError(what, where, cure)
+
+
 def _auxiliaries(recipe: Recipe, encoder: Encoder) -> list[Auxiliary]:
     built = []
     for config in recipe.auxiliary:
@@ -156,7 +184,11 @@ def _guide(recipe: Recipe, device: str) -> Guide | None:
         max_length=config.max_length,
         trust_remote_code=config.trust_remote_code,
     )
-    with about("guide.model", "model.base"), about("guide.trust_remote_code", "model.trust_remote_code"):
+    with (
+        about("guide.model", "model.base"),
+        about("guide.trust_remote_code", TRUST),
+        about("guide.max_length", "model.max_length"),
+    ):
         return Guide(Encoder.load(block, device=device))
 
 

@@ -70,6 +70,19 @@ class Measuring:
             self._read[key] = suite, suites.load_data(suite)
         return self._read[key]
 
+    def check(self, encoder: Encoder) -> None:
+        """Find every suite, and refuse what the encoder cannot be measured on, before anything is trained.
+
+        Raises:
+            RecipeError: no such suite, or a task that keeps more tokens than the model has room for.
+            DataError: files are missing.
+        """
+        from embedkit.evaluation import suite as suites
+
+        for reference in (self.config.suite, self.config.during):
+            if reference is not None:
+                suites.check_lengths(encoder, suites.load_suite(reference, self.config.data))
+
     def masked_lm(
         self, auxiliaries: Sequence[Auxiliary], record: RunRecord, step: int, say: Callable[[Any], None]
     ) -> None:

@@ -15,6 +15,7 @@ def announce(run: Run) -> Plan:
         RecipeError: the plan refuses the recipe.
     """
     from embedkit.model.reading.resolve import local_copy
+    from embedkit.model_files import inside, read_saved
     from embedkit.recipe.planning.facts import folder_facts
 
     found = local_copy(run.recipe.model.base, run.recipe.model.revision)
@@ -24,6 +25,7 @@ def announce(run: Run) -> Plan:
         rows=[s.rows for s in run.sources],
         contents=[s.contents() for s in run.sources],
         model_config=folder_facts(found) if found is not None else None,
+        saved=read_saved(inside(found)) if found is not None else None,
     )
     for line in made.lines():
         run.say(line)

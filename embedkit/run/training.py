@@ -47,6 +47,7 @@ def train(
     with run.timed("model"):
         encoder = build.encoder_of(run)
         trainer = build.trainer_of(run, encoder)  # before any evaluation: what cannot be built should say so at once
+        run.measuring.check(encoder)
     forecast.announce(run, encoder, trainer, resume)
     before = measure.before(run, encoder, trainer)
     fit.fit(run, trainer, resume)

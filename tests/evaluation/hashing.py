@@ -11,6 +11,9 @@ import numpy as np
 class HashingEncoder:
     """Counts of hashed words, and of letter triples with weight `triples`. Remembers what it was asked."""
 
+    similarity = "cosine"
+    longest: int | None = None
+
     def __init__(self, dim: int = 256, triples: float = 0.3, spoil: str = "") -> None:
         self.dim, self.triples, self.spoil = dim, triples, spoil
         self.calls: list[tuple[str, int | None, list[str]]] = []

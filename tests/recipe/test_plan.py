@@ -485,6 +485,7 @@ def test_every_rule_fires_somewhere(make: Make, monkeypatch: pytest.MonkeyPatch)
         "peft_is_there",
         "selection_exists",
         "device_is_there",
+        *("adapters_are_merged_first", "stored_prompts_are_used", "similarity_is_trained", "evaluation_fits"),
     }  # tested by themselves
     assert {rule.__name__ for rule in [*rules.REFUSALS, *rules.WARNINGS]} == fired | alone
 

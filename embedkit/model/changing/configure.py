@@ -18,7 +18,13 @@ from embedkit.model.changing.adapters import set_dropout
 from embedkit.model.changing.bidirectional import make_bidirectional
 from embedkit.model.changing.heads import new_dense
 from embedkit.model.reading import templates
-from embedkit.model.reading.structure import find_pooling, head_position, is_normalize, position_limit
+from embedkit.model.reading.structure import (
+    check_length,
+    find_pooling,
+    head_position,
+    is_normalize,
+    position_limit,
+)
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -156,16 +162,10 @@ def _replace(st: SentenceTransformer, modules: Sequence[nn.Module]) -> None:
 
 
 def _set_max_length(st: SentenceTransformer, wanted: int | None) -> None:
-    limit, words = position_limit(st), templates.words(st)
-    if wanted is not None and limit is not None and wanted + words > limit:
-        beside = f", and its template takes {words}" if words else ""
-        raise RecipeError(
-            f"max_length {wanted} is more than the {limit} positions this model has{beside}",
-            where="model.max_length",
-            cure=f"at most {limit - words}",
-        )
+    check_length(st, wanted, "model.max_length")
+    limit = position_limit(st)
     if wanted is not None:
-        st.max_seq_length = wanted + words
+        st.max_seq_length = wanted + templates.words(st)
     elif limit is not None and (st.max_seq_length is None or st.max_seq_length > limit):
         st.max_seq_length = limit
 

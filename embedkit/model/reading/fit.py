@@ -131,12 +131,26 @@ def in_layers(model: nn.Module, names: Iterable[str]) -> set[str]:
 
 
 def taking_part(model: nn.Module, names: Iterable[str], output: torch.Tensor) -> set[str]:
-    """Those of the parameters `names` that `output` was computed from; buffers are constants and take none."""
-    parameters = {name: p for name, p in model.named_parameters() if name in set(names) and p.requires_grad}
-    if not parameters:
-        return set()
-    found = torch.autograd.grad(output.float().sum(), list(parameters.values()), allow_unused=True)
-    return {name for name, gradient in zip(parameters, found, strict=True) if gradient is not None}
+    """Those of the parameters `names` that `output`, with its graph, was computed from; buffers are constants."""
+    wanted, used = set(names), _leaves(output)
+    return {name for name, parameter in model.named_parameters() if name in wanted and id(parameter) in used}
+
+
+def _leaves(output: torch.Tensor) -> set[int]:
+    """Ids of the parameters at the ends of a graph; walks it, and computes no gradient."""
+    seen: set[Any] = set()
+    found: set[int] = set()
+    pending = [output.grad_fn]
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        variable = getattr(node, "variable", None)
+        if variable is not None:
+            found.add(id(variable))
+        pending += [following for following, _ in node.next_functions]
+    return found
 
 
 def listed(names: Iterable[str]) -> str:

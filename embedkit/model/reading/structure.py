@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from embedkit.errors import RecipeError
+from embedkit.model.reading import templates
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -44,10 +45,46 @@ def head_position(st: SentenceTransformer) -> int:
 
 def position_limit(st: SentenceTransformer) -> int | None:
     """Longest input that a learned position table allows; None where positions are computed (rotary, relative)."""
-    table = position_table(st[0].auto_model)
+    rows = position_rows(st[0].auto_model)
     prompts = getattr(st[0], "prompts", None)
     taken = 0 if prompts is None else prompts.num_embeddings
-    return None if table is None else table.num_embeddings - first_position(st) - taken
+    return None if rows is None else rows - taken
+
+
+def position_rows(backbone: nn.Module) -> int | None:
+    """Tokens that a backbone's position table has rows for; None where positions are computed."""
+    table = position_table(backbone)
+    if table is not None:
+        return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+    for name, module in backbone.named_modules():
+        if name.rpartition(".")[2] in ("embed_positions", "position_embedding") and isinstance(module, nn.Embedding):
+            return module.num_embeddings - int(getattr(module, "offset", 0))
+    return None
+
+
+def longest_text(st: SentenceTransformer) -> int | None:
+    """Longest text, in tokens, that fits beside a template; None where nothing limits it."""
+    limit = position_limit(st)
+    return None if limit is None else limit - templates.words(st)
+
+
+def check_length(st: SentenceTransformer, wanted: int | None, where: str) -> None:
+    """Refuse to keep more tokens per text than a model has positions for.
+
+    Args:
+        st: the model.
+        wanted: tokens to be kept; None for the model's own setting.
+        where: where `wanted` was said.
+
+    Raises:
+        RecipeError: with the most that is possible.
+    """
+    longest = longest_text(st)
+    if wanted is not None and longest is not None and wanted > longest:
+        words = templates.words(st)
+        beside = f", and its template takes {words} more" if words else ""
+        what = f"max_length {wanted} is more than the {longest} positions that this model has for a text{beside}"
+        raise RecipeError(what, where, f"at most {longest}")
 
 
 def first_position(st: SentenceTransformer) -> int:

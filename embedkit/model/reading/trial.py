@@ -33,10 +33,16 @@ def check_parts(st: SentenceTransformer, find: Find, saved: Saved, reports: list
     report = next((r for r in reports if r.model is backbone and not r.adapters), None)
     missing = report.missing if report is not None else set()
     with _trainable(backbone, missing):
-        output = _trial(st, graph=bool(missing))
+        output = trial(st, graph=bool(missing))
         used = in_layers(backbone, missing) | taking_part(backbone, missing, output)
     if report is not None:
         refuse_gaps(report, used)
+
+
+def trains(st: SentenceTransformer) -> bool:
+    """Whether a parameter that training may change takes part in the embedding."""
+    free = [name for name, parameter in st.named_parameters() if parameter.requires_grad]
+    return bool(free) and bool(taking_part(st, free, trial(st, graph=True)))
 
 
 def _rows(backbone: Any) -> int | None:
@@ -58,7 +64,7 @@ def _trainable(backbone: nn.Module, names: set[str]) -> Iterator[None]:
             parameter.requires_grad_(False)
 
 
-def _trial(st: SentenceTransformer, *, graph: bool) -> torch.Tensor:
+def trial(st: SentenceTransformer, *, graph: bool) -> torch.Tensor:
     """The embedding [1, d] of a short text, dropout off.
 
     Raises:

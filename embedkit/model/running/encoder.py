@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,12 @@ from embedkit.model.changing import adapters, lora
 from embedkit.model.changing.configure import configure
 from embedkit.model.changing.dropout import use_cpu_dropout
 from embedkit.model.changing.heads import new_head
-from embedkit.model.reading import tokens
+from embedkit.model.reading import tokens, trial
 from embedkit.model.reading.fingerprint import fingerprint
 from embedkit.model.reading.loading import load_st
 from embedkit.model.reading.resolve import Origin, resolve
 from embedkit.model.reading.seeding import seeded
+from embedkit.model.reading.structure import check_length, longest_text
 from embedkit.model.reading.trust import drop_foreign_code
 from embedkit.model.running import inference, packing, perturb
 from embedkit.model.running.module import RATE, TOWER, EncoderModule
@@ -113,6 +114,16 @@ class Encoder:
         return int(self.st.get_embedding_dimension() or 0)
 
     @property
+    def similarity(self) -> str:
+        """What the model compares embeddings by: ``cosine``, ``dot``, ``euclidean`` or ``manhattan``."""
+        return str(self.st.similarity_fn_name)
+
+    @property
+    def longest(self) -> int | None:
+        """Tokens of a text that the model has positions for, a template's not counted; None where there is no limit."""
+        return longest_text(self.st)
+
+    @property
     def training_dim(self) -> int:
         """Size of the embeddings that training sees, the train-only head included."""
         weights = [] if self.head is None else [p for p in self.head.parameters() if p.ndim == 2]
@@ -199,7 +210,7 @@ class Encoder:
 
     def encode(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         *,
         role: str = "query",
         max_length: int | None = None,
@@ -212,7 +223,8 @@ class Encoder:
         Equal to ``st.encode(texts, prompt=<prompt of the role>)`` up to rounding, in batches of equal length.
 
         Args:
-            texts: any number of texts.
+            texts: any number of texts, in any iterable that keeps an order (list, array, pandas.Series, generator); a
+                text alone gives one row.
             role: ``query`` or ``document``; picks the prompt.
             max_length: tokens kept; None keeps the model's setting.
             batch_tokens: tokens per batch at most, padding included.
@@ -220,17 +232,28 @@ class Encoder:
             normalize: L2-normalise, for models that do not.
 
         Returns:
-            float32 [len(texts), d].
+            float32 [n, d], row i of text i in the order of iteration.
+
+        Raises:
+            RecipeError: `max_length` is beyond the model's positions.
+            DataError: something is no text; the message names its position.
         """
+        check_length(self.st, max_length, "max_length")
         return inference.encode(
             self.module,
-            texts,
+            inference.as_texts(texts),
             prompt=self.prompt(role),
             max_length=max_length,
             batch_tokens=batch_tokens,
             progress=progress,
             normalize=normalize,
         )
+
+    def trains(self) -> bool:
+        """Whether training can change something that `save` writes: not so where all is frozen, or adapters sit
+        where the embedding does not come from. A train-only head does not count."""
+        towers = [self.st] if self.module.second is None else [self.st, self.module.second.st]
+        return any(trial.trains(st) for st in towers)
 
     def use_sparse_token_gradients(self) -> None:
         """On the CPU, give the token table a sparse gradient; only the step engine should ask for this."""

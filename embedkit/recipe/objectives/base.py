@@ -27,6 +27,11 @@ class ObjectiveConfig(Block):
         """Whether it reads the guide's embeddings with these options."""
         return False
 
+    @property
+    def compares(self) -> str | None:
+        """What it compares embeddings by, in sentence-transformers' words; None where it does not, or is not known."""
+        return {"cos": "cosine", "dot": "dot"}[getattr(self, "similarity", "cos")]
+
     def roles(self) -> frozenset[str]:
         """Roles that a source must give with these options."""
         return self.needs

@@ -41,6 +41,10 @@ class ContrastiveTension(ObjectiveConfig):
     needs: ClassVar[frozenset[str]] = frozenset({"query", "positive", "score"})
     name: Literal["contrastive_tension"] = "contrastive_tension"
 
+    @property
+    def compares(self) -> str:
+        return "dot"
+
 
 class Triplet(ObjectiveConfig):
     """max(0, d(q, p) - d(q, n) + margin), averaged over the row's explicit negatives."""
@@ -51,6 +55,10 @@ class Triplet(ObjectiveConfig):
     distance: Literal["euclidean", "cosine"] = Field(
         "euclidean", description="euclidean: on embeddings as they are; cosine: 1 - cosine."
     )
+
+    @property
+    def compares(self) -> str:
+        return self.distance
 
 
 class MarginMSE(ObjectiveConfig):

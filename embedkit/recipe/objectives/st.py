@@ -24,5 +24,9 @@ class STLoss(ObjectiveConfig):
     )
     target: Literal["none", "score", "label"] = Field("none", description="What it gets as labels.")
 
+    @property
+    def compares(self) -> None:
+        return None
+
     def roles(self) -> frozenset[str]:
         return frozenset(self.inputs) | ({self.target} - {"none"})

@@ -69,3 +69,7 @@ class Nothing(ObjectiveConfig):
 
     needs: ClassVar[frozenset[str]] = frozenset()
     name: Literal["none"] = "none"
+
+    @property
+    def compares(self) -> None:
+        return None

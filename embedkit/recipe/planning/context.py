@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from embedkit.model_files import Saved
 from embedkit.recipe.memory import EncoderSize
 from embedkit.recipe.objectives.base import needs
 from embedkit.recipe.planning.facts import SourceFacts
@@ -27,6 +28,7 @@ class Context:
         updates: of the whole run, None where unknown.
         suite: measured during training; None where there is none or it is not read.
         environ: environment variables.
+        saved: what the small files of the model say; None where it is not on this machine.
     """
 
     recipe: Recipe
@@ -36,6 +38,7 @@ class Context:
     updates: int | None
     suite: Suite | None
     environ: Mapping[str, str]
+    saved: Saved | None = None
 
     @property
     def pool(self) -> int:

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from embedkit.recipe.planning.context import Context, problem
+from embedkit.model_files import prompt_for
+from embedkit.recipe.objectives.base import leaves
+from embedkit.recipe.planning.context import Context, objective_path, problem
 from embedkit.recipe.reading.problems import Problem
+
+MERGE_FIRST = (
+    "set model.lora with their r and alpha to go on training them, or merge them first "
+    "(`Encoder.load(Model(base=FOLDER)).save(MERGED)`) and give the merged folder"
+)
 
 
 def soft_prompts_alone(c: Context) -> Iterator[Problem]:
@@ -50,5 +57,63 @@ def bidirectional_is_pooled_on_purpose(c: Context) -> Iterator[Problem]:
         yield problem(("model", "pooling"), what, "set model.pooling: mean, or lasttoken if that is meant")
 
 
-REFUSALS = [soft_prompts_alone, soft_prompts_leave_room, prompts_in_a_template_are_pooled]
-WARNINGS = [template_reads_its_last_token, bidirectional_is_pooled_on_purpose]
+def adapters_are_merged_first(c: Context) -> Iterator[Problem]:
+    model = c.recipe.model
+    kept = model.head is not None and model.head.keep
+    if c.saved is not None and c.saved.adapters and model.lora is None and model.soft_prompts is None and not kept:
+        what = "the folder holds adapters, which are read frozen on a frozen base: nothing that is saved would train"
+        yield problem(("model", "base"), what, MERGE_FIRST)
+
+
+def stored_prompts_are_used(c: Context) -> Iterator[Problem]:
+    """sentence-transformers reads some stored prompts by no role, and training does as it does."""
+    if c.saved is None:
+        return
+    given, prompts = c.recipe.model.prompts, {name: text for name, text in c.saved.prompts.items() if text}
+    unused = [name for name in prompts if name not in ("query", "document")]
+    if unused and given.query is None and given.document is None:
+        shown = ", ".join(f"{name!r} ({prompts[name]!r:.40})" for name in unused[:3])
+        more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
+        what = f"the model stores prompts that no text gets here: {shown}{more}"
+        cure = "set model.prompts.query and model.prompts.document to those that are meant, or to an empty text"
+        yield problem(("model", "prompts"), what, cure)
+    default = c.saved.default_prompt
+    text = prompts.get(default or "")
+    if text and text not in (_own(given.query, c, "query"), _own(given.document, c, "document")):
+        what = (
+            f"the model puts its default prompt {default!r} ({text!r:.40}) before every text that plain `encode` gets"
+        )
+        yield problem(("model", "prompts"), f"{what}, and training does not", "set model.prompts to what is meant")
+
+
+def _own(given: str | None, c: Context, role: str) -> str:
+    assert c.saved is not None, "the rule asks first"
+    return prompt_for(c.saved.prompts, role) if given is None else given
+
+
+def similarity_is_trained(c: Context) -> Iterator[Problem]:
+    own = None if c.saved is None else c.saved.similarity
+    if own is None or own == "cosine":
+        return
+    for source in c.sources:
+        for leaf in leaves(source.objective):
+            if leaf.compares not in (None, own):
+                what = f"the model says that its embeddings are compared by {own}, which evaluation does, and "
+                what += f"{leaf.name} trains the {leaf.compares}"
+                choice = "set its similarity to dot, or " if own == "dot" and hasattr(leaf, "similarity") else ""
+                cure = f"{choice}give the tasks of the suite `similarity: cos`; what the model says stays as it is"
+                yield problem(objective_path(source), what, cure)
+
+
+REFUSALS = [
+    soft_prompts_alone,
+    soft_prompts_leave_room,
+    prompts_in_a_template_are_pooled,
+    adapters_are_merged_first,
+]
+WARNINGS = [
+    template_reads_its_last_token,
+    bidirectional_is_pooled_on_purpose,
+    stored_prompts_are_used,
+    similarity_is_trained,
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterator
 
 from embedkit.errors import RecipeError
@@ -39,6 +40,15 @@ def length_fits(c: Context) -> Iterator[Problem]:
         yield problem(("model", "max_length"), what, f"at most {model.positions}")
 
 
+def evaluation_fits(c: Context) -> Iterator[Problem]:
+    if c.suite is None or c.model is None or not c.model.positions:
+        return
+    for task in c.suite.tasks:
+        if task.max_length is not None and task.max_length > c.model.positions:
+            what = f"task {task.name}: max_length {task.max_length} is more than the {c.model.positions} positions"
+            yield problem(("eval", "suite"), f"{what} of the model", f"at most {c.model.positions}")
+
+
 def peft_is_there(c: Context) -> Iterator[Problem]:
     if c.recipe.model.lora is not None and importlib.util.find_spec("peft") is None:
         yield problem(
@@ -53,9 +63,32 @@ def lora_freezes_already(c: Context) -> Iterator[Problem]:
 
 def something_trains(c: Context) -> Iterator[Problem]:
     model = c.recipe.model
-    if "all" in model.freeze and (model.head is None or not model.head.keep):
+    if (model.head is None or not model.head.keep) and ("all" in model.freeze or _is_all(model.freeze, c)):
         what = "the whole backbone is frozen and nothing that is saved would train"
         yield problem(("model", "freeze"), what, "freeze less, use lora, or add a head with keep: true")
+
+
+_BARE = ("bert", "roberta", "xlm-roberta", "distilbert", "mpnet", "electra", "camembert")
+"""Architectures of nothing but embeddings and layers; others have a norm behind them."""
+
+
+def _is_all(freeze: tuple[str, ...], c: Context) -> bool:
+    """Whether the frozen parts are embeddings and every layer; what only the built model tells is asked there."""
+    if (
+        c.model is None
+        or c.saved is None
+        or c.saved.config.get("model_type") not in _BARE
+        or "embeddings" not in freeze
+    ):
+        return False
+    if any(auxiliary.name == "mlm" for auxiliary in c.recipe.auxiliary):
+        return False  # its head is saved with the model
+    frozen: set[int] = set()
+    for part in freeze:
+        match = re.fullmatch(r"layers:(\d+)(?:-(\d+))?", part)
+        if match:
+            frozen |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return set(range(c.model.layers)) <= frozen
 
 
 def suite_for_evaluation(c: Context) -> Iterator[Problem]:
@@ -144,6 +177,7 @@ REFUSALS = [
     backend_is_supported,
     one_mps_process,
     length_fits,
+    evaluation_fits,
     peft_is_there,
     lora_freezes_already,
     something_trains,
