@@ -19,7 +19,7 @@ EVERY = 30.0
 FEW = 8
 """Values of the objective that a line holds at most; those of one with more are in ``run.json`` and the report."""
 COMMON = frozenset(
-    {"loss", "learning_rate", "grad_norm", "epoch", "step", "tokens", "padding", "seconds", QUERY_COSINE}
+    {"loss", "learning_rate", "grad_norm", "epoch", "step", "tokens", "padding", "seconds", "elapsed", QUERY_COSINE}
 )
 """What a logged line holds besides the objective's own values."""
 
@@ -78,7 +78,7 @@ class ProgressBar(TrainerCallback):
         self._since = now
         if self.bar is not None:
             self.bar.update(self._task, status=f"loss {logs['loss']:.4f}")
-        last = state.global_step + args.logging_steps > state.max_steps
+        last = state.global_step >= state.max_steps
         if self._said is None or last or now - self._said >= EVERY:
             self._said = now
             line = f"loss {logs['loss']:.4f}  lr {logs['learning_rate']:.1e}  {rate:,.0f} tokens/s{_values(logs)}"

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from embedkit.recipe.schema import Recipe
+from embedkit.train.boundary import QUERY_COSINE
 from embedkit.train.callbacks import EVERY, FEW, ProgressBar
+from tests.tiny import tiny_bert
+from tests.train.runs import recipe, trainer
 
 
 class Watched:
@@ -45,15 +50,29 @@ def test_a_log_gets_the_first_line_one_every_half_minute_and_the_last() -> None:
 
 def test_the_last_logged_values_get_a_line_where_the_steps_do_not_divide() -> None:
     watched = Watched(steps=25, every=10)
-    for step in (1, 10, 20):
+    for step in (1, 10, 20, 25):
         watched.log(step, 1.0)
-    assert [line.split()[1] for line in watched.lines] == ["1/25", "20/25"]
+    assert [line.split()[1] for line in watched.lines] == ["1/25", "25/25"]
 
 
 def test_a_line_holds_the_objective_s_own_values_and_no_others() -> None:
     watched = Watched()
     watched.log(1, 1.0, effective_rank=52.25, masked=0.03125, grad_norm=2.0, epoch=0.1, padding=0.0, query_cosine=0.4)
     assert watched.lines[0].endswith("1,000 tokens/s  effective_rank 52.25  masked 0.03125")
+
+
+def test_a_real_run_s_lines_hold_what_its_objective_gave(tmp_path: Path) -> None:
+    out = io.StringIO()
+    bar = ProgressBar(Console(file=out, force_terminal=False, width=80))
+    made = recipe(tiny_bert(tmp_path / "base"), steps=1)
+    pairs = {"sources": [source.model_dump() for source in made.data.sources[:1]]}
+    trained = trainer(Recipe.model_validate({**made.model_dump(), "data": pairs}), tmp_path / "run", callbacks=[bar])
+    given = trained.engine(trained.pipeline.batch(0, 0)).metrics.keys() - {QUERY_COSINE}
+    trained.train()
+    (line,) = out.getvalue().splitlines()
+    start, *values = line.split("  ")[1:]
+    assert start.startswith("loss ")
+    assert {value.split()[0] for value in values[2:]} == given != set()
 
 
 def test_more_values_than_a_line_holds_are_left_to_the_record() -> None:
