@@ -21,26 +21,37 @@ times; gzip's own limit is 1032."""
 
 # Recipes and suites -------------------------------------------------------------------------------------------------
 
-RECIPE_BYTES = 2**24
+RECIPE_BYTES = 2**22
 """Of a YAML file."""
 NODES = 100_000
 """Values of a YAML document, those of repeated anchors counted each time."""
-CHARACTERS = 2**24
+CHARACTERS = 2**22
 """Of all texts of a YAML document together, those of repeated anchors counted each time."""
 DEPTH = 100
 """Levels of lists and mappings inside each other, also of a key path."""
 DIGITS = 400
 """Of a written number."""
+NAME = 1000
+"""Characters of a recipe's text that is no prompt: a name, a path, an id."""
 SEED = 2**32 - 1
 """The largest seed that NumPy's and every library's generator take."""
-WHOLE = 2**53 - 1
-"""The largest whole number of a recipe; above it JSON and floats are not exact."""
+WIDTH = 2**16
+"""Of a layer that a recipe adds."""
+BATCH = 10**7
+"""Examples of one batch."""
+WHOLE, NUMBER = 2**53 - 1, 1e12
+"""The largest whole number and the largest number of a recipe, of either sign: above the one JSON and floats are not
+exact, beyond the other float32 arithmetic on it overflows."""
 
 # Messages -----------------------------------------------------------------------------------------------------------
 
 SHOWN_CHARACTERS = 60
 """Of one foreign text in a message."""
+SHOWN_LINE = 200
+"""Of an override, and of another library's message."""
+SHOWN_PROBLEMS = 50
+"""Problems of a recipe that are told at once."""
 SHOWN_NAMES = 20
 """Of a list of names in a message."""
-COMPARED_NAMES = 1000
-"""Names that are looked through for one like a mistyped one."""
+COMPARED_NAMES, COMPARED_CHARACTERS = 1000, 100
+"""Names that are looked through for one like a mistyped one, and characters of that."""

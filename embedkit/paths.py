@@ -67,6 +67,22 @@ def locate(written: str, kind: Kind, folders: Sequence[Path] | None = None) -> L
     return Located(written, [] if found is None else [found], looked)
 
 
+def is_there(path: Path, what: Callable[[Path], bool] = Path.exists) -> bool:
+    """Whether `what` holds; no for what no path can be, a name of thousands of characters."""
+    try:
+        return what(path)
+    except (OSError, ValueError):
+        return False
+
+
+def is_pattern_met(folder: Path, pattern: str) -> bool:
+    """Whether a glob pattern finds anything below a folder; no for what is no pattern."""
+    try:
+        return any(folder.glob(pattern))
+    except (OSError, ValueError, IndexError, NotImplementedError):
+        return False
+
+
 def file(written: str) -> Path | None:
     """The file that a path leads to, settled or not; None where there is none."""
     return locate(written, "file").place
@@ -95,7 +111,7 @@ def words(folders: Sequence[Path]) -> str:
 
 def _find(written: str, folders: Sequence[Path], there: Callable[[Path], bool]) -> Path | None:
     wanted = at_home(written)
-    return next((start / wanted for start in folders if there(start / wanted)), None)
+    return next((start / wanted for start in folders if is_there(start / wanted, there)), None)
 
 
 def _matches(pattern: str, folders: Sequence[Path]) -> list[Path]:
@@ -103,8 +119,9 @@ def _matches(pattern: str, folders: Sequence[Path]) -> list[Path]:
     wanted = at_home(pattern)
     for start in [Path()] if wanted.is_absolute() else folders:
         place = start / wanted
-        found = [place] if place.is_file() else sorted(Path(p) for p in glob.glob(str(place), recursive=True))  # noqa: PTH207
-        found = [p for p in found if p.is_file()]
+        single = is_there(place, Path.is_file)
+        found = [place] if single else sorted(Path(p) for p in glob.glob(str(place), recursive=True))  # noqa: PTH207
+        found = [p for p in found if is_there(p, Path.is_file)]
         if found:
             return found
     return []

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence, Sized
 from itertools import islice
 from typing import Any
 
-from embedkit.limits import COMPARED_NAMES, SHOWN_CHARACTERS, SHOWN_NAMES
+from embedkit.limits import COMPARED_CHARACTERS, COMPARED_NAMES, SHOWN_CHARACTERS, SHOWN_NAMES
 from embedkit.redacting import redact
 
 _LOOKED_AT = 4000
@@ -29,6 +29,12 @@ def quoted(value: Any) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
 
 
+def cut(text: str, most: int = SHOWN_CHARACTERS) -> str:
+    """The beginning of a text."""
+    text = redact(text[:_LOOKED_AT])
+    return text if len(text) <= most else text[:most] + "..."
+
+
 def named(name: str) -> str:
     """A name as it is where it is plain and short, else quoted and cut."""
     return name if len(name) <= SHOWN_CHARACTERS and _PLAIN.fullmatch(name) and redact(name) == name else quoted(name)
@@ -43,5 +49,5 @@ def listed(names: Iterable[str]) -> str:
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
     """``did you mean 'query'? `` for the known name most like `name`, else nothing."""
-    near = difflib.get_close_matches(name[:SHOWN_CHARACTERS], known[:COMPARED_NAMES], n=1)
+    near = difflib.get_close_matches(name[:COMPARED_CHARACTERS], known[:COMPARED_NAMES], n=1)
     return f"did you mean {quoted(near[0])}? " if near else ""

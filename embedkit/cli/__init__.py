@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from embedkit.cli import check, debias, env, evaluate, recipes, synth, train, wh
 from embedkit.cli.console import report
 from embedkit.cli.help import App
 from embedkit.errors import EmbedkitError
+from embedkit.quoting import cut
 
 app = App(
     name="embedkit",
@@ -62,3 +64,8 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         report(error)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if debug or error.errno != errno.ENAMETOOLONG:
+            raise
+        report(EmbedkitError("the name is too long for this system", cut(str(error.filename)), "name a shorter one"))
+        sys.exit(EmbedkitError.exit_code)

@@ -63,12 +63,13 @@ def debias(
     go_offline(offline)
     from embedkit import locks
     from embedkit.recipe.debias import Debias
+    from embedkit.recipe.load import made
     from embedkit.recipe.schema import Model, Source
 
     wanted = _block(Debias, {}, options or [])
     given = {"base": model, "pooling": pooling, "max_length": max_length}
     block = _block(Model, {key: value for key, value in given.items() if value is not None})
-    source = Source(path=str(text.resolve()), roles={"text": column}, limit=limit)
+    source = made(Source, path=str(text.resolve()), roles={"text": column}, limit=limit)
     beside = _beside(out, overwrite)
     with locks.hold_file(out, "sampling triplets"):
         _sample(source, wanted, block, device, out, beside)

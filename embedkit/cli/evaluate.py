@@ -9,6 +9,7 @@ import typer
 
 from embedkit.cli.console import go_offline, say
 from embedkit.cli.options import Offline
+from embedkit.limits import SEED
 
 
 def evaluate(
@@ -24,7 +25,7 @@ def evaluate(
     resamples: Annotated[
         int, typer.Option("--resamples", metavar="N", min=0, help="Bootstrap resamples; 0 leaves intervals out.")
     ] = 1000,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, max=SEED, help="Of the bootstrap.")] = 0,
     batch_tokens: Annotated[
         int, typer.Option("--batch-tokens", metavar="N", min=16, help="Padded tokens per batch.")
     ] = 8192,

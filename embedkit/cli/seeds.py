@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from embedkit.cli.console import say
-from embedkit.errors import EmbedkitError
+from embedkit.errors import EmbedkitError, RecipeError
+from embedkit.limits import SEED
 from embedkit.terminal.tables import Column, Grid, name_column
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ def train_seeds(loaded: Loaded, arguments: Sequence[str], out: Path, count: int,
     from embedkit import files, locks
 
     first = loaded.recipe.train.seed
+    if first + count - 1 > SEED:
+        what = f"train.seed {first} and the {count - 1:,} after it go beyond {SEED}"
+        raise RecipeError(what, loaded.where(("train", "seed")), "start lower, or ask for fewer --seeds")
     if not resume and not files.is_empty(out):
         raise EmbedkitError("is not empty", str(out), "add --resume to go on, or choose another --out")
     with locks.hold_folder(out, "training with several seeds"):

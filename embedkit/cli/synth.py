@@ -11,6 +11,7 @@ import typer
 from embedkit.cli.console import go_offline, say
 from embedkit.cli.options import Offline
 from embedkit.errors import RecipeError
+from embedkit.limits import SEED
 
 if TYPE_CHECKING:
     from embedkit.synthesis.calls import Backend
@@ -37,7 +38,9 @@ PromptFile = Annotated[Path | None, typer.Option("--prompts", metavar="FILE", he
 ShowPrompts = Annotated[bool, typer.Option("--show-prompts", help="Print embedkit's prompts (YAML) and stop.")]
 Count = Annotated[int | None, typer.Option("--count", metavar="N", min=1, help="Sentences to write (syncse-scratch).")]
 Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Use the first N texts.")]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of everything drawn, sampling included.")]
+Seed = Annotated[
+    int, typer.Option("--seed", metavar="N", min=0, max=SEED, help="Of everything drawn, sampling included.")
+]
 CacheFile = Annotated[Path | None, typer.Option("--cache", metavar="FILE", help="Answers; default: OUT with .cache.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show first prompts and number of calls; call nothing.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT; answers in the cache are used again.")]

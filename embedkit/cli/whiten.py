@@ -140,6 +140,7 @@ def _open(files: list[Path], limit: int | None) -> list[LoadedSource]:
     """The files as sources, `limit` texts of all of them together."""
     from embedkit.data.sources import load_source
     from embedkit.inputs.cures import PLAIN
+    from embedkit.recipe.load import made
     from embedkit.recipe.schema import Source
 
     found: list[LoadedSource] = []
@@ -147,7 +148,7 @@ def _open(files: list[Path], limit: int | None) -> list[LoadedSource]:
         left = None if limit is None else limit - sum(source.rows or 0 for source in found)
         if left == 0:
             break
-        source = load_source(Source(path=str(file), limit=left), progress=True, cures=PLAIN)
+        source = load_source(made(Source, path=str(file), limit=left), progress=True, cures=PLAIN)
         for line in source.remarks:
             say(f"{source.name}: {line}")
         if "text" not in source.roles:

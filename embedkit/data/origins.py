@@ -15,7 +15,7 @@ from embedkit.data.table import Place
 from embedkit.errors import DataError
 from embedkit.inputs.cures import Cures
 from embedkit.inputs.records import PEEK, columns_of, format_of, read
-from embedkit.quoting import listed, quoted
+from embedkit.quoting import cut, listed, quoted
 from embedkit.recipe.schema import Source
 
 
@@ -80,7 +80,7 @@ def find_files(pattern: str) -> tuple[Path, ...]:
         refuse_saved(folder)
         raise DataError("is a folder", str(folder), f"name files in it, e.g. {pattern.rstrip('/')}/*.jsonl")
     looked = "" if paths.at_home(pattern).is_absolute() else f" (looked in {paths.words(found.looked)})"
-    raise DataError("no such file", f"{pattern}{looked}", "check the path")
+    raise DataError("no such file", f"{cut(str(pattern))}{looked}", "check the path")
 
 
 def refuse_saved(folder: Path) -> None:

@@ -5,7 +5,6 @@ No torch here: a suite can be found, checked and its cost told before a model is
 
 from __future__ import annotations
 
-import difflib
 import importlib.metadata
 import platform
 import time
@@ -24,7 +23,7 @@ from embedkit.evaluation.loading import beir_files
 from embedkit.evaluation.store import load_scores, plain, write_scores
 from embedkit.evaluation.table import table
 from embedkit.evaluation.tasks import TaskData, load_task, run_task
-from embedkit.quoting import listed
+from embedkit.quoting import cut, did_you_mean, listed, quoted
 from embedkit.recipe.load import load_suite_file
 from embedkit.recipe.reading.settle import settle_suite
 from embedkit.recipe.suite import RetrievalTask, StsTask, Suite
@@ -202,18 +201,16 @@ def _shipped(name: str) -> Path:
     shipped = {found.stem: found for found in list_suites()}
     if name in shipped:
         return shipped[name]
-    near = difflib.get_close_matches(name, shipped, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise RecipeError("no such suite", name, f"{hint}shipped: {', '.join(shipped)}; or give a YAML file")
+    hint = did_you_mean(name, list(shipped))
+    raise RecipeError("no such suite", cut(name), f"{hint}shipped: {', '.join(shipped)}; or give a YAML file")
 
 
 def _choose(suite: Suite, chosen: Sequence[str], ref: str) -> Suite:
     tasks = {task.name: task for task in suite.tasks}
     for name in chosen:
         if name not in tasks:
-            near = difflib.get_close_matches(name, tasks, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise RecipeError(f"suite {suite.name!r} has no task {name!r}", ref, f"{hint}tasks: {listed(tasks)}")
+            what = f"suite {suite.name!r} has no task {quoted(name)}"
+            raise RecipeError(what, cut(ref), f"{did_you_mean(name, list(tasks))}tasks: {listed(tasks)}")
     return suite.model_copy(update={"tasks": tuple(tasks[name] for name in chosen)}) if chosen else suite
 
 

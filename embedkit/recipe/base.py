@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from embedkit.errors import RecipeError
+from embedkit.limits import CHARACTERS, NAME, NUMBER, WHOLE
 from embedkit.paths import Kind
 from embedkit.recipe import registry
 
@@ -17,14 +18,26 @@ UNKNOWN_NAME = "unknown_name"
 
 
 class Block(BaseModel):
-    """A recipe block. Unknown keys are refused; a string is never taken for a number, nor a number for a bool."""
+    """A recipe block. Unknown keys are refused; a string is never taken for a number, nor a number for a bool.
+    Texts are names within `NAME` characters unless a block says otherwise."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, str_max_length=NAME)
 
     @model_validator(mode="before")
     @classmethod
     def _lists_are_tuples(cls, value: Any) -> Any:
         return _tuples(value)
+
+    @field_validator("*")
+    @classmethod
+    def _numbers_are_within_reach(cls, value: Any) -> Any:
+        """What is counted in 64 bits and computed in float32 can hold them; closer bounds stand at the fields."""
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int) and abs(number) > WHOLE:
+                raise invalid(f"a whole number beyond {WHOLE}", "write a smaller one")
+            if isinstance(number, float) and abs(number) > NUMBER:
+                raise invalid(f"a number beyond {NUMBER:g}", "write a smaller one")
+        return value
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,10 @@ class Leads:
     re-anchored where another recipe extends its own; see `embedkit.paths`."""
 
     kind: Kind
+
+
+LONG_TEXTS = ConfigDict(str_max_length=CHARACTERS)
+"""`model_config` of a block whose texts are put before or around inputs."""
 
 
 def _tuples(value: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from embedkit.limits import SEED
 from embedkit.recipe.base import Block, Leads, invalid
 
 
@@ -45,7 +46,9 @@ class Debias(Block):
     exact_below: int = Field(
         200_000, ge=1, description="Sentences up to which the search for candidates is exact; above, an inverted file."
     )
-    seed: int = Field(0, ge=0, description="Of the draws. Not train.seed: runs of several seeds share the triplets.")
+    seed: int = Field(
+        0, ge=0, le=SEED, description="Of the draws. Not train.seed: runs of several seeds share the triplets."
+    )
 
     @model_validator(mode="after")
     def _bands_are_apart(self) -> Debias:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
+from embedkit.limits import WIDTH
 from embedkit.recipe.base import Block, validate_named
 
 
@@ -26,8 +27,10 @@ class BatchNormProjector(HeadConfig):
     """Linear, batch norm, ReLU, Linear, batch norm without scale and shift (DiffCSE's projector)."""
 
     name: Literal["batch_norm_projector"] = "batch_norm_projector"
-    hidden: int | None = Field(None, gt=0, description="Size between the layers; twice the input when absent.")
-    dim: int | None = Field(None, gt=0, description="Output size; the input's when absent.")
+    hidden: int | None = Field(
+        None, gt=0, le=WIDTH, description="Size between the layers; twice the input when absent."
+    )
+    dim: int | None = Field(None, gt=0, le=WIDTH, description="Output size; the input's when absent.")
 
 
 class ShuffledGroupWhitening(HeadConfig):
@@ -50,5 +53,5 @@ class MLP(HeadConfig):
     """Linear and an activation, initialised like BERT: N(0, 0.02), bias 0."""
 
     name: Literal["mlp"] = "mlp"
-    dim: int | None = Field(None, gt=0, description="Output size; the input's when absent.")
+    dim: int | None = Field(None, gt=0, le=WIDTH, description="Output size; the input's when absent.")
     activation: Literal["tanh", "relu", "gelu", "identity"] = Field("tanh", description="After the linear layer.")

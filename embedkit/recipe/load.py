@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -30,6 +30,7 @@ __all__ = [
     "load",
     "load_recipe",
     "load_suite_file",
+    "made",
     "recipe_hash",
     "validate_tree",
 ]
@@ -108,6 +109,25 @@ def _refuse_all_but_names(tree: Node) -> None:
         Recipe.model_validate(tree.plain())
     except ValidationError as error:
         raise_problems(problems(error, Recipe, tree, leave_out=UNKNOWN_NAME))
+
+
+def made(block: type[T], **values: Any) -> T:
+    """A block of values that no file holds: what a person gave to a verb.
+
+    Raises:
+        RecipeError: as `validate_tree`.
+    """
+    try:
+        return block(**values)
+    except ValidationError as error:
+        raise_problems(problems(error, block, _placeless(values)))
+        raise
+
+
+def _placeless(value: Any) -> Node:
+    if isinstance(value, dict):
+        return Node({key: _placeless(inner) for key, inner in value.items()}, "")
+    return Node([_placeless(item) for item in value] if isinstance(value, (list, tuple)) else value, "")
 
 
 def _name_default_objective(tree: Node) -> Node:

@@ -11,7 +11,6 @@ and is found through a ``plugins:`` entry of the recipe or the entry-point group
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import importlib.metadata
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from embedkit.errors import RecipeError
+from embedkit.quoting import did_you_mean, quoted
 
 Kind = Literal["objective", "weighting", "head", "view", "auxiliary"]
 T = TypeVar("T")
@@ -132,9 +132,8 @@ def lookup(kind: Kind, name: str) -> Entry:
     if (kind, name) in _PLUGINS:
         return _PLUGINS[kind, name]
     if name not in _BUILT_IN[kind]:
-        near = difflib.get_close_matches(name, names(kind), n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise RecipeError(f"unknown {kind} {name!r}", cure=f"{hint}known: {', '.join(names(kind))}")
+        hint = did_you_mean(name, names(kind))
+        raise RecipeError(f"unknown {kind} {quoted(name)}", cure=f"{hint}known: {', '.join(names(kind))}")
     config, target = _BUILT_IN[kind][name]
     return Entry(kind, name, config, target)
 

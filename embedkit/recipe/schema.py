@@ -13,8 +13,9 @@ from pydantic import Field, field_validator, model_validator
 
 from embedkit.errors import RecipeError
 from embedkit.inputs.decoding import codec_of
+from embedkit.limits import BATCH, SEED, WIDTH
 from embedkit.recipe.auxiliary import AnyAuxiliary
-from embedkit.recipe.base import Block, Leads, invalid
+from embedkit.recipe.base import LONG_TEXTS, Block, Leads, invalid
 from embedkit.recipe.debias import Debias
 from embedkit.recipe.heads import AnyHead
 from embedkit.recipe.objectives.base import AnyObjective
@@ -31,6 +32,8 @@ Pooling = Literal["cls", "mean", "max", "lasttoken", "weightedmean", "first_last
 class Prompts(Block):
     """Text put before the input, by role; stored in the model and used at inference."""
 
+    model_config = LONG_TEXTS
+
     query: str | None = Field(None, description="Before queries. None keeps the model's own prompt.")
     document: str | None = Field(None, description="Before positives and negatives. None keeps the model's own prompt.")
 
@@ -38,7 +41,7 @@ class Prompts(Block):
 class Head(Block):
     """A head after pooling: Linear + Tanh as in SimCSE, initialised N(0, 0.02) with bias 0."""
 
-    dim: int | None = Field(None, gt=0, description="Output size; the embedding size when absent.")
+    dim: int | None = Field(None, gt=0, le=WIDTH, description="Output size; the embedding size when absent.")
     activation: Literal["tanh", "identity"] = Field("tanh", description="After the linear layer.")
     keep: bool = Field(
         False,
@@ -49,7 +52,7 @@ class Head(Block):
 class Lora(Block):
     """Low-rank adapters through peft (extra: lora)."""
 
-    r: int = Field(16, gt=0, description="Rank.")
+    r: int = Field(16, gt=0, le=WIDTH, description="Rank.")
     alpha: int = Field(32, gt=0, description="Scale; the update is multiplied by alpha / r.")
     dropout: float = Field(0.0, ge=0, lt=1, description="On the input of the adapters.")
     target_modules: tuple[str, ...] | Literal["all-linear"] = Field(
@@ -72,12 +75,16 @@ class SoftPrompts(Block):
 class Demonstration(Block):
     """A text with its one-word answer, put before the input's own template."""
 
+    model_config = LONG_TEXTS
+
     text: str = Field(description="Put into the template as it is.")
     word: str = Field(description="The answer.")
 
 
 class Template(Block):
     """Words around every input, read at its last token (PromptEOL); stored in the model and used at inference."""
+
+    model_config = LONG_TEXTS
 
     text: str = Field(
         'This sentence : "{text}" means in one word:"', description="`{text}` once, where the input goes."
@@ -261,7 +268,7 @@ class Train(Block):
     """The optimisation."""
 
     batch_size: int = Field(
-        64, ge=1, description="Examples per batch over ALL processes: every query's pool of negatives."
+        64, ge=1, le=BATCH, description="Examples per batch over ALL processes: every query's pool of negatives."
     )
     accumulation: int = Field(
         1,
@@ -301,7 +308,7 @@ class Train(Block):
         gt=0,
         description="Rows of logits held at once; None bounds logits memory at 64 MiB.",
     )
-    seed: int = Field(42, ge=0, description="Of the order of the data, dropout and new weights.")
+    seed: int = Field(42, ge=0, le=SEED, description="Of the order of the data, dropout and new weights.")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     log_every: int = Field(10, gt=0, description="Updates between log lines.")
     save_every: int | None = Field(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedkit.errors import about
+from embedkit.recipe.load import made
 from embedkit.recipe.schema import Model
 from embedkit.run.environment import quiet_libraries
 from embedkit.run.state import Say
@@ -95,4 +96,4 @@ def _load(name: str, place: str) -> Encoder:
     from embedkit.model.running.encoder import Encoder
 
     with about(place, "model.base"):
-        return Encoder.load(Model(base=name))
+        return Encoder.load(made(Model, base=name))

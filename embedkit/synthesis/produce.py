@@ -17,6 +17,7 @@ from embedkit.data.sources import load_source
 from embedkit.errors import DataError, EmbedkitError, RecipeError, WriteError
 from embedkit.inputs.cures import PLAIN
 from embedkit.locks import hold_file
+from embedkit.recipe.load import made
 from embedkit.recipe.schema import Role, Source
 from embedkit.synthesis.asker import Asker, Usage
 from embedkit.synthesis.cache import Cache
@@ -134,8 +135,8 @@ def prepare(settings: Settings) -> Job:
 
 
 def _texts(settings: Settings, task: Task) -> tuple[list[Example], dict[str, Any]]:
-    described = Source(
-        path=str(settings.text), roles=settings.roles, limit=settings.limit, on_bad_row=settings.on_bad_row
+    described = made(
+        Source, path=str(settings.text), roles=settings.roles, limit=settings.limit, on_bad_row=settings.on_bad_row
     )
     skip = "" if settings.on_bad_row == "skip" else "add --skip-bad-rows"
     loaded = load_source(described, progress=True, cures=replace(PLAIN, skip=skip))

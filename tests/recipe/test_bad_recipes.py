@@ -21,7 +21,7 @@ Refused = Callable[..., str]
         # unknown keys: the nearest one, another tool's name, another block, no idea
         ("train: {learning_rat: 1e-5}", ["train.learning_rat: unknown key", "did you mean `learning_rate`? (a number"]),
         ("train: {lr: 1e-5}", ["train.lr: unknown key", "did you mean `learning_rate`?"]),
-        ("train: {per_device_train_batch_size: 8}", ["did you mean `batch_size`? (a whole number, >= 1; default 64"]),
+        ("train: {per_device_train_batch_size: 8}", ["`batch_size`? (a whole number, >= 1 and <= 10000000; default"]),
         ("modle: {base: x}", ["modle: unknown key", "did you mean `model`?"]),
         ("batch_size: 8", ["batch_size: unknown key", "did you mean `train.batch_size`?"]),
         ("temperature: 0.1", ["temperature: unknown key", "valid keys here: plugins, model, data"]),
@@ -58,7 +58,7 @@ Refused = Callable[..., str]
         ("train: {learning_rate: 20}", ["must be < 10, got 20"]),
         ("objective: {temperature: -1}", ["objective.temperature: must be > 0, got -1", "similarity / temperature"]),
         ("views: {count: 0}", ["views.count: must be >= 1, got 0"]),
-        ("train: {epochs: .inf, warmup: 2}", ["train.warmup: must be <= 1, got 2"]),
+        ("train: {epochs: 1e3, warmup: 2}", ["train.warmup: must be <= 1, got 2"]),
         ("weighting: [{name: focal, gamma: 100}]", ["weighting.0.gamma: must be <= 10, got 100"]),
         # rules between keys
         ("objective: {temperature_bounds: [1.0, 0.1]}", ["temperature_bounds must be", "change temperature_bounds:"]),

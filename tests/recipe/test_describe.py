@@ -99,7 +99,7 @@ def test_every_key_says_its_type_in_words(block: type[BaseModel]) -> None:
 
 def test_words_bounds_and_defaults() -> None:
     rows = {key: rest for key, *rest in describe("train")[1]}
-    assert rows["batch_size"][:2] == ["a whole number, >= 1", "64"]
+    assert rows["batch_size"][:2] == ["a whole number, >= 1 and <= 10000000", "64"]
     assert rows["warmup"][:2] == ["a number, >= 0 and <= 1", "0.0"]
     assert rows["steps"][:2] == ["a whole number or null, > 0", "null"]
     assert rows["schedule"][0] == "one of linear, cosine, constant"

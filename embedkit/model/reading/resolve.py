@@ -11,6 +11,7 @@ from typing import Literal
 
 from embedkit import paths, showing
 from embedkit.errors import RecipeError
+from embedkit.quoting import cut, quoted
 
 logger = showing.logger(__name__)
 
@@ -52,16 +53,19 @@ def resolve(base: str, revision: str | None = None, *, offline_folder: Path | No
         RecipeError: the model is in none of the places (all are named), or the package's weights are not the
             published ones.
     """
-    folder = paths.folder(base) or paths.at_home(base)
-    if folder.is_dir():
-        return _folder(folder)
-    if folder.exists() or _is_path(base):
+    local = paths.folder(base)
+    if local is not None:
+        return _folder(local)
+    folder = paths.at_home(base)
+    there = paths.is_there(folder)
+    if there or _is_path(base):
         raise RecipeError(
-            f"{folder} is not a folder" if folder.exists() else f"there is no folder {folder}",
+            f"{folder} is not a folder" if there else f"there is no folder {cut(str(folder))}",
             where="model.base",
             cure="give a folder with a model, or a Hub id such as " + OFFLINE_MODEL,
         )
     repo = full_name(base)
+    _refuse_impossible(repo)
     tried = [f"local folder {folder.absolute()}: not there"]
     for look in (_on_hub, _in_cache):
         found = look(repo, revision, tried)
@@ -87,6 +91,9 @@ def local_copy(base: str, revision: str | None = None) -> Path | None:
     """The folder of a model that is on this machine already; asks no network and imports nothing heavy.
 
     Nothing is verified here: `check` reads sizes from it, `resolve` decides what is trained.
+
+    Raises:
+        RecipeError: it is neither a path nor an id that the Hub can have.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -95,6 +102,7 @@ def local_copy(base: str, revision: str | None = None) -> Path | None:
         return folder
     if _is_path(base):
         return None
+    _refuse_impossible(base)
     for repo in dict.fromkeys((base, base if "/" in base else f"sentence-transformers/{base}")):
         found = try_to_load_from_cache(repo, "config.json", cache_dir=cache_folder(), revision=revision)
         if isinstance(found, str):
@@ -109,6 +117,20 @@ def full_name(base: str) -> str:
     if "/" in base or base.lower() in ORIGINAL_TRANSFORMER_MODELS:
         return base
     return f"sentence-transformers/{base}"
+
+
+def _refuse_impossible(repo: str) -> None:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise RecipeError(
+            f"{quoted(repo)} is no folder, and the Hub has no such ids",
+            where="model.base",
+            cure="give a folder with a model, or a Hub id such as " + OFFLINE_MODEL,
+        ) from error
 
 
 def _is_path(base: str) -> bool:

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from embedkit.errors import RecipeError
+from embedkit.limits import COMPARED_CHARACTERS
 from embedkit.recipe import registry
 from embedkit.recipe.auxiliary import AuxiliaryConfig
 from embedkit.recipe.heads import HeadConfig
@@ -161,14 +162,22 @@ def nearest(word: str, known: Sequence[str], default: str | None = None) -> str 
     """The known word most like `word`, other tools' names included."""
     if SYNONYMS.get(word) in known:
         return SYNONYMS[word]
+    word = word[:COMPARED_CHARACTERS]
     close = difflib.get_close_matches(word, known, n=1) or difflib.get_close_matches(word.lower(), known, n=1)
     return close[0] if close else default
 
 
-def elsewhere(root: type[BaseModel], key: str) -> str | None:
-    """A place outside lists where `key`, or what other tools mean by it, is valid: ``train.batch_size``."""
+def elsewhere(root: type[BaseModel], key: str, block: Sequence[Key] = ()) -> str | None:
+    """A place where `key`, or what other tools mean by it, is valid: ``train.batch_size``.
+
+    A place in the first element of a list below `block` comes first (``data.sources.0.encoding`` for a key of `data`),
+    then one outside lists, then one in any list.
+    """
     wanted = {key, SYNONYMS.get(key, key)}
-    return next((path for path in _paths(root, "") if path.rpartition(".")[2] in wanted), None)
+    found = [path for path in _paths(root, "") if path.rpartition(".")[2] in wanted]
+    below = f"{'.'.join(map(str, block))}." if block else None
+    ranks = {path: 2 if below and path.startswith(below) else int(".0." not in path) for path in found}
+    return max(found, key=ranks.__getitem__, default=None)
 
 
 def show(value: Any) -> str:
@@ -192,6 +201,10 @@ def _paths(block: type[BaseModel], prefix: str) -> Iterator[str]:
         for option in _options(field.annotation):
             if isinstance(option, type) and issubclass(option, BaseModel):
                 yield from _paths(option, f"{prefix}{name}.")
+            elif get_origin(option) is tuple:
+                for element in _options(get_args(option)[0]):
+                    if isinstance(element, type) and issubclass(element, BaseModel):
+                        yield from _paths(element, f"{prefix}{name}.0.")
 
 
 def _options(annotation: Any) -> list[Any]:
@@ -234,13 +247,18 @@ def _words(annotation: Any) -> str:
     return " or ".join(dict.fromkeys(parts))
 
 
+def bound(value: float) -> str:
+    """A bound as a recipe would write it."""
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
 def _bounds(field: FieldInfo | None) -> str:
     """``, > 0 and <= 1`` from the field's constraints."""
     found = []
     for item in field.metadata if field else ():
         for name, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<=")):
             if getattr(item, name, None) is not None:
-                found.append(f"{sign} {getattr(item, name):g}")
+                found.append(f"{sign} {bound(getattr(item, name))}")
         if getattr(item, "min_length", None):
             found.append(f"at least {item.min_length}")
     return f", {' and '.join(found)}" if found else ""

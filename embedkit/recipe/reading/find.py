@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from embedkit import paths
 from embedkit.errors import RecipeError
+from embedkit.quoting import cut, did_you_mean
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 ENDINGS = (".yaml", ".yml")
@@ -38,20 +38,20 @@ def find_recipe(name: str | Path) -> Path:
         RecipeError: there is no such file; the message gives the nearest name.
     """
     path = paths.at_home(name)
-    if path.is_file():
+    if paths.is_there(path, Path.is_file):
         return path
-    if path.is_dir():
+    if paths.is_there(path, Path.is_dir):
         raise RecipeError("is a folder, not a recipe", str(name), f"name the file, e.g. {path / 'recipe.yaml'}")
     shipped = {recipe_name(p): p for p in list_recipes()}
     wanted = path.as_posix().removesuffix(path.suffix if path.suffix in ENDINGS else "")
     if wanted in shipped:
         return shipped[wanted]
-    here = sorted(str(p) for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
-    near = difflib.get_close_matches(str(path), [*here, *shipped], n=1) or [
-        n for n in shipped if n.rpartition("/")[2] == wanted
-    ]
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise RecipeError("no such recipe", str(name), f"{hint}`embedkit recipes ls` lists the shipped ones")
+    there = paths.is_there(path.parent, Path.is_dir)
+    here = sorted(str(p) for p in path.parent.glob("*.y*ml")) if there else []
+    near = did_you_mean(str(path), [*here, *shipped])
+    if not near:
+        near = next((f"did you mean {n!r}? " for n in shipped if n.rpartition("/")[2] == wanted), "")
+    raise RecipeError("no such recipe", cut(str(name)), f"{near}`embedkit recipes ls` lists the shipped ones")
 
 
 def base_dir_of(recipe: str | Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,16 @@ from pydantic import BaseModel
 
 from embedkit import paths
 from embedkit.errors import RecipeError
+from embedkit.limits import DEPTH, SHOWN_LINE
+from embedkit.quoting import cut, quoted
 from embedkit.recipe.reading.fields import Place, show
 from embedkit.recipe.reading.find import find_recipe
 from embedkit.recipe.reading.problems import Problem, dotted
 from embedkit.recipe.reading.settle import marker
 from embedkit.recipe.reading.tree import KeyPath, Node, override_value, read_tree
 from embedkit.showing import is_unicode
+
+_INDEX = re.compile(r"[0-9]{1,9}")
 
 
 def read_chain(path: Path, root: type[BaseModel]) -> Node:
@@ -71,12 +76,14 @@ def apply_overrides(tree: Node, overrides: Sequence[str], root: type[BaseModel])
     """
     for text in overrides:
         key, equals, value = text.partition("=")
-        where = f"override {text}"
+        where = f"override {cut(text, SHOWN_LINE)}"
         if not is_unicode(text):
             raise RecipeError("not UTF-8", where, "write it in the terminal's own encoding, UTF-8")
         if not equals or not key.strip():
             raise RecipeError("not of the form key=value", where, "write e.g. train.batch_size=64")
-        path = tuple(int(part) if part.isdigit() else part for part in key.strip().split("."))
+        path = tuple(int(part) if _INDEX.fullmatch(part) else part for part in key.strip().split("."))
+        if len(path) > DEPTH:
+            raise RecipeError(f"a key of more than {DEPTH} parts", where, "write e.g. train.batch_size=64")
         tree = _set(tree, path, override_value(value, where), root)
     return tree
 
@@ -106,7 +113,7 @@ def _set(tree: Node, path: KeyPath, value: Node, root: type[BaseModel], done: Ke
 
 def _no_index(tree: Node, key: str | int, value: Node, done: KeyPath) -> RecipeError:
     count = len(tree.value)
-    what = f"{dotted(done)} is a list of {count}; {key!r} is not one of its indices"
+    what = f"{dotted(done)} is a list of {count}; {quoted(key)} is not one of its indices"
     return RecipeError(what, value.where, f"use 0 to {count - 1}, or {count} to append" if count else "use 0")
 
 
@@ -149,12 +156,12 @@ def _without_extends(tree: Node) -> tuple[Node, tuple[str, str] | None]:
 
 def _resolve(reference: str, child: Path, where: str) -> Path:
     beside = child.parent / paths.at_home(reference)
-    if beside.is_file():
+    if paths.is_there(beside, Path.is_file):
         return beside
     try:
         return find_recipe(reference)
     except RecipeError as error:
-        what = f"extends: no such recipe {reference!r}"
+        what = f"extends: no such recipe {quoted(reference)}"
         raise RecipeError(what, where, f"a path relative to this file, or a shipped name. {error.cure}") from error
 
 
@@ -173,7 +180,7 @@ def _reanchor(tree: Node, folder: Path, target: Path, root: type[BaseModel]) -> 
         leads = marker(place.field)
         if leads is None or not isinstance(node.value, str) or not node.value:
             return node
-        if paths.at_home(node.value).is_absolute() or not any(folder.glob(node.value)):
+        if paths.at_home(node.value).is_absolute() or not paths.is_pattern_met(folder, node.value):
             return node
         return replace(node, value=Path(os.path.relpath(folder / node.value, target)).as_posix())
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from embedkit.errors import RecipeError
+from embedkit.limits import SHOWN_PROBLEMS
+from embedkit.quoting import cut
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,11 @@ def raise_problems(problems: Sequence[Problem]) -> None:
     if len(problems) == 1:
         raise problems[0].error()
     if problems:
-        raise RecipeError(f"{len(problems)} problems", below=[problem.error() for problem in problems])
+        more = f", the first {SHOWN_PROBLEMS}" if len(problems) > SHOWN_PROBLEMS else ""
+        shown = [problem.error() for problem in problems[:SHOWN_PROBLEMS]]
+        raise RecipeError(f"{len(problems)} problems{more}", below=shown)
 
 
 def dotted(path: Sequence[str | int]) -> str:
     """A key path as overrides write it: ``data.sources.0.path``."""
-    return ".".join(str(key) for key in path)
+    return ".".join(cut(str(key)) for key in path)

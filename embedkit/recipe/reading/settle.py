@@ -86,6 +86,6 @@ def _locate(name: str, data_dir: Path | None, folders: Sequence[Path]) -> paths.
     if data_dir is not None and not path.is_absolute():
         below = [part for part in path.parts if part != ".."]
         wanted = [*(data_dir.joinpath(*below[i:]) for i in range(len(below))), *wanted]
-    candidates = [c for place in wanted for c in (place, place.with_name(place.name + ".gz"))]
-    found = [c.resolve() for c in candidates if c.exists()][:1]
+    candidates = [c for place in wanted for c in (place, Path(f"{place}.gz"))]
+    found = [c.resolve() for c in candidates if paths.is_there(c)][:1]
     return paths.Located(name, found, [folder for folder in (data_dir, *folders) if folder is not None])

@@ -9,11 +9,21 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from embedkit.recipe.reading.fields import Place, choices, elsewhere, nearest, show
+from embedkit.limits import SHOWN_PROBLEMS
+from embedkit.quoting import cut, quoted
+from embedkit.recipe.reading.fields import SYNONYMS, Place, bound, choices, elsewhere, nearest, show
 from embedkit.recipe.reading.problems import Problem, dotted
 from embedkit.recipe.reading.tree import KeyPath, Node
 
-_WRONG_TYPE = ("_type", "_parsing", "literal_error", "int_from_float", "is_instance_of", "model_attributes_type")
+_WRONG_TYPE = (
+    "_type",
+    "_parsing",
+    "literal_error",
+    "int_from_float",
+    "is_instance_of",
+    "model_attributes_type",
+    "finite_number",
+)
 _BOUNDS = {
     "greater_than": ("> ", "gt"),
     "greater_than_equal": (">= ", "ge"),
@@ -40,6 +50,20 @@ class _Located:
         return self.type.endswith(_WRONG_TYPE)
 
 
+class _Places:
+    """Places of the schema by key path, for one written value."""
+
+    def __init__(self, root: type[BaseModel], tree: Node) -> None:
+        self.root, self._whole = root, Place(root, value=tree.plain())
+
+    def find(self, path: KeyPath) -> Place | None:
+        """As `Place.find`."""
+        place: Place | None = self._whole
+        for key in path:
+            place = place.child(key) if place else None
+        return place
+
+
 def problems(error: ValidationError, root: type[BaseModel], tree: Node, leave_out: str = "") -> list[Problem]:
     """Every error of a validation, in the order of the file, one problem per key path and fact.
 
@@ -49,12 +73,19 @@ def problems(error: ValidationError, root: type[BaseModel], tree: Node, leave_ou
         tree: the value that was validated, with places.
         leave_out: a type of errors that are not asked for.
     """
-    located = _prune([_locate(e, tree) for e in error.errors(include_url=False)])
+    located = sorted(
+        _prune([_locate(e, tree) for e in error.errors(include_url=False)]),
+        key=lambda item: _file_order(tree.at(item.path).where, item.path),
+    )
+    places = _Places(root, tree)
     found: dict[tuple[KeyPath, str], Problem] = {}
     for item in (item for item in located if item.type != leave_out):
-        problem = _problem(item, root, tree)
+        if len(found) < 2 * SHOWN_PROBLEMS:
+            problem = _problem(item, places, tree)
+        else:  # counted, not shown: looking for its cure would be in vain
+            problem = Problem(tree.at(item.path).where, item.path, item.error["msg"], "")
         found.setdefault((problem.path, problem.what), problem)
-    return sorted(found.values(), key=_file_order)
+    return sorted(found.values(), key=lambda problem: _file_order(problem.where, problem.path))
 
 
 def _locate(error: Any, tree: Node) -> _Located:
@@ -82,9 +113,13 @@ def _prune(items: Sequence[_Located]) -> list[_Located]:
     Of a union's members, the one whose shape fits the value speaks; those that refuse the value as a whole do
     not. A list counted too short because its elements failed is not short.
     """
+    unions: dict[KeyPath, list[_Located]] = {}
+    for item in items:
+        if item.union is not None:
+            unions.setdefault(item.union, []).append(item)
     kept = []
     for item in items:
-        rivals = [o for o in items if o.union is not None and o.union == item.union and o.tag != item.tag]
+        rivals = [o for o in unions.get(item.union, ()) if o.tag != item.tag] if item.union is not None else []
         if item.wrong_type and item.path == item.union and any(o.path != o.union or not o.wrong_type for o in rivals):
             continue
         if item.type == "too_short" and len(item.error["input"]) > item.error["ctx"]["actual_length"]:
@@ -93,16 +128,16 @@ def _prune(items: Sequence[_Located]) -> list[_Located]:
     return kept
 
 
-def _problem(item: _Located, root: type[BaseModel], tree: Node) -> Problem:
+def _problem(item: _Located, places: _Places, tree: Node) -> Problem:
     path, node = item.path, tree.at(item.path)
-    place = Place.find(root, tree, path)
+    place = places.find(path)
     if item.type == "extra_forbidden":
-        return Problem(node.where, path, "unknown key", _unknown_key(root, tree, path))
+        return Problem(node.where, path, "unknown key", _unknown_key(places, path))
     if item.type == "missing":
         cure = f"add it ({place.help()})" if place else "add it"
         return Problem(node.where, path, "required key is missing", cure)
     if item.error["loc"][-1] == "[key]":
-        return _wrong_key(item, root, tree)
+        return _wrong_key(item, places, tree)
     if item.type in ("union_tag_invalid", "union_tag_not_found"):
         return _wrong_tag(item, place, tree)
     if item.type in ("value_error", "assertion_error"):
@@ -113,8 +148,11 @@ def _problem(item: _Located, root: type[BaseModel], tree: Node) -> Problem:
         return Problem(where, path, item.error["msg"], item.error["ctx"]["cure"])
     if item.type in _BOUNDS:
         sign, limit = _BOUNDS[item.type]
-        bound = f"{sign}{item.error['ctx'][limit]:g}"
-        return Problem(node.where, path, f"must be {bound}, got {show(node.value)}", place.help() if place else "")
+        most = f"{sign}{bound(item.error['ctx'][limit])}"
+        return Problem(node.where, path, f"must be {most}, got {show(node.value)}", place.help() if place else "")
+    if item.type == "string_too_long":
+        most, got = item.error["ctx"]["max_length"], len(item.error["input"])
+        return Problem(node.where, path, f"must have at most {most:,} characters, got {got:,}", "write a shorter one")
     if item.wrong_type and place is not None:
         return _wrong_type(item, place, node)
     return Problem(node.where, path, item.error["msg"], place.help() if place else "")
@@ -153,28 +191,30 @@ def _choices_or_words(place: Place) -> str:
     return place.words() if place.element else place.words().partition(", >")[0].partition(", <")[0]
 
 
-def _unknown_key(root: type[BaseModel], tree: Node, path: KeyPath) -> str:
-    """The nearest key of this block, else a block where the key is valid, else all keys of this block."""
-    parent, key = Place.find(root, tree, path[:-1]), str(path[-1])
+def _unknown_key(places: _Places, path: KeyPath) -> str:
+    """A block inside this one where the key is valid, else the nearest key here, else a block elsewhere, else all keys
+    of this one."""
+    parent, key = places.find(path[:-1]), str(path[-1])
     keys = parent.keys() if parent else []
-    near = nearest(key, keys)
-    if near is not None:
+    near, other = nearest(key, keys), elsewhere(places.root, key, path[:-1])
+    block = f"{dotted(path[:-1])}."
+    inside = other is not None and other.startswith(block) and "." in other.removeprefix(block)
+    if near is not None and (not inside or near == SYNONYMS.get(key)):
         place = parent.child(near) if parent else None
         return f"did you mean `{near}`? ({place.help() if place else ''})".replace(" ()", "")
-    other = elsewhere(root, key)
     if other is not None:
         return f"did you mean `{other}`?"
     return f"valid keys here: {', '.join(keys)}" if keys else "remove it"
 
 
-def _wrong_key(item: _Located, root: type[BaseModel], tree: Node) -> Problem:
+def _wrong_key(item: _Located, places: _Places, tree: Node) -> Problem:
     """A key of a free mapping (a role) that is not one of the allowed."""
-    key, parent = str(item.path[-1]), Place.find(root, tree, item.path[:-1])
+    key, parent = str(item.path[-1]), places.find(item.path[:-1])
     keys = parent.keys() if parent else []
     near = nearest(key, keys)
     cure = (f"did you mean `{near}`? " if near else "") + f"known: {', '.join(keys)}"
     kind = "role" if item.path[-2:-1] == ("roles",) else "key"
-    return Problem(tree.at(item.path).where, item.path, f"unknown {kind} `{key}`", cure)
+    return Problem(tree.at(item.path).where, item.path, f"unknown {kind} `{cut(key)}`", cure)
 
 
 def _wrong_tag(item: _Located, place: Place | None, tree: Node) -> Problem:
@@ -186,7 +226,9 @@ def _wrong_tag(item: _Located, place: Place | None, tree: Node) -> Problem:
         return Problem(tree.at(path).where, path, "required key is missing", f"add it: one of {', '.join(known)}")
     near = nearest(str(context["tag"]), known)
     cure = f"did you mean {near!r}? " if near else ""
-    return Problem(tree.at(path).where, path, f"unknown {key} {context['tag']!r}", f"{cure}known: {', '.join(known)}")
+    return Problem(
+        tree.at(path).where, path, f"unknown {key} {quoted(str(context['tag']))}", f"{cure}known: {', '.join(known)}"
+    )
 
 
 def _is_number(text: str) -> bool:
@@ -197,6 +239,6 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _file_order(problem: Problem) -> tuple[str, int, str]:
-    name, _, line = problem.where.rpartition(":")
-    return (name, int(line), dotted(problem.path)) if line.isdigit() else (problem.where, 0, dotted(problem.path))
+def _file_order(where: str, path: KeyPath) -> tuple[str, int, str]:
+    name, _, line = where.rpartition(":")
+    return (name, int(line), dotted(path)) if line.isdigit() else (where, 0, dotted(path))

@@ -15,10 +15,14 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from embedkit.errors import RecipeError
+from embedkit.limits import DIGITS, RECIPE_BYTES, SHOWN_LINE
+from embedkit.quoting import cut
+from embedkit.recipe.reading.composing import composed
 from embedkit.recipe.reading.problems import Problem, raise_problems
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 _TAG = "tag:yaml.org,2002:"
+_TOO_LONG, _QUOTE = f"a number of more than {DIGITS} digits", "put it in quotes if it is a text"
 _TEXT = {_TAG + name for name in ("str", "timestamp", "value", "merge")}
 
 
@@ -87,6 +91,10 @@ def read_text(path: Path, name: str) -> str:
         RecipeError: unreadable, not UTF-8.
     """
     try:
+        if path.stat().st_size > RECIPE_BYTES:
+            raise RecipeError(
+                f"larger than {RECIPE_BYTES:,} bytes", name, "a recipe is YAML; data goes into other files"
+            )
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise RecipeError(f"not UTF-8 (byte {error.start})", name, "save the file as UTF-8") from error
@@ -101,7 +109,7 @@ def parse(text: str, name: str) -> Node:
         RecipeError: see `read_tree`.
     """
     try:
-        root = YAML(typ="safe", pure=True).compose(text)
+        root = composed(text, name)
     except YAMLError as error:
         raise _syntax_error(error, name) from error
     if root is None:
@@ -122,7 +130,7 @@ def override_value(text: str, where: str) -> Node:
     """
     if text[:1] in tuple("[{\"'"):
         try:
-            root = YAML(typ="safe", pure=True).compose(text)
+            root = composed(text, where, lines=False)
         except YAMLError as error:
             what = getattr(error, "problem", None) or "cannot be parsed"
             raise RecipeError(f"not a YAML value: {what}", where, "close the quotes or brackets") from error
@@ -132,6 +140,8 @@ def override_value(text: str, where: str) -> Node:
         return node
     stripped = text.strip()
     tag = YAML(typ="safe", pure=True).resolver.resolve(ScalarNode, stripped, (True, False))
+    if _has_too_many_digits(str(tag), stripped):
+        raise RecipeError(_TOO_LONG, where, _QUOTE)
     return Node(text if str(tag) in _TEXT else _scalar(str(tag), stripped), where, text)
 
 
@@ -160,9 +170,12 @@ class _Builder:
         if isinstance(node, SequenceNode) and tag == _TAG + "seq":
             return Node([self.node(item, self._place(item)) for item in node.value], where)
         if isinstance(node, ScalarNode) and (tag in _TEXT or tag[len(_TAG) :] in ("null", "bool", "int", "float")):
+            if _has_too_many_digits(tag, node.value):
+                self._add(node, _TOO_LONG, _QUOTE)
+                return Node(None, where)
             plain = not node.style
             return Node(_scalar(tag, node.value), where, node.value if plain else "")
-        self._add(node, f"tag {tag.replace(_TAG, '!!')} is not allowed", "write plain YAML without tags")
+        self._add(node, f"tag {cut(tag.replace(_TAG, '!!'))} is not allowed", "write plain YAML without tags")
         return Node(None, where)
 
     def _mapping(self, node: MappingNode) -> dict[str, Node]:
@@ -173,10 +186,10 @@ class _Builder:
                 self._add(key, "merge keys `<<` are not YAML 1.2", "use `extends:`, or repeat the keys")
             elif not isinstance(key, ScalarNode) or tag not in _TEXT:
                 shown = key.value if isinstance(key, ScalarNode) else "a list or mapping"
-                self._add(key, f"the key {shown} is not text", "quote it")
+                self._add(key, f"the key {cut(shown)} is not text", "quote it")
             elif key.value in found:
                 first = found[key.value].where
-                self._add(key, f"key `{key.value}` is given twice, first at {first}", "keep one of the two")
+                self._add(key, f"key `{cut(key.value)}` is given twice, first at {first}", "keep one of the two")
             else:
                 found[key.value] = self.node(value, self._place(key))
         return found
@@ -186,6 +199,10 @@ class _Builder:
 
     def _add(self, node: Any, what: str, cure: str) -> None:
         self.problems.append(Problem(self._place(node), (), what, cure))
+
+
+def _has_too_many_digits(tag: str, text: str) -> bool:
+    return len(text) > DIGITS and tag in (_TAG + "int", _TAG + "float")
 
 
 def _scalar(tag: str, text: str) -> Any:
@@ -208,7 +225,7 @@ def _scalar(tag: str, text: str) -> Any:
 def _syntax_error(error: YAMLError, name: str) -> RecipeError:
     mark = (error.problem_mark or error.context_mark) if isinstance(error, MarkedYAMLError) else None
     where = f"{name}:{mark.line + 1}" if mark else name
-    what = str(getattr(error, "problem", None) or error).strip().splitlines()[0]
+    what = cut(str(getattr(error, "problem", None) or error).strip().splitlines()[0], SHOWN_LINE)
     cure = "check the indentation, brackets and quotes on this line and the one before"
     if "\\t" in what or "\t" in what:
         cure = "indent with spaces, not tabs"
