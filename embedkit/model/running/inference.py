@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from embedkit.errors import DataError
 from embedkit.model.reading import tokens
 from embedkit.model.reading.probing import evaluating
+from embedkit.model.running.fused.products import fixed_weights
 from embedkit.model.running.module import EncoderModule
 from embedkit.terminal import progress as terminal
 
@@ -74,11 +76,13 @@ def encode(
             chosen = longest_first[start : start + CHUNK]
             ids, extra = tokens.tokenize(st, [texts[i] for i in chosen], prompt, max_length)
             done: list[tuple[np.ndarray, Tensor]] = []
-            for rows in batches([len(row) for row in ids], budget):
-                part = {name: [values[i] for i in rows] for name, values in extra.items()}
-                vectors = module(module.layout([ids[i] for i in rows], part))[:, :dim]
-                done.append((chosen[rows], nn.functional.normalize(vectors, dim=-1) if normalize else vectors))
-                bar.advance(len(rows))
+            cut = list(batches([len(row) for row in ids], budget))
+            with fixed_weights() if len(cut) > 1 else nullcontext():
+                for rows in cut:
+                    part = {name: [values[i] for i in rows] for name, values in extra.items()}
+                    vectors = module(module.layout([ids[i] for i in rows], part))[:, :dim]
+                    done.append((chosen[rows], nn.functional.normalize(vectors, dim=-1) if normalize else vectors))
+                    bar.advance(len(rows))
             for where, vectors in done:  # copied once per chunk: an accelerator is not made to wait for each batch
                 out[where] = vectors.float().cpu().numpy()
     return out

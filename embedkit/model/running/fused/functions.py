@@ -158,7 +158,7 @@ def self_attention(
     if rate:
         return _SelfAttention.apply(x, runs, seen, heads, scale, rate, *weights, *biases)
     with torch.no_grad():
-        qkv = products.linear(x, torch.cat(list(weights)), torch.cat(list(biases))).view(len(x), 3, heads, -1)
+        qkv = products.joint_linear(x, weights, biases).view(len(x), 3, heads, -1)
         query, key, value = qkv.unbind(1)
         return attention_without_dropout(query, key, value, runs, scale, seen).flatten(1)
 

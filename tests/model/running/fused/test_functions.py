@@ -107,15 +107,3 @@ def test_attention_without_dropout_is_torchs() -> None:
     qkv = [F.linear(x, w, b).unflatten(1, (HEADS, -1)) for w, b in zip(weights, biases, strict=True)]
     expected = attention_with_dropout(qkv[0], qkv[1], qkv[2], RUNS, SCALE, 0.0, SEEN).flatten(1)
     torch.testing.assert_close(out, expected.detach())
-
-
-@pytest.mark.parametrize(("t", "k", "n"), [(1, 3, 5), (97, 48, 80), (600, 384, 1536)])
-def test_products_by_either_library_are_equal(t: int, k: int, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    x, weight, bias, gradient = torch.randn(t, k), torch.randn(n, k), torch.randn(n), torch.randn(t, n)
-    found = []
-    for onednn in (False, hasattr(torch.ops.mkldnn, "_linear_pointwise")):
-        monkeypatch.setattr(products, "onednn_is_faster", lambda onednn=onednn: onednn)
-        found.append([products.linear(x, weight, bias), products.input_gradient(gradient, weight)])
-    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-3)
-    torch.testing.assert_close(products.weight_gradient(gradient, x), gradient.T @ x)

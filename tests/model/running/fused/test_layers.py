@@ -14,7 +14,7 @@ from transformers.models.bert.modeling_bert import BertOutput
 
 from embedkit.model.running import packing
 from embedkit.model.running.encoder import Encoder
-from embedkit.model.running.fused import functions, layers
+from embedkit.model.running.fused import functions, layers, products
 from tests.model.architectures import build
 from tests.model.reading.test_tokens import batch_of, rows_of
 
@@ -203,3 +203,25 @@ def test_copies_are_fused_too_and_independent(load: Load, how: Callable[[Any], A
     with torch.no_grad():
         other.dense.weight.zero_()
     assert bool(layer.dense.weight.any())
+
+
+def test_encoding_lays_each_weight_out_once_a_call_and_never_across_calls(
+    load: Load, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = load()
+    many = [f"{a} {b}" for a in texts for b in texts] * 5
+    assert sum(len(t.split()) for t in many) > 2 * 2048, "one batch only"
+    joined: list[int] = []
+    join = products.join
+    monkeypatch.setattr(products, "join", lambda parts: joined.append(len(parts)) or join(parts))
+    first = encoder.encode(many)
+    count = len(encoder.st[0].auto_model.encoder.layer)
+    assert sorted(joined) == [1] * 6 * count + [3] * 2 * count
+    with torch.no_grad():
+        for module in encoder.st[0].auto_model.modules():
+            if isinstance(module, torch.nn.Linear):
+                module.weight.mul_(1.5)
+    second = encoder.encode(many)
+    assert np.abs(second - first).max() > 1e-3
+    layers.unfuse(encoder.st[0].auto_model)
+    np.testing.assert_allclose(encoder.encode(many), second, atol=2e-6)
