@@ -39,6 +39,11 @@ class RunFolder:
     def model(self) -> Path:
         return self.root / "model"
 
+    @property
+    def unfinished_model(self) -> Path:
+        """Where the model is written and tried before it gets its name."""
+        return self.root / f"{files.OURS}-model"
+
     def triplets(self, source: int) -> Path:
         """Triplets sampled from the texts of a source, with their diagnostics."""
         return self.root / "triplets" / f"source-{source}"
@@ -50,6 +55,12 @@ class RunFolder:
     def trained(self) -> bool:
         """Whether there is something that took training: a checkpoint or a model."""
         return self.model.is_dir() or any(self.checkpoints.glob("checkpoint-*"))
+
+    @property
+    def newest_checkpoint(self) -> Path | None:
+        """By the number in its name; what stands there under such a name is whole."""
+        found = {int(p.name[11:]): p for p in self.checkpoints.glob("checkpoint-*") if p.name[11:].isdecimal()}
+        return found[max(found)] if found else None
 
     def write_record(self, record: RunRecord) -> None:
         """Write ``run.json`` whole or not at all.

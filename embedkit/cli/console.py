@@ -8,12 +8,17 @@ from embedkit.errors import EmbedkitError
 from embedkit.showing import shown
 from embedkit.terminal.output import console, say
 
-__all__ = ["LAUNCHED", "OFFLINE", "console", "go_offline", "report", "say", "say_plan"]
+__all__ = ["INTERRUPTED", "LAUNCHED", "OFFLINE", "STOPPED", "console", "go_offline", "report", "say", "say_plan"]
 
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 """The switches of the Hugging Face libraries; they are read at import."""
 LAUNCHED = "EMBEDKIT_LAUNCHED"
 """Set in the processes that ``--nproc`` starts: what happens once is done by the launching process."""
+
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ended."""
+STOPPED = 143
+"""Exit code of a command that the system stopped by a signal, whichever it was: 128 + SIGTERM."""
 
 
 def say_plan(lines: list[str], width: int = 13) -> None:

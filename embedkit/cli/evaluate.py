@@ -19,6 +19,9 @@ def evaluate(
     ],
     data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Where the suite's files are.")] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write scores.json here.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the scores of another model or suite in --out.")
+    ] = False,
     compare: Annotated[
         str | None, typer.Option("--compare", metavar="BASE", help="Measure BASE too; paired on the same resamples.")
     ] = None,
@@ -50,6 +53,7 @@ def evaluate(
         suite,
         data=data,
         out=out,
+        overwrite=overwrite,
         compare=compare,
         resamples=resamples,
         seed=seed,

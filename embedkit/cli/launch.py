@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import tempfile
 import uuid
 from pathlib import Path
 
+import psutil
 import typer
 from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException, Std
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from embedkit.cli.console import LAUNCHED, say
+from embedkit.cli.console import LAUNCHED, STOPPED, say
+from embedkit.train.stopping import SIGNALS, PassingOn, Stopped
 
 _TAIL = 40
 
@@ -28,9 +31,11 @@ def launch(arguments: list[str], nproc: int) -> None:
     Raises:
         typer.Exit: with the code of a failed process.
         KeyboardInterrupt: interrupted; the processes have ended.
+        Stopped: the system asked for it; as above.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
     os.environ[LAUNCHED] = "1"
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGINT,SIGQUIT"  # the others it would follow by a kill
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="embedkit-") as logs:
         others = dict.fromkeys(range(1, nproc), Std.ALL)
@@ -44,16 +49,29 @@ def launch(arguments: list[str], nproc: int) -> None:
             max_restarts=0,
             logs_specs=DefaultLogsSpecs(log_dir=logs, redirects=others),
         )
+        passing_on = PassingOn(_workers)
         try:
-            elastic_launch(config, sys.executable)("-m", "embedkit", "train", *arguments)
+            with passing_on:
+                elastic_launch(config, sys.executable)("-m", "embedkit", "train", *arguments)
         except SignalException as error:
-            raise KeyboardInterrupt from error
+            raise (Stopped(error.sigval) if error.sigval in SIGNALS else KeyboardInterrupt) from error
         except ChildFailedError as error:
             codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+            if _stopped(list(codes.values()), passing_on.asked):
+                raise Stopped(passing_on.asked or signal.SIGTERM) from error
             rank = _culprit(codes)
             if rank != 0:
                 _show_log(Path(logs), rank)
             raise typer.Exit(max(1, codes[rank])) from error
+
+
+def _workers() -> list[int]:
+    return [child.pid for child in psutil.Process().children()]
+
+
+def _stopped(codes: list[int], asked: int | None) -> bool:
+    """Whether the processes ended because the system asked them to, and for no reason of their own."""
+    return all(code < 0 or code == STOPPED for code in codes) and (asked is not None or STOPPED in codes)
 
 
 def _culprit(codes: dict[int, int]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -37,6 +38,7 @@ def train_seeds(loaded: Loaded, arguments: Sequence[str], out: Path, count: int,
 
     Raises:
         typer.Exit: with the code of a run that failed.
+        KeyboardInterrupt: a run was interrupted, or stopped by the system.
     """
     from embedkit import files, locks
 
@@ -138,7 +140,21 @@ def _read(folder: Path) -> RunRecord:
 
 
 def _train(arguments: Sequence[str], seed: int, folder: Path, *, resume: bool) -> None:
+    from embedkit.cli.console import INTERRUPTED
+    from embedkit.train.stopping import PASSED_ON, PassingOn, Stopped
+
     command = [sys.executable, "-m", "embedkit", "train", *arguments, f"train.seed={seed}", "--out", str(folder)]
-    done = subprocess.run([*command, *(["--resume"] if resume else [])], check=False)  # noqa: S603
-    if done.returncode:
-        raise typer.Exit(done.returncode)
+    environ = {**os.environ, PASSED_ON: "1"}
+    children: list[int] = []
+    with PassingOn(lambda: children) as passing_on:
+        child = subprocess.Popen([*command, *(["--resume"] if resume else [])], env=environ)  # noqa: S603
+        children.append(child.pid)
+        try:
+            code = child.wait()
+        except KeyboardInterrupt:
+            child.wait()  # it was interrupted too
+            raise
+    if code and passing_on.asked is not None:
+        raise Stopped(passing_on.asked)
+    if code:
+        raise KeyboardInterrupt if code == INTERRUPTED else typer.Exit(code)

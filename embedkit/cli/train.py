@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedkit.cli.console import LAUNCHED, go_offline, say
+from embedkit.cli.console import INTERRUPTED, LAUNCHED, STOPPED, go_offline, say
 from embedkit.cli.options import Offline, Overrides, Processes, Recipe
 from embedkit.errors import EmbedkitError
 
@@ -32,7 +32,8 @@ def train(
 
     DIR/model loads with plain SentenceTransformer; DIR/report says what changed.
 
-    A run that was cut off goes on with --resume, as if nothing had happened.
+    A run that was cut off goes on with --resume, as if nothing had happened. SIGTERM, SIGHUP and SIGUSR1 end it after
+    the update with a checkpoint and exit code 143; a second SIGTERM ends it at once.
 
     \b
       embedkit train quickstart --out runs/first
@@ -49,16 +50,15 @@ def train(
     if first:
         coming = _refuse_early(loaded, max(nproc, int(os.environ.get("WORLD_SIZE", "1"))))
     arguments = [recipe, *given, *(["--offline"] if offline else []), *(["--nproc", str(nproc)] if nproc > 1 else [])]
-    if seeds > 1:
-        from embedkit.cli.seeds import train_seeds
-
-        train_seeds(loaded, arguments, out, seeds, resume=resume)
-        return
-    if first:
+    if first and seeds == 1:
         _check_folder(out, resume)
         say(f"{recipe}: {coming}")
     try:
-        if nproc > 1 and "RANK" not in os.environ:
+        if seeds > 1:
+            from embedkit.cli.seeds import train_seeds
+
+            train_seeds(loaded, arguments, out, seeds, resume=resume)
+        elif nproc > 1 and "RANK" not in os.environ:
             from embedkit.cli.launch import launch
 
             launch([recipe, *given, "--out", str(out), *(["--resume"] if resume else [])], nproc)
@@ -67,21 +67,33 @@ def train(
 
             run.train(loaded.recipe, out, resume=resume, say=say)
     except KeyboardInterrupt as error:
+        name = getattr(error, "signal", None)
         if first:
-            again = shlex.join(["embedkit", "train", *arguments, "--out", str(out), "--resume"])
+            several = ["--seeds", str(seeds)] if seeds > 1 else []
+            again = shlex.join(["embedkit", "train", *arguments, *several, "--out", str(out), "--resume"])
             say("", stderr=True)
-            say(f"interrupted; to go on: {again}", stderr=True)
-        raise typer.Exit(130) from error
+            say(f"{_how_far(out, name)}; to go on: {again}", stderr=True)
+        raise typer.Exit(INTERRUPTED if name is None else STOPPED) from error
+
+
+def _how_far(out: Path, name: str | None) -> str:
+    """What is whole after an interruption by Ctrl-C, or by a signal of that name."""
+    from embedkit.folders import RunFolder
+
+    newest = RunFolder(out).newest_checkpoint
+    whole = "nothing was trained yet" if newest is None else f"{newest.name} is whole"
+    if any(out.glob("seed-*")):
+        whole = "finished runs stay as they are"
+    return "interrupted" if name is None else f"stopped by {name}; {whole}"
 
 
 def _check_folder(out: Path, resume: bool) -> None:
     """A run overwrites nothing that was trained: its folder is new, empty, that of a run which failed before its first
     checkpoint, or that of the run to resume."""
+    from embedkit import files
     from embedkit.folders import RunFolder
 
-    if out.is_file():
-        raise EmbedkitError("is a file, not a folder", str(out), "choose another --out")
-    if not out.is_dir() or not any(out.iterdir()):
+    if files.is_empty(out):
         return
     if not (out / "recipe.yaml").is_file():
         raise EmbedkitError("is not empty and holds no run of embedkit", str(out), "choose another --out")

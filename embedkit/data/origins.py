@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +40,7 @@ class Origin:
         textual: numbers are written as text.
         rows: starts a pass over all rows; is told which columns matter.
         digest: content hash, or None if only the rows as read can tell.
+        files: name and content hash of each file.
     """
 
     where: str
@@ -47,6 +48,7 @@ class Origin:
     textual: bool
     rows: Callable[[list[str]], Iterator[Located]]
     digest: str | None = None
+    files: dict[str, str] = field(default_factory=dict)
 
 
 def open_origin(source: Source, cures: Cures) -> Origin:
@@ -116,7 +118,10 @@ def _local(source: Source, pattern: str, cures: Cures) -> Origin:
 
     textual = any(form in ("csv", "tsv") for form in forms)
     where = shown[files[0]] if len(files) == 1 else f"{showing.shown(pattern)} ({len(files)} files)"
-    return Origin(where, columns, textual, rows, _digest(files, whole=not source.streaming))
+    whole = not source.streaming
+    digests = [_digest(file, whole) for file in files]
+    named = dict(zip(shown.values(), digests, strict=True))
+    return Origin(where, columns, textual, rows, _joined(digests, whole), named)
 
 
 def _shown(file: Path, folders: Sequence[Path]) -> str:
@@ -136,23 +141,24 @@ def _same_columns(file: str, columns: list[str], used: list[str], first: str) ->
             )
 
 
-def _digest(files: Sequence[Path], *, whole: bool) -> str:
-    """sha256 of a file's bytes; of the digests where there are several files. A stream may be too long to hash:
-    size, first and last MiB stand for it."""
-    digests = []
-    for file in files:
-        sha = hashlib.sha256()
-        with file.open("rb") as raw:
-            if whole:
-                while block := raw.read(1 << 20):
-                    sha.update(block)
-            else:
-                size = raw.seek(0, os.SEEK_END)
-                for start in (0, max(0, size - (1 << 20))):
-                    raw.seek(start)
-                    sha.update(raw.read(1 << 20))
-                sha.update(str(size).encode())
-        digests.append(sha.hexdigest())
+def _digest(file: Path, whole: bool) -> str:
+    """sha256 of a file's bytes. A stream may be too long to hash: size, first and last MiB stand for it."""
+    sha = hashlib.sha256()
+    with file.open("rb") as raw:
+        if whole:
+            while block := raw.read(1 << 20):
+                sha.update(block)
+        else:
+            size = raw.seek(0, os.SEEK_END)
+            for start in (0, max(0, size - (1 << 20))):
+                raw.seek(start)
+                sha.update(raw.read(1 << 20))
+            sha.update(str(size).encode())
+    return sha.hexdigest()
+
+
+def _joined(digests: Sequence[str], whole: bool) -> str:
+    """One file's digest, or that of the digests where there are several files."""
     joined = digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
     return joined if whole else f"ends:{joined}"
 

@@ -46,6 +46,7 @@ class LoadedSource:
         rows: usable rows; None for a stream.
         digest: content hash: sha256 of the file's bytes (of the digests where there are several files), of the
             rows as read (Hub), of both ends of a streamed file, the id of a streamed Hub dataset.
+        files: name and digest of each file it was read from.
         skipped: rows left out, by reason; grows while a stream is read.
         remarks: what is odd about rows that are used, in sentences; grows while a stream is read.
         ended: rows of a stream that ends within its first ones, see `load_source`; None elsewhere.
@@ -61,6 +62,7 @@ class LoadedSource:
     digest: str
     max_negatives: int
     store: Store = field(repr=False)
+    files: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     ended: int | None = None
@@ -109,7 +111,7 @@ def load_source(
     roles = resolve_roles(origin.columns, source.roles, origin.where)
     reading = _Reading(source, origin, roles, cures)
     loaded = _stream(reading, seed, peek) if source.streaming else _table(reading, progress)
-    loaded.name = shown(source.name or loaded.name, most=NAMED)
+    loaded.name, loaded.files = shown(source.name or loaded.name, most=NAMED), origin.files
     used = set(roles.used)
     loaded.unused = tuple(c for c in origin.columns if c not in used)
     return loaded

@@ -38,7 +38,7 @@ class Comparison:
     resamples: int
 
 
-def compare(before: Scores, after: Scores, resamples: int = 1000, seed: int = 0) -> list[Comparison]:
+def compare(before: Scores, after: Scores, resamples: int = 1000, seed: int = stats.SEED) -> list[Comparison]:
     """Main metric of every task and, for several tasks, their average: after - before on the same resamples.
 
     Args:

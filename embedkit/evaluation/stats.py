@@ -21,6 +21,8 @@ Draws = dict[str, np.ndarray]
 """Metric name -> its value in each resample, [resamples]."""
 
 LEVEL = 0.95
+SEED = 0
+"""Of the draws, unless one is asked for: a run, its report and a later comparison then see the same ones."""
 _BLOCK = 4_000_000
 
 

@@ -20,6 +20,7 @@ from embedkit.evaluation import stats
 from embedkit.evaluation.compare import Comparison, compare
 from embedkit.evaluation.files import file_digest
 from embedkit.evaluation.loading import beir_files
+from embedkit.evaluation.store import JSON as SCORES
 from embedkit.evaluation.store import load_scores, plain, write_scores
 from embedkit.evaluation.table import table
 from embedkit.evaluation.tasks import TaskData, load_task, run_task
@@ -30,9 +31,11 @@ from embedkit.recipe.suite import RetrievalTask, StsTask, Suite
 from embedkit.types import Encodes, Scores, TaskScore
 
 __all__ = [
+    "SCORES",
     "Comparison",
     "Encodes",
     "compare",
+    "digests",
     "evaluate_suite",
     "list_suites",
     "load_data",
@@ -101,7 +104,7 @@ def evaluate_suite(
     *,
     data_dir: Path | None = None,
     resamples: int = 1000,
-    seed: int = 0,
+    seed: int = stats.SEED,
     batch_tokens: int = 8192,
     model_name: str = "",
     select: str = "average",
@@ -139,7 +142,7 @@ def evaluate_suite(
     tasks, draws = [], []
     for task, own in zip(suite.tasks, load_data(suite) if data is None else data, strict=True):
         score = run_task(encoder, task, own, batch_tokens=batch_tokens, progress=progress, geometry=geometry)
-        score = replace(score, details={**score.details, "files": _digests(task)})
+        score = replace(score, details={**score.details, "files": digests(task)})
         if resamples:
             drawn = stats.draws(score, resamples, seed)
             draws.append(drawn[score.main])
@@ -246,8 +249,8 @@ def _absolute(suite: Suite, name: str) -> Suite:
     return suite.model_copy(update={"tasks": tuple(tasks)})
 
 
-def _digests(task: StsTask | RetrievalTask) -> dict[str, str]:
-    """Folder and name of each file -> first 16 hex digits of its SHA-256."""
+def digests(task: StsTask | RetrievalTask) -> dict[str, str]:
+    """Folder and name of each file of a task -> first 16 hex digits of its SHA-256; empty where it has none."""
     if isinstance(task, StsTask):
         files = [Path(file) for file in task.files]
     else:

@@ -108,6 +108,8 @@ def _context(record: RunRecord, recipe: str, folder: RunFolder, drawn: list[plot
     if record.best_step is not None:
         chosen = f"update {record.best_step}, the best {view.selected_metric(record)[5:]} during training"
         facts.append(("Which checkpoint is it?", chosen))
+    if record.failed:
+        facts.insert(0, ("What went wrong?", record.failed))
     plan = "\n".join(record.plan.get("lines", ()))
     return {
         "title": shown(folder.root.resolve().name),

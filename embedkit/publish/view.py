@@ -14,7 +14,7 @@ from embedkit.types import Interval, RunRecord
 VERDICTS = {"win": "▲ better", "loss": "▼ worse", "tie": "● unclear", "": "—"}
 """How `stats.verdict` is shown: a sign and words, never a colour alone."""
 NOT_METRICS = frozenset(
-    {"loss", "learning_rate", "grad_norm", "epoch", "step", "tokens", "padding", "seconds", "total_flos"}
+    {"loss", "learning_rate", "grad_norm", "epoch", "step", "tokens", "padding", "seconds", "elapsed", "total_flos"}
 )
 """What a logged line holds besides the objective's metrics."""
 
@@ -92,6 +92,8 @@ def all_metrics(record: RunRecord) -> list[tuple[str, str, float | None, float |
 def headline(record: RunRecord) -> str:
     """Did it help: one sentence with the gain, its interval, and whether that excludes zero."""
     lines = task_lines(record)
+    if not lines and record.failed:
+        return "Not measured: the run failed."
     if not lines:
         return "Not measured: the recipe names no evaluation suite."
     line = lines[-1]
@@ -131,7 +133,7 @@ def what(record: RunRecord) -> str:
     if "batch_size" in train:
         text = f"batch {train['batch_size']}"
         parts.append(f"{text} x {train['accumulation']}" if train.get("accumulation", 1) > 1 else text)
-    if updates := last_step(record):
+    if updates := updates_done(record):
         parts.append(f"{updates:,} updates")
     if "learning_rate" in train:
         parts.append(f"learning rate {train['learning_rate']:g}")
@@ -169,13 +171,22 @@ def how_long(record: RunRecord) -> str:
     if "training" in record.timings:
         text += f", {duration(record.timings['training'])} of it training"
         tokens = sum(line.get("tokens", 0.0) for line in record.curve)
-        if tokens and record.timings["training"]:
-            text += f" ({tokens / record.timings['training']:,.0f} tokens/s)"
+        if seconds := seconds_of_updates(record):
+            text += f" ({tokens / seconds:,.0f} tokens/s)"
     if "actual" in record.forecast:
         text += f"; foreseen before training: {about(record.forecast['seconds'])}, it took "
         text += duration(record.forecast["actual"])
     machine = record.versions.get("machine")
     return f"{text}; {machine}" if machine else text
+
+
+def seconds_of_updates(record: RunRecord) -> float:
+    """What the updates took that the logged lines are about; evaluations are not in it, nor what an interruption lost.
+
+    Of a record without it, all of the time between the first and the last update.
+    """
+    found = max((float(line["elapsed"]) for line in record.curve if "elapsed" in line), default=0.0)
+    return found or record.timings.get("training", 0.0)
 
 
 def plan_facts(record: RunRecord) -> list[tuple[str, list[str]]]:
@@ -192,8 +203,10 @@ def plan_facts(record: RunRecord) -> list[tuple[str, list[str]]]:
     return found
 
 
-def last_step(record: RunRecord) -> int | None:
-    """The last update that was logged."""
+def updates_done(record: RunRecord) -> int | None:
+    """The updates that were done; of a record that does not say, the last one that was logged."""
+    if record.updates is not None:
+        return record.updates
     return max((int(line["step"]) for line in [*record.curve, *record.evaluations] if "step" in line), default=None)
 
 

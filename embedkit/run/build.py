@@ -243,4 +243,5 @@ def trainer_of(run: Run, encoder: Encoder) -> Trainer:
         run.comm,
         evaluate=run.measuring.during if run.recipe.eval.every is not None else None,
         callbacks=[ProgressBar()] if run.progress else [],
+        stopping=run.stopping,
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from embedkit.errors import about
 from embedkit.recipe.load import made
@@ -15,6 +17,7 @@ from embedkit.terminal import output, times
 from embedkit.types import Scores
 
 if TYPE_CHECKING:
+    from embedkit.evaluation.tasks import TaskData
     from embedkit.model.running.encoder import Encoder
     from embedkit.recipe.suite import Suite
 
@@ -25,6 +28,7 @@ def evaluate(
     *,
     data: str | Path | None = None,
     out: str | Path | None = None,
+    overwrite: bool = False,
     compare: str | None = None,
     resamples: int = 1000,
     seed: int = 0,
@@ -39,7 +43,8 @@ def evaluate(
         model: folder or Hub id.
         suite: built-in name, file, or `Suite`.
         data: folder that the suite's files are in.
-        out: gets ``scores.json`` (and ``compare/scores.json``).
+        out: gets ``scores.json`` (and ``compare/scores.json``); tried before anything is encoded.
+        overwrite: replace the scores of another model or suite that are there.
         compare: another model, evaluated on the same resamples.
         resamples: bootstrap resamples.
         seed: of the bootstrap.
@@ -47,49 +52,85 @@ def evaluate(
         geometry: also measure alignment, uniformity and ranks on the STS tasks.
         say: receives the forecast and the table.
         progress: show progress bars, and say before how long it will take where that is more than seconds.
+
+    Raises:
+        BusyError: another process writes to `out`.
+        WriteError: nothing can be written there.
+        EmbedkitError: the scores of another model or suite are there.
     """
+    from embedkit.evaluation import suite as suites
+    from embedkit.locks import hold_folder
+
+    quiet_libraries()
+    loaded = suites.load_suite(suite, Path(data) if data is not None else None)
+    options = {"resamples": resamples, "batch_tokens": batch_tokens}
+    rest = {"seed": seed, "geometry": geometry, "progress": progress}
+    places = [] if out is None else [Path(out), Path(out) / "compare"]
+    with ExitStack() as held:
+        if places:
+            held.enter_context(hold_folder(places[0], "evaluating"))
+        read = suites.load_data(loaded)
+        if compare:  # what does not load, or may not be replaced, must say so before the other is measured
+            _refuse_other(_load(compare, "--compare"), loaded, places[1:], overwrite)
+        encoder = _load(model, "MODEL")
+        _refuse_other(encoder, loaded, places[:1], overwrite)
+        scores = _score(encoder, model, loaded, read, say, options, rest)
+        del encoder
+        other = _score(_load(compare, ""), compare, loaded, read, say, options, rest) if compare else None
+        comparison = suites.compare(other, scores, resamples=resamples, seed=seed) if other else None
+        say(suites.table(scores, other, comparison) if other else suites.table(scores))
+        for found, place in zip((scores, other), places, strict=False):
+            if found is not None:
+                suites.write_scores(found, place)
+    return scores
+
+
+def _score(
+    encoder: Encoder,
+    name: str,
+    suite: Suite,
+    data: Sequence[TaskData],
+    say: Say,
+    options: dict[str, Any],
+    rest: dict[str, Any],
+) -> Scores:
+    """Scores, with a forecast before and the time taken after them where that is more than seconds."""
     from embedkit.evaluation import suite as suites
     from embedkit.evaluation.forecast import SHORT, forecast
 
-    quiet_libraries()
-    folder = Path(data) if data is not None else None
-    loaded = suites.load_suite(suite, folder)
-
-    read = suites.load_data(loaded)
-
-    def score(name: str, place: str) -> Scores:
-        encoder = _load(name, place)
-        foreseen = forecast(encoder, loaded, read, batch_tokens=batch_tokens, resamples=resamples) if progress else None
-        if foreseen is not None and foreseen.seconds >= SHORT:
-            say(f"{name}: {foreseen.words}")
-        start = time.perf_counter()
-        scores = suites.evaluate_suite(
-            encoder,
-            loaded,
-            data=read,
-            data_dir=folder,
-            resamples=resamples,
-            seed=seed,
-            batch_tokens=batch_tokens,
-            model_name=name,
-            progress=progress,
-            geometry=geometry,
-        )
-        if foreseen is not None and foreseen.seconds >= SHORT:
-            say(f"took {times.duration(time.perf_counter() - start)}, the forecast was {times.about(foreseen.seconds)}")
-        return scores
-
-    if compare:
-        _load(compare, "--compare")  # what does not load must say so before the other is measured
-    scores = score(model, "MODEL")
-    other = score(compare, "--compare") if compare else None
-    comparison = suites.compare(other, scores, resamples=resamples, seed=seed) if other else None
-    if out is not None:
-        suites.write_scores(scores, Path(out))
-        if other is not None:
-            suites.write_scores(other, Path(out) / "compare")
-    say(suites.table(scores, other, comparison) if other else suites.table(scores))
+    foreseen = forecast(encoder, suite, data, **options) if rest["progress"] else None
+    long = foreseen is not None and foreseen.seconds >= SHORT
+    if foreseen is not None and long:
+        say(f"{name}: {foreseen.words}")
+    start = time.perf_counter()
+    scores = suites.evaluate_suite(encoder, suite, data=data, model_name=name, **options, **rest)
+    if foreseen is not None and long:
+        say(f"took {times.duration(time.perf_counter() - start)}, the forecast was {times.about(foreseen.seconds)}")
     return scores
+
+
+def _refuse_other(encoder: Encoder, suite: Suite, folders: Sequence[Path], overwrite: bool) -> None:
+    """Refuse to replace what another model, or this one on another suite, was measured at.
+
+    Raises:
+        EmbedkitError: whose scores they are.
+    """
+    from embedkit.errors import DataError, EmbedkitError
+    from embedkit.evaluation import suite as suites
+
+    for folder in folders:
+        file = folder / suites.SCORES
+        if overwrite or not file.exists():
+            continue
+        cure = "choose another --out, or add --overwrite"
+        try:
+            found = suites.load_scores(folder)
+        except DataError as error:
+            raise EmbedkitError(f"something else is there: {error.what}", str(file), cure) from error
+        if found.fingerprint != encoder.fingerprint():
+            raise EmbedkitError(f"holds the scores of another model, {found.model}", str(file), cure)
+        if (found.suite, [t.task for t in found.tasks]) != (suite.name, [t.name for t in suite.tasks]):
+            raise EmbedkitError(f"holds the scores on another suite, {found.suite}", str(file), cure)
 
 
 def _load(name: str, place: str) -> Encoder:

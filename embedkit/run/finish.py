@@ -1,4 +1,4 @@
-"""Last stage: comparison, record, report."""
+"""Last stage: what came out is measured, compared, recorded and reported."""
 
 from __future__ import annotations
 
@@ -6,24 +6,50 @@ from dataclasses import asdict
 
 from embedkit import showing
 from embedkit.evaluation import suite as suites
+from embedkit.model.running.encoder import Encoder
 from embedkit.publish.report import render_report, summary_table
-from embedkit.run import forecast
+from embedkit.run import forecast, measure
 from embedkit.run.environment import now
 from embedkit.run.state import Run
+from embedkit.train.trainer import Trainer
 from embedkit.types import Scores
 
 logger = showing.logger(__name__)
 
 
-def finish(run: Run, before: Scores | None, after: Scores | None) -> None:
-    if not run.first:
-        return
-    record = run.record
-    record.scores_before = suites.plain(before) if before else None
-    record.scores_after = suites.plain(after) if after else None
+def finish(run: Run, trainer: Trainer, encoder: Encoder, before: Scores | None) -> None:
+    """Measure the result and compare it, write record and report; the model is on disk already.
+
+    What fails here costs neither record nor report: the record is finished with the reason, the report is written,
+    and then the error goes on its way. ``--resume`` does what is missing.
+    """
+    error: Exception | None = None
+    run.record.scores_before = suites.plain(before) if before else None
+    run.record.scores_after, run.record.comparison = None, []
+    try:
+        measure_result(run, trainer, encoder, before)
+    except Exception as caught:
+        error = caught
+        run.record.failed = f"after training: {type(caught).__name__}: {caught}"
+    if run.first:
+        _write(run)
+    if error is not None:
+        raise error
+
+
+def measure_result(run: Run, trainer: Trainer, encoder: Encoder, before: Scores | None) -> None:
+    """Scores of the result, and what changed."""
+    updates = trainer.state.global_step
+    run.measuring.masked_lm(trainer.engine.auxiliaries, run.record, updates, run.say)
+    after = measure.scored(run, encoder, "after")
+    run.record.scores_after = suites.plain(after) if after else None
     if before and after:
-        compared = suites.compare(before, after, resamples=run.recipe.eval.resamples, seed=run.recipe.train.seed)
-        record.comparison = [asdict(c) for c in compared]
+        compared = suites.compare(before, after, resamples=run.recipe.eval.resamples)
+        run.record.comparison = [asdict(c) for c in compared]
+
+
+def _write(run: Run) -> None:
+    record = run.record
     record.finished = now()
     took = forecast.beside(run)
     run.write_record()
@@ -34,7 +60,9 @@ def finish(run: Run, before: Scores | None, after: Scores | None) -> None:
         logger.exception("the report could not be written")
         record.warnings.append(f"the report could not be written: {error}")
         run.write_record()
-    run.say(summary_table(record) if before or after else "not measured: the recipe has no eval.suite")
+    measured = record.scores_before or record.scores_after
+    if measured or not record.failed:
+        run.say(summary_table(record) if measured else "not measured: the recipe has no eval.suite")
     run.say(f"model: {run.folder.model}")
     if took:
         run.say(took)

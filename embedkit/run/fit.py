@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import signal
+
 from embedkit.model.running.encoder import Encoder
 from embedkit.run import data
 from embedkit.run.state import Run
 from embedkit.train import checkpoint
+from embedkit.train.stopping import Stopped
 from embedkit.train.trainer import Trainer
 
 
 def fit(run: Run, trainer: Trainer, resume: bool) -> None:
-    """Train to the end, and record what happened on the way."""
+    """Train to the end, and record what happened on the way, also where that end is not reached.
+
+    Raises:
+        Stopped: the system asked for it; the checkpoint is written.
+    """
     if run.first:
         checkpoint.discard_staging(run.folder.checkpoints)
     run.comm.barrier()
@@ -19,10 +26,19 @@ def fit(run: Run, trainer: Trainer, resume: bool) -> None:
         step = checkpoint.step_of(found[-1])
         run.say(f"resuming from update {step}")
         run.record.resumed_from.append(step)
-    with run.timed("training"):
-        trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
+    try:
+        with run.timed("training"), run.stopping.later():
+            trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
+    finally:
+        _record(run, trainer)
+    if trainer.flow.stopped:
+        raise Stopped(run.stopping.asked or signal.SIGTERM)
+
+
+def _record(run: Run, trainer: Trainer) -> None:
     data.record(run)
     history = trainer.state.log_history
+    run.record.updates = trainer.state.global_step
     run.record.curve = [h for h in history if "loss" in h]
     run.record.evaluations += [h for h in history if any(k.startswith("eval_") for k in h)]
     if trainer.guards.masked_at is not None:
@@ -35,7 +51,6 @@ def result(run: Run, trainer: Trainer, encoder: Encoder) -> Encoder:
     """The model that the run gives: of the best evaluation where the recipe keeps it, and one of two towers."""
     if run.recipe.eval.every is not None and run.recipe.eval.keep == "best":
         run.record.best_step = trainer.load_best()
-    run.measuring.masked_lm(trainer.engine.auxiliaries, run.record, trainer.state.global_step, run.say)
     if run.recipe.model.towers == 2 and run.first:
         encoder, which = run.measuring.kept_tower(encoder)
         run.record.warnings.append(which)

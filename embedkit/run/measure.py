@@ -11,6 +11,7 @@ from embedkit.types import Scores
 
 def before(run: Run, encoder: Encoder, trainer: Trainer) -> Scores | None:
     """What training starts from: the suite's scores, and the masked-LM loss where the recipe asks for it."""
+    run.record.evaluations = []
     scores = scored(run, encoder, "before") if run.recipe.eval.before else None
     run.write_record()
     run.record.warnings += [w for auxiliary in trainer.engine.auxiliaries for w in auxiliary.warnings]
@@ -19,17 +20,22 @@ def before(run: Run, encoder: Encoder, trainer: Trainer) -> Scores | None:
 
 
 def scored(run: Run, encoder: Encoder, when: str) -> Scores | None:
-    """Evaluate on process 0, or read what an interrupted run measured already."""
-    config = run.recipe.eval
-    scores = None
+    """Evaluate on process 0, or read what an interrupted start of the same run measured already."""
     with run.timed(f"evaluation {when}"):
-        if config.suite is not None and run.first:
-            target = run.folder.scores(when)
-            if when == "before" and (target / "scores.json").is_file():
-                scores = suites.load_scores(target)
-            else:
-                name = f"{run.recipe.model.base} {when} training"
-                scores = run.measuring.score(encoder, config.suite, name, config.resamples, run.progress)
-                suites.write_scores(scores, target)
-        run.comm.barrier()
+        try:
+            return _scored(run, encoder, when) if run.first else None
+        finally:
+            run.comm.barrier()
+
+
+def _scored(run: Run, encoder: Encoder, when: str) -> Scores | None:
+    config, target = run.recipe.eval, run.folder.scores(when)
+    if config.suite is None:
+        return None
+    same = run.known is not None and run.known.inputs == run.record.inputs
+    if when == "before" and same and (target / suites.SCORES).is_file():
+        return suites.load_scores(target)
+    name = f"{run.recipe.model.base} {when} training"
+    scores = run.measuring.score(encoder, config.suite, name, config.resamples, run.progress)
+    suites.write_scores(scores, target)
     return scores

@@ -12,6 +12,7 @@ from embedkit.types import RunRecord, Scores
 if TYPE_CHECKING:
     from embedkit.auxiliary.base import Auxiliary
     from embedkit.evaluation.forecast import Forecast
+    from embedkit.evaluation.tasks import TaskData
     from embedkit.model.running.encoder import Encoder
 
 
@@ -25,7 +26,7 @@ class Measuring:
     def __init__(self, recipe: Recipe) -> None:
         self.config, self.seed = recipe.eval, recipe.train.seed
         self.keep_tower = recipe.model.keep_tower
-        self._read: dict[str, tuple[Suite, Any]] = {}
+        self._read: dict[str, tuple[Suite, list[TaskData]]] = {}
         self._texts: list[str] | None = None
 
     def score(self, encoder: Encoder, reference: str | Suite, name: str, resamples: int, progress: bool) -> Scores:
@@ -40,13 +41,12 @@ class Measuring:
         """
         from embedkit.evaluation import suite as suites
 
-        suite, data = self._suite(reference)
+        suite, data = self.data(reference)
         selects = self.config.during is None or reference is self.config.during
         return suites.evaluate_suite(
             encoder,
             suite,
             resamples=resamples,
-            seed=self.seed,
             batch_tokens=self.config.batch_tokens,
             model_name=name,
             select=self.config.select if selects else "average",
@@ -58,10 +58,15 @@ class Measuring:
         """How long one evaluation on a suite will take, measured on a few of its batches."""
         from embedkit.evaluation.forecast import forecast
 
-        suite, data = self._suite(reference)
+        suite, data = self.data(reference)
         return forecast(encoder, suite, data, batch_tokens=self.config.batch_tokens, resamples=resamples)
 
-    def _suite(self, reference: str | Suite) -> tuple[Suite, Any]:
+    def data(self, reference: str | Suite) -> tuple[Suite, list[TaskData]]:
+        """A suite and what its files hold, read once: what is measured later is what was there at the start.
+
+        Raises:
+            DataError: a file is missing or wrong.
+        """
         from embedkit.evaluation import suite as suites
 
         key = str(reference)

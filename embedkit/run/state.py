@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from embedkit.errors import WriteError
 from embedkit.folders import RunFolder
 from embedkit.recipe.schema import Recipe
 from embedkit.run.measuring import Measuring
+from embedkit.train.stopping import Stopping
 from embedkit.types import RunRecord
 
 if TYPE_CHECKING:
@@ -22,7 +24,13 @@ Say = Callable[[Any], None]
 
 @dataclass
 class Run:
-    """What the stages of one run hand to each other."""
+    """What the stages of one run hand to each other.
+
+    Attributes:
+        stopping: listens to the system's signals.
+        known: what an earlier start of this run recorded.
+        recording: whether this start has got so far that its record replaces the earlier one.
+    """
 
     recipe: Recipe
     folder: RunFolder
@@ -32,9 +40,12 @@ class Run:
     progress: bool
     forecasts: bool
     measuring: Measuring
+    stopping: Stopping = field(default_factory=Stopping)
+    known: RunRecord | None = None
     sources: list[LoadedSource] = field(default_factory=list)
     clock: float = 0.0
     """When the forecast was made, on `time.perf_counter`."""
+    recording: bool = False
 
     @property
     def first(self) -> bool:
@@ -43,12 +54,22 @@ class Run:
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         start = time.perf_counter()
-        yield
-        self.record.timings[stage] = round(self.record.timings.get(stage, 0) + time.perf_counter() - start, 3)
+        try:
+            yield
+        finally:
+            self.record.timings[stage] = round(self.record.timings.get(stage, 0) + time.perf_counter() - start, 3)
 
     def write_record(self) -> None:
+        self.recording = True
         if self.first:
             self.folder.write_record(self.record)
+
+    def ended(self, why: str) -> None:
+        """Record why the run ends before its end; nothing where it had not begun, or is finished."""
+        if self.recording and not self.record.finished:
+            self.record.failed = why
+            with suppress(WriteError):  # the error that ends the run is the one to be seen
+                self.write_record()
 
 
 @contextmanager

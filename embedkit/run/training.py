@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from embedkit.recipe.schema import Recipe
-from embedkit.run import build, data, finish, fit, forecast, measure, planning, save, start
+from embedkit.run import build, data, finish, fit, forecast, inputs, measure, planning, save, start
 from embedkit.run.state import Say
 from embedkit.terminal import output
 from embedkit.types import RunRecord
@@ -39,20 +39,23 @@ def train(
     Raises:
         RecipeError: the plan refuses the recipe.
         DataError: bad data.
-        TrainingError: non-finite loss, or a checkpoint of another recipe.
+        TrainingError: non-finite loss, or the folder holds a run of another recipe or other data.
+        BusyError: another process is at work in `out`.
+        WriteError: something cannot be written; what is whole, and how to go on.
+        Stopped: the system asked the run to stop (SIGTERM, SIGHUP, SIGUSR1); a checkpoint was written first.
     """
-    run = start.begin(recipe, Path(out), resume, recipe_path, say, progress)
-    data.load(run)
-    planning.announce(run)
-    with run.timed("model"):
-        encoder = build.encoder_of(run)
-        trainer = build.trainer_of(run, encoder)  # before any evaluation: what cannot be built should say so at once
-        run.measuring.check(encoder)
-    forecast.announce(run, encoder, trainer, resume)
-    before = measure.before(run, encoder, trainer)
-    fit.fit(run, trainer, resume)
-    encoder = fit.result(run, trainer, encoder)
-    save.save(run, trainer, encoder)
-    after = measure.scored(run, encoder, "after")
-    finish.finish(run, before, after)
-    return run.record
+    with start.begun(recipe, Path(out), resume, recipe_path, say, progress) as run:
+        data.load(run)
+        planning.announce(run)
+        with run.timed("model"):
+            encoder = build.encoder_of(run)
+            trainer = build.trainer_of(run, encoder)  # before any evaluation: what cannot be built says so at once
+            run.measuring.check(encoder)
+        inputs.compare(run, resume)
+        forecast.announce(run, encoder, trainer, resume)
+        before = measure.before(run, encoder, trainer)
+        fit.fit(run, trainer, resume)
+        encoder = fit.result(run, trainer, encoder)
+        save.save(run, trainer, encoder)
+        finish.finish(run, trainer, encoder, before)
+        return run.record

@@ -6,17 +6,17 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-EXIT_CODE = 143
-"""Of a command that was stopped so, whatever the signal: 128 + SIGTERM."""
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 """SIGTERM: the end is near. SIGUSR1: sent some time before it, where a job asks for that. SIGHUP: the terminal left."""
 ECHO_SECONDS = 2.0
-"""Under torchrun a scheduler reaches the launcher, which passes its signal on, and the process itself too."""
+"""Under a launcher a scheduler reaches it, and it passes the signal on, and the process itself too."""
+PASSED_ON = "EMBEDKIT_SIGNALS_PASSED_ON"
+"""Set in processes whose launcher passes signals on, as torchrun's own variable says of its."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -93,7 +93,26 @@ class Stopping:
             os.kill(os.getpid(), number)
 
     def _echo(self) -> bool:
-        return "TORCHELASTIC_RUN_ID" in os.environ and time.monotonic() - self._since < ECHO_SECONDS
+        launched = "TORCHELASTIC_RUN_ID" in os.environ or PASSED_ON in os.environ
+        return launched and time.monotonic() - self._since < ECHO_SECONDS
+
+
+class PassingOn(Stopping):
+    """Gives the system's signals to the processes that do the work, and lets this one wait for them.
+
+    Args:
+        to: the ids of those processes now.
+    """
+
+    def __init__(self, to: Callable[[], Iterable[int]]) -> None:
+        super().__init__()
+        self._to = to
+
+    def _came(self, number: int, frame: FrameType | None) -> None:
+        self.asked = self.asked or number
+        for process in self._to():
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
 
 
 def _tell(text: str) -> None:
