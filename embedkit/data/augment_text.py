@@ -14,7 +14,9 @@ from string import punctuation
 import numpy as np
 
 from embedkit.errors import DataError
+from embedkit.inputs.cures import PLAIN
 from embedkit.inputs.lines import TextFile
+from embedkit.inputs.records import BROKEN
 from embedkit.inputs.texts import is_broken, is_empty
 
 _TRIES = 10
@@ -137,8 +139,11 @@ def read_synonyms(path: Path) -> dict[str, list[str]]:
     for number, line in TextFile(path).numbered():
         if line == "":
             continue
+        if line is not None and is_broken(line):
+            cure = f"if the file is Latin-1, {PLAIN.encoding('latin-1')}"
+            raise DataError(BROKEN, f"{path}:{number}", cure)
         word, *others = [part.strip() for part in (line or "").split("\t")]
-        if line is None or is_broken(line) or "\r" in line or any(map(is_empty, (word, *(others or [""])))):
+        if line is None or "\r" in line or any(map(is_empty, (word, *(others or [""])))):
             what = "expected a word and its synonyms, UTF-8, separated by tabs"
             raise DataError(what, f"{path}:{number}", "e.g. big<TAB>large<TAB>huge")
         found.setdefault(word.lower(), []).extend(others)

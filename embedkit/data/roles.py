@@ -119,14 +119,14 @@ def _one_kind(
 
 def _suggestion(columns: Sequence[str]) -> str:
     """What `roles:` could say for these columns; only shown, never taken."""
-    lower = {c.lower(): named(c) for c in columns}
+    lower = {c.lower(): c for c in columns}
     names = {role: (*OWN_NAMES[role], *likely) for role, likely in _LOOKS_LIKE.items()}
     guess = {role: next((lower[n] for n in options if n in lower), None) for role, options in names.items()}
     if guess["query"] and guess["positive"]:
         guess["text"] = None
-        return ", ".join(f"{role}: {column}" for role, column in guess.items() if column)
+        return ", ".join(f"{role}: {named(column)}" for role, column in guess.items() if column)
     if guess["text"] or len(columns) == 1:
-        return f"text: {guess['text'] or named(columns[0])}"
+        return f"text: {named(guess['text'] or columns[0])}"
     return "query: COLUMN, positive: COLUMN"
 
 

@@ -239,3 +239,11 @@ def test_the_transform_of_the_docs_works(monkeypatch: pytest.MonkeyPatch) -> Non
     views = Views.model_validate({"transforms": [[{"name": "lower_words", "rate": 1.0}]]})
     view = Viewing(views).unlabelled[0]
     assert view.text("Ba DE fi", (0, 0, 0, 0), ()) == "ba de fi"
+
+
+def test_a_synonym_file_in_latin_1_says_how_it_becomes_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "synonyms.tsv"
+    path.write_bytes("gross\tgroß\n".encode("latin-1"))
+    with pytest.raises(DataError, match="iconv -f latin-1 -t utf-8") as caught:
+        read_synonyms(path)
+    assert f"{path}:1: broken encoding" in str(caught.value)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from embedkit.data import roles as roles_module
 from embedkit.data.roles import BadRow, RowParser, resolve_roles
 from embedkit.errors import DataError, RecipeError
 
@@ -220,3 +221,14 @@ def test_columns_in_messages_are_quoted_and_cut():
     assert len(str(caught.value)) < 1500 and "'root:x" in str(caught.value) and "59,981 more" in str(caught.value)
     with pytest.raises(DataError, match=r"separated by semicolons"):
         roles(["query;positive"])
+
+
+def test_of_60_000_columns_only_those_shown_are_looked_over(monkeypatch):
+    asked = []
+    monkeypatch.setattr(roles_module, "named", lambda name: asked.append(name) or name)
+    with pytest.raises(DataError, match="no column is named query or text"):
+        resolve_roles([f"c{i}" for i in range(60_000)], {}, "wide.csv")
+    assert len(asked) < 10
+    with pytest.raises(DataError, match=r"roles: \{query: anchor, positive: answer\}"):
+        resolve_roles(["anchor", "answer", *(f"c{i}" for i in range(60_000))], {}, "wide.csv")
+    assert asked == ["anchor", "answer"]
