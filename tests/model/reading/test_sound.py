@@ -237,19 +237,26 @@ def test_adapters_and_their_base(tmp_path: Path) -> None:
         (lambda base, folder: damaged.text("model.safetensors", damaged.POINTER)(base), "Git LFS pointer"),
         (lambda base, folder: damaged.text("adapter_config.json", "{}")(folder), "base_model_name_or_path"),
         (lambda base, folder: shutil.rmtree(base), "there is no folder"),
+        (lambda base, folder: pickled(folder), "hold more than tensors"),
     ],
-    ids=["base", "adapters", "half", "pointer", "pointer of base", "settings", "no base"],
+    ids=["base", "adapters", "half", "pointer", "pointer of base", "settings", "no base", "pickle"],
 )
 def test_adapters_without_their_base(change: Callable[[Path, Path], Any], words: str, tmp_path: Path) -> None:
     base, folder, _ = adapted(tmp_path)
     change(base, folder)
     with pytest.raises(RecipeError) as caught:
         embed(folder)
-    assert words in str(caught.value)
+    assert words in str(caught.value) and "weights_only" not in str(caught.value)
 
 
 def rename(path: Path) -> None:
     save_file({f"other.{k}": v for k, v in load_file(path).items()}, path, {"format": "pt"})
+
+
+def pickled(folder: Path) -> None:
+    path = folder / "adapter_model.safetensors"
+    torch.save({**load_file(path), "more": damaged.Foreign()}, folder / "adapter_model.bin")
+    path.unlink()
 
 
 def halve(path: Path) -> None:
