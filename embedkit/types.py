@@ -276,6 +276,12 @@ class Scores:
     interval: Interval | None = None
 
 
+LOGGED = frozenset(
+    {"loss", "learning_rate", "grad_norm", "epoch", "step", "tokens", "padding", "seconds", "elapsed", "total_flos"}
+)
+"""What a line of `RunRecord.curve` holds besides the objective's metrics."""
+
+
 @dataclass
 class RunRecord:
     """Everything needed to understand a run later: written as ``run.json`` in the run folder.

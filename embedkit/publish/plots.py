@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from embedkit.publish import view
 from embedkit.publish.palette import LIGHT
 from embedkit.terminal.times import duration
-from embedkit.types import Interval, RunRecord
+from embedkit.types import LOGGED, Interval, RunRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -105,7 +105,7 @@ def loss(record: RunRecord) -> Plot | None:
 
 def metrics(record: RunRecord) -> Plot | None:
     """What the objective reports: similarities share one panel, every other metric that moves has its own."""
-    names = [n for n in dict.fromkeys(k for line in record.curve for k in line) if n not in view.NOT_METRICS]
+    names = [n for n in dict.fromkeys(k for line in record.curve for k in line) if n not in LOGGED]
     names = [n for n in names if len(set(_series(record.curve, n)[1])) > 1]
     if not names:
         return None

@@ -13,10 +13,6 @@ from embedkit.types import Interval, RunRecord
 
 VERDICTS = {"win": "▲ better", "loss": "▼ worse", "tie": "● unclear", "": "—"}
 """How `stats.verdict` is shown: a sign and words, never a colour alone."""
-NOT_METRICS = frozenset(
-    {"loss", "learning_rate", "grad_norm", "epoch", "step", "tokens", "padding", "seconds", "elapsed", "total_flos"}
-)
-"""What a logged line holds besides the objective's metrics."""
 
 WORD = 13
 """Columns of the word in front of a line of the plan (`embedkit.recipe.planning.words`)."""

@@ -13,15 +13,12 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from embedkit.showing import shown
 from embedkit.terminal.output import console as terminal
 from embedkit.train.boundary import QUERY_COSINE
+from embedkit.types import LOGGED
 
 EVERY = 30.0
 """Seconds between two lines."""
 FEW = 8
 """Values of the objective that a line holds at most; those of one with more are in ``run.json`` and the report."""
-COMMON = frozenset(
-    {"loss", "learning_rate", "grad_norm", "epoch", "step", "tokens", "padding", "seconds", "elapsed", QUERY_COSINE}
-)
-"""What a logged line holds besides the objective's own values."""
 
 
 class ProgressBar(TrainerCallback):
@@ -113,5 +110,5 @@ class ProgressBar(TrainerCallback):
 
 def _values(logs: dict[str, float]) -> str:
     """The objective's own values where they are few, with two spaces in front of each."""
-    own = {name: value for name, value in logs.items() if name not in COMMON}
+    own = {name: value for name, value in logs.items() if name not in LOGGED and name != QUERY_COSINE}
     return "".join(f"  {name} {value:.4g}" for name, value in own.items()) if len(own) <= FEW else ""

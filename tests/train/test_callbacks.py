@@ -13,6 +13,7 @@ from rich.console import Console
 from embedkit.recipe.schema import Recipe
 from embedkit.train.boundary import QUERY_COSINE
 from embedkit.train.callbacks import EVERY, FEW, ProgressBar
+from embedkit.types import LOGGED
 from tests.tiny import tiny_bert
 from tests.train.runs import recipe, trainer
 
@@ -73,6 +74,8 @@ def test_a_real_run_s_lines_hold_what_its_objective_gave(tmp_path: Path) -> None
     start, *values = line.split("  ")[1:]
     assert start.startswith("loss ")
     assert {value.split()[0] for value in values[2:]} == given != set()
+    logged = next(log for log in trained.state.log_history if "loss" in log)
+    assert logged.keys() - LOGGED == given | {QUERY_COSINE}  # what the report draws
 
 
 def test_more_values_than_a_line_holds_are_left_to_the_record() -> None:
