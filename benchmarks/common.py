@@ -34,6 +34,7 @@ def setup(threads: int | None) -> None:
 def arguments(doc: str | None, *, batch: int, steps: int, rounds: int) -> argparse.ArgumentParser:
     """The options that the training benchmarks share, with a benchmark's own defaults."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="folder or Hub id of another model; default: all-MiniLM-L6-v2")
     parser.add_argument("--file", help="sentences, one per line; default: sentences of installed packages' docstrings")
     parser.add_argument("--batch", type=int, default=batch)
     parser.add_argument("--max-length", type=int, default=64)

@@ -1,8 +1,8 @@
 """Batch 1024 without memory for it: embedkit's re-forward against CachedMultipleNegativesRankingLoss.
 
-all-MiniLM-L6-v2, at most 64 tokens, on the CPU. The rival's mini-batch is the fastest of those given, by one update
-each. Then both sides take turns, each in a process of its own, so that its peak memory is its own. Loss and gradient
-are compared first, dropout off.
+all-MiniLM-L6-v2, or what `--model` names, at most 64 tokens, on the CPU. The rival's mini-batch is the fastest of those
+given, by one update each. Then both sides take turns, each in a process of its own, so that its peak memory is its
+own. Loss and gradient are compared first, dropout off.
 
     python benchmarks/large_batch.py [--file sentences.txt] [--mini-batches 32 64 128]
 """
@@ -28,7 +28,9 @@ def side(name: str, args: argparse.Namespace, mini_batch: int, steps: int) -> di
     """Run one side in a new process; seconds of `steps` updates behind a first one, peak resident memory in MiB."""
     command = [sys.executable, __file__, "--side", name, "--mini-batch", str(mini_batch), "--batch", str(args.batch)]
     command += ["--steps", str(steps), "--max-length", str(args.max_length)]
-    command += (["--file", args.file] if args.file else []) + (["--threads", str(args.threads)] if args.threads else [])
+    for option in ("model", "file", "threads"):
+        value = getattr(args, option)
+        command += [f"--{option}", str(value)] if value else []
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
 
@@ -39,7 +41,9 @@ def worker(args: argparse.Namespace) -> None:
 
     texts = sentences(args.file, args.batch * (args.steps + 1))
     options = {"graph": "reforward", "tokens_per_micro_batch": BUDGET}
-    made = sides.recipe(texts, batch=args.batch, steps=args.steps + 1, max_length=args.max_length, **options)
+    made = sides.recipe(
+        texts, batch=args.batch, steps=args.steps + 1, max_length=args.max_length, base=args.model, **options
+    )
     start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with tempfile.TemporaryDirectory() as tmp:
         if args.side == "check":
@@ -106,7 +110,7 @@ def report_limit(args: argparse.Namespace, ours: float) -> None:
     from embedkit.model.running.encoder import Encoder
 
     texts = sentences(args.file, args.batch)
-    made = sides.recipe(texts, batch=args.batch, steps=1, max_length=args.max_length)
+    made = sides.recipe(texts, batch=args.batch, steps=1, max_length=args.max_length, base=args.model)
     encoder = Encoder.load(made.model, device="cpu")
     tokens = 2 * sum(min(args.max_length, len(ids)) for ids in encoder.st.tokenizer(texts)["input_ids"])
     peak = gemm_peak()

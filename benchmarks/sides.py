@@ -12,6 +12,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
 
 from embedkit.data.sources import load_source
+from embedkit.model.reading.devices import wait
 from embedkit.model.reading.resolve import resolve
 from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import DEFAULT_MODEL, Recipe
@@ -22,13 +23,14 @@ MakeLoss = Callable[[SentenceTransformer], torch.nn.Module]
 
 
 class StepTimes(TrainerCallback):
-    """Seconds from the end of one update to the end of the next; the first update is a warm-up."""
+    """Seconds from the end of one update to the end of the next, the device's work included; the first is a warm-up."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self._last: float | None = None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        wait(args.device)
         now = time.perf_counter()
         if self._last is not None:
             self.seconds.append(now - self._last)
@@ -41,14 +43,15 @@ def recipe(
     batch: int,
     steps: int,
     max_length: int,
+    base: str | None = None,
     blocks: dict[str, Any] | None = None,
     model: dict[str, Any] | None = None,
     **train: Any,
 ) -> Recipe:
-    """Unsupervised SimCSE on all-MiniLM-L6-v2; `blocks` of another method take its place."""
+    """Unsupervised SimCSE, on all-MiniLM-L6-v2 unless `base` is another; `blocks` of another method take its place."""
     return Recipe.model_validate(
         {
-            "model": {"base": DEFAULT_MODEL, "max_length": max_length, **(model or {})},
+            "model": {"base": base or DEFAULT_MODEL, "max_length": max_length, **(model or {})},
             "data": {"sources": [{"name": "text", "rows": [{"text": t} for t in texts]}]},
             "objective": {"name": "infonce", "temperature": 0.05},
             "train": {"batch_size": batch, "steps": steps, "device": "cpu", "save_every": 10**9, **train},
@@ -60,7 +63,7 @@ def recipe(
 def ours(made: Recipe, out: Path) -> list[float]:
     """Run embedkit's trainer; seconds per update."""
     times = StepTimes()
-    encoder = Encoder.load(made.model, device="cpu")
+    encoder = Encoder.load(made.model, device=made.train.device)
     source = load_source(made.data.sources[0])
     trainer = build_trainer(made, [source], encoder, out, Comm(), callbacks=[times])
     trainer._save_checkpoint = lambda *args, **kwargs: None  # type: ignore[method-assign]
@@ -70,7 +73,10 @@ def ours(made: Recipe, out: Path) -> list[float]:
 
 def stock(made: Recipe) -> SentenceTransformer:
     """The model as sentence-transformers loads it, with none of embedkit's changes (packed rows, CPU dropout)."""
-    model = SentenceTransformer(resolve(made.model.base).target, device="cpu")
+    options: dict[str, Any] = {"dtype": torch.float32}
+    if made.model.attention is not None:
+        options["attn_implementation"] = made.model.attention
+    model = SentenceTransformer(resolve(made.model.base).target, device=made.train.device, model_kwargs=options)
     model.max_seq_length = made.model.max_length
     return model
 
@@ -114,7 +120,8 @@ def rival(
         per_device_train_batch_size=made.train.batch_size,
         max_steps=made.train.steps or 1,
         learning_rate=made.train.learning_rate,
-        use_cpu=True,
+        use_cpu=made.train.device == "cpu",
+        bf16=made.train.precision == "bf16",
         report_to="none",
         save_strategy="no",
         logging_strategy="no",
@@ -135,7 +142,7 @@ def gradients(made: Recipe, out: Path, *, mini_batch: int | None = None) -> tupl
     """
     from sentence_transformers import losses
 
-    encoder = Encoder.load(made.model.model_copy(update={"dropout": 0.0}), device="cpu")
+    encoder = Encoder.load(made.model.model_copy(update={"dropout": 0.0}), device=made.train.device)
     source = load_source(made.data.sources[0])
     trainer = build_trainer(made, [source], encoder, out, Comm())
     encoder.module.train()
@@ -153,7 +160,7 @@ def gradients(made: Recipe, out: Path, *, mini_batch: int | None = None) -> tupl
         if mini_batch is None
         else losses.CachedMultipleNegativesRankingLoss(encoder.st, scale=scale, mini_batch_size=mini_batch)
     )
-    features = [encoder.st.preprocess(texts), encoder.st.preprocess(texts)]
+    features = [_on_device(encoder.st.preprocess(texts), encoder.device) for _ in range(2)]
     value = loss(features, torch.zeros(0))
     value.backward()
     trainer.engine.finish(list(encoder.module.parameters()))  # a sparse gradient of the token table becomes dense
@@ -163,3 +170,7 @@ def gradients(made: Recipe, out: Path, *, mini_batch: int | None = None) -> tupl
     distance = float((ours_flat - theirs).norm() / theirs.norm())
     cosine = float(torch.nn.functional.cosine_similarity(ours_flat.double(), theirs.double(), dim=0))
     return mine, float(value.detach()), distance, cosine
+
+
+def _on_device(features: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    return {name: v.to(device) if isinstance(v, torch.Tensor) else v for name, v in features.items()}

@@ -1,14 +1,15 @@
 """Training step of unsupervised SimCSE: embedkit against sentence-transformers' trainer, side by side.
 
-all-MiniLM-L6-v2, batch 64, at most 64 tokens, sentences of natural length, on the CPU. Both sides run their whole
-trainer (data, forward, backward, clipping, optimiser) in turn; a step is the time between two updates. Dropout is on
-as in real training; with dropout off, loss and gradient of both sides are compared first.
+all-MiniLM-L6-v2, or what `--model` names, batch 64, at most 64 tokens, sentences of natural length, on the CPU. Both
+sides run their whole trainer (data, forward, backward, clipping, optimiser) in turn; a step is the time between two
+updates. Dropout is on as in real training; with dropout off, loss and gradient of both sides are compared first.
 
-    python benchmarks/train_step.py [--file sentences.txt] [--rounds 3] [--steps 8]
+    python benchmarks/train_step.py [--file sentences.txt] [--rounds 3] [--steps 8] [--model folder]
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import tempfile
 from pathlib import Path
@@ -19,12 +20,17 @@ from common import alternate, arguments, console, gemm_peak, matmul_flop, ratio,
 def main() -> None:
     args = arguments(__doc__, batch=64, steps=8, rounds=3).parse_args()
     setup(args.threads)
+    measure(args)
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Compare the two sides, say what was found, and print the ratio."""
     import sides
 
     from embedkit.model.running.encoder import Encoder
 
     texts = sentences(args.file, args.batch * (args.steps + 1))
-    made = sides.recipe(texts, batch=args.batch, steps=args.steps + 1, max_length=args.max_length)
+    made = sides.recipe(texts, batch=args.batch, steps=args.steps + 1, max_length=args.max_length, base=args.model)
     encoder = Encoder.load(made.model, device="cpu")
     lengths = [min(args.max_length, len(ids)) for ids in encoder.st.tokenizer(texts)["input_ids"]]
     console.print(f"{len(texts)} sentences, {statistics.mean(lengths):.1f} tokens on average, {max(lengths)} at most")

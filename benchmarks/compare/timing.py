@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
 
 from benchmarks.compare.runs import recipe
 from benchmarks.compare.study import Study
 from benchmarks.compare.table import Method
+from benchmarks.sides import StepTimes
 from embedkit.folders import RunFolder
 from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Recipe
@@ -25,22 +24,6 @@ from embedkit.train.distributed import Comm
 
 WARM = 2
 """Updates before the clock counts."""
-
-
-class Clock(TrainerCallback):
-    """Seconds from the end of one update to the end of the next, the device's work included."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-        self._last: float | None = None
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        now = time.perf_counter()
-        if self._last is not None:
-            self.seconds.append(now - self._last)
-        self._last = now
 
 
 def measure(study: Study, method: Method, reference: Method, seed: int, steps: int, rounds: int) -> dict[str, Any]:
@@ -84,7 +67,7 @@ def prepare(study: Study, method: Method, seed: int, steps: int) -> Callable[[],
 
 
 def _updates(made: Recipe, sources: list[Any]) -> list[float]:
-    clock = Clock()
+    clock = StepTimes()
     encoder = Encoder.load(made.model, device=made.train.device, seed=made.train.seed)
     with tempfile.TemporaryDirectory() as folder:
         trainer = build_trainer(made, sources, encoder, Path(folder), Comm(), callbacks=[clock])
