@@ -67,5 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         if debug or error.errno != errno.ENAMETOOLONG:
             raise
-        report(EmbedkitError("the name is too long for this system", cut(str(error.filename)), "name a shorter one"))
+        report(
+            EmbedkitError("the name is too long for the file system", cut(str(error.filename)), "name a shorter one")
+        )
         sys.exit(EmbedkitError.exit_code)

@@ -18,7 +18,7 @@ LONG = "n" * 5000
     [
         (["check", LONG], "no such recipe"),
         (["recipes", "show", LONG], "no such recipe"),
-        (["train", "r.yaml", "--out", LONG], "the name is too long for this system"),
+        (["train", "r.yaml", "--out", LONG], "the name is too long for the file system"),
         (["check", "r.yaml", f"model.base={LONG}"], "must have at most 1,000 characters"),
         (["check", "r.yaml", f"model.base={'n' * 500}"], "is no folder, and the Hub has no such ids"),
         (["check", "r.yaml", "model.base=two words"], "'two words' is no folder, and the Hub has no such ids"),

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from embedkit import showing
 from embedkit.model.changing.dropout import CPUDropout
+from embedkit.model.reading.seeding import seeded
 from embedkit.model.running.fused import functions
 from embedkit.model.running.masks import OWN_LOGITS, seen_by
 
@@ -200,8 +201,7 @@ def _agrees(module: nn.Module, kind: type[_Piece]) -> bool:
 def _trial(module: Any, kind: type[_Piece]) -> list[Tensor]:
     """Output and gradients of one pass with dropout over random input; the global random state is left as it was."""
     training, rate = module.training, module.dropout.p if hasattr(module, "dropout") else None
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        torch.manual_seed(0)
+    with seeded(0), torch.enable_grad():
         tensors, others = kind.trial_input(module)
         try:
             module.train()
