@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from embedkit.showing import LONGEST, shown
+from embedkit.foreign.showing import LONGEST, shown
 
 
 class EmbedkitError(Exception):
     """Base of every error a user can cause.
 
-    All of it is as `embedkit.showing.shown` gives it: what names and messages of others hold is visible, and each part
-    is one line.
+    All of it is as `embedkit.foreign.showing.shown` gives it: what names and messages of others hold is visible, and
+    each part is one line.
 
     Args:
         what: the fact, in one sentence.

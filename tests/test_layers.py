@@ -16,11 +16,7 @@ from embedkit.recipe import registry
 
 PACKAGE = Path(__file__).resolve().parent.parent / "embedkit"
 LAYERS = [
-    {
-        *("types", "errors", "paths", "files", "locks", "folders", "model_files", "terminal", "versions"),
-        *("showing", "redacting"),
-        *("limits", "quoting", "inputs"),
-    },
+    {"types", "errors", "versions", "foreign", "disk", "inputs", "terminal"},
     {"recipe"},
     {"data", "model", "objectives"},
     {"auxiliary"},

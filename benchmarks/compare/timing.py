@@ -15,7 +15,7 @@ from benchmarks.compare.runs import recipe
 from benchmarks.compare.study import Study
 from benchmarks.compare.table import Method
 from benchmarks.sides import StepTimes
-from embedkit.folders import RunFolder
+from embedkit.disk.folders import RunFolder
 from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Recipe
 from embedkit.run.build import build_trainer

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from embedkit import showing
+from embedkit.foreign import showing
 from embedkit.types import LossOut
 
 if TYPE_CHECKING:

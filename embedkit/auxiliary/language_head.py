@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from embedkit.disk.files import write_json, writing
+from embedkit.disk.model_files import BASE, CONFIG, inside, read_json, read_modules
 from embedkit.errors import EmbedkitError, RecipeError, about
-from embedkit.files import write_json, writing
-from embedkit.model.reading.boundary import reading
-from embedkit.model.reading.fit import refuse_gaps
+from embedkit.model.checking.boundary import reading
+from embedkit.model.checking.fit import refuse_gaps
 from embedkit.model.reading.loading import load_transformers
 from embedkit.model.reading.resolve import Origin
 from embedkit.model.reading.seeding import seeded
-from embedkit.model_files import BASE, CONFIG, inside, read_json, read_modules
 
 if TYPE_CHECKING:
     from embedkit.model.running.encoder import Encoder

@@ -13,7 +13,7 @@ from embedkit.cli import check, debias, env, evaluate, recipes, synth, train, wh
 from embedkit.cli.console import report
 from embedkit.cli.help import App
 from embedkit.errors import EmbedkitError
-from embedkit.quoting import cut
+from embedkit.foreign.quoting import cut
 
 app = App(
     name="embedkit",

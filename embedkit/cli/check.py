@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedkit import paths
 from embedkit.cli.console import console, go_offline, say_plan
 from embedkit.cli.options import Offline, Overrides, Processes, Recipe
+from embedkit.disk import paths
 from embedkit.errors import about
-from embedkit.showing import shown
+from embedkit.foreign.showing import shown
 
 if TYPE_CHECKING:
     from embedkit.cli.sample import Sampled
@@ -42,7 +42,7 @@ def check(
       embedkit check my.yaml --sample 1000 --nproc 4
     """
     go_offline(offline)
-    from embedkit.model_files import inside, read_saved
+    from embedkit.disk.model_files import inside, read_saved
     from embedkit.recipe.load import load, recipe_hash
     from embedkit.recipe.plan import plan
     from embedkit.recipe.planning.facts import folder_facts
@@ -71,8 +71,8 @@ def check(
 
 def _look_over(recipe: RecipeBlock) -> None:
     """Damage that shows in local folders of models without loading them; a few milliseconds each."""
-    from embedkit.model.reading.folder import look_over
-    from embedkit.model_files import inside
+    from embedkit.disk.model_files import inside
+    from embedkit.model.checking.folder import look_over
 
     for key, name, trust, weights in _models(recipe):
         folder = paths.folder(name)

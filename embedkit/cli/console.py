@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from embedkit.errors import EmbedkitError
-from embedkit.showing import shown
+from embedkit.foreign.showing import shown
 from embedkit.terminal.output import console, say
 
 __all__ = ["INTERRUPTED", "LAUNCHED", "OFFLINE", "STOPPED", "console", "go_offline", "report", "say", "say_plan"]

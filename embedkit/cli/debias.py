@@ -61,7 +61,7 @@ def debias(
       embedkit debias --model path/to/model --text sentences.txt --out triplets.jsonl surface=edit negatives=4
     """
     go_offline(offline)
-    from embedkit import locks
+    from embedkit.disk import locks
     from embedkit.recipe.debias import Debias
     from embedkit.recipe.load import made
     from embedkit.recipe.schema import Model, Source
@@ -77,7 +77,7 @@ def debias(
 
 def _beside(out: Path, overwrite: bool) -> Path:
     """The common name of what is written beside the triplets, without its ending; refuses what would be lost."""
-    from embedkit.files import writing
+    from embedkit.disk.files import writing
 
     whole = out.with_suffix("") if out.suffix == ".gz" else out
     if whole.suffix != ".jsonl":
@@ -95,8 +95,8 @@ def _ending(path: Path, ending: str) -> Path:
 
 
 def _sample(source: Source, wanted: Debias, block: Model, device: str, out: Path, beside: Path) -> None:
-    from embedkit import files
     from embedkit.data.sources import load_source
+    from embedkit.disk import files
     from embedkit.inputs.cures import PLAIN
     from embedkit.mining.debias import summary, triplet_source
     from embedkit.mining.guide import load_guide
@@ -143,7 +143,7 @@ def _write(made: LoadedSource, out: Path) -> None:
     import gzip
     from contextlib import ExitStack
 
-    from embedkit import files
+    from embedkit.disk import files
 
     assert made.rows is not None
     with ExitStack() as opened:

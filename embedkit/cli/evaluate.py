@@ -9,7 +9,7 @@ import typer
 
 from embedkit.cli.console import go_offline, say
 from embedkit.cli.options import Offline
-from embedkit.limits import SEED
+from embedkit.foreign.limits import SEED
 
 
 def evaluate(

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from embedkit.showing import LONGEST, shown
+from embedkit.foreign.showing import LONGEST, shown
 
 WIDTH = 100
 """Columns that help may take of a wider terminal."""

@@ -59,9 +59,9 @@ def show(
 def _as_written(path: Path) -> str:
     """A recipe's text, comments included, fit to be seen."""
     from embedkit.errors import RecipeError
+    from embedkit.foreign.redacting import HIDDEN, secrets
+    from embedkit.foreign.showing import shown
     from embedkit.recipe.reading.tree import read_text, read_tree
-    from embedkit.redacting import HIDDEN, secrets
-    from embedkit.showing import shown
 
     text = read_text(path, str(path))
     try:
@@ -87,7 +87,7 @@ def cp(
       embedkit recipes cp unsup/simcse
       embedkit recipes cp unsup/simcse mine.yaml
     """
-    from embedkit import files
+    from embedkit.disk import files
     from embedkit.errors import EmbedkitError
     from embedkit.recipe.load import find_recipe
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from embedkit.cli.console import say
 from embedkit.data.sources import LoadedSource, load_source
 from embedkit.data.text import text_id
+from embedkit.disk.model_files import Find, Saved, prompt_for
 from embedkit.errors import DataError
+from embedkit.foreign.quoting import listed
 from embedkit.inputs.cures import Cures
-from embedkit.model_files import Find, Saved, prompt_for
-from embedkit.quoting import listed
 from embedkit.recipe.planning.contents import Contents
 from embedkit.terminal.tables import Column, Grid, name_column
 
@@ -56,10 +56,10 @@ class Sampler:
     """
 
     def __init__(self, loaded: Loaded, count: int) -> None:
-        from embedkit.model.reading.folder import files_of, look_over
+        from embedkit.model.checking.folder import files_of, look_over
+        from embedkit.model.checking.vocabulary import check_rows
         from embedkit.model.reading.loading import load_tokenizer
         from embedkit.model.reading.resolve import resolve
-        from embedkit.model.reading.vocabulary import check_rows
 
         self.loaded, self.count, model = loaded, count, loaded.recipe.model
         origin = resolve(model.base, model.revision)

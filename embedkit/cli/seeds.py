@@ -14,7 +14,7 @@ import typer
 
 from embedkit.cli.console import say
 from embedkit.errors import EmbedkitError, RecipeError
-from embedkit.limits import SEED
+from embedkit.foreign.limits import SEED
 from embedkit.terminal.tables import Column, Grid, name_column
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def train_seeds(loaded: Loaded, arguments: Sequence[str], out: Path, count: int,
         typer.Exit: with the code of a run that failed.
         KeyboardInterrupt: a run was interrupted, or stopped by the system.
     """
-    from embedkit import files, locks
+    from embedkit.disk import files, locks
 
     first = loaded.recipe.train.seed
     if first + count - 1 > SEED:
@@ -124,14 +124,14 @@ def _mean(found: Mapping[str, Any] | None, sign: str = "") -> str:
 
 def _finished(folder: Path) -> bool:
     """Whether a run is done with; one whose last evaluation failed goes on."""
-    from embedkit.folders import RunFolder
+    from embedkit.disk.folders import RunFolder
 
     record = RunFolder(folder).read_record()
     return record is not None and bool(record.finished) and not record.failed
 
 
 def _read(folder: Path) -> RunRecord:
-    from embedkit.folders import RunFolder
+    from embedkit.disk.folders import RunFolder
 
     record = RunFolder(folder).read_record()
     if record is None:

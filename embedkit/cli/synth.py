@@ -11,7 +11,7 @@ import typer
 from embedkit.cli.console import go_offline, say
 from embedkit.cli.options import Offline
 from embedkit.errors import RecipeError
-from embedkit.limits import SEED
+from embedkit.foreign.limits import SEED
 
 if TYPE_CHECKING:
     from embedkit.synthesis.calls import Backend

@@ -78,7 +78,7 @@ def train(
 
 def _how_far(out: Path, name: str | None) -> str:
     """What is whole after an interruption by Ctrl-C, or by a signal of that name."""
-    from embedkit.folders import RunFolder
+    from embedkit.disk.folders import RunFolder
 
     newest = RunFolder(out).newest_checkpoint
     whole = "nothing was trained yet" if newest is None else f"{newest.name} is whole"
@@ -90,8 +90,8 @@ def _how_far(out: Path, name: str | None) -> str:
 def _check_folder(out: Path, resume: bool) -> None:
     """A run overwrites nothing that was trained: its folder is new, empty, that of a run which failed before its first
     checkpoint, or that of the run to resume."""
-    from embedkit import files
-    from embedkit.folders import RunFolder
+    from embedkit.disk import files
+    from embedkit.disk.folders import RunFolder
 
     if files.is_empty(out):
         return

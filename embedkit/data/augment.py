@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from embedkit import paths
 from embedkit.data.augment_text import TextTransform
+from embedkit.disk import paths
 from embedkit.recipe import registry
 from embedkit.recipe import views as options
 from embedkit.recipe.schema import Views

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from embedkit import paths, showing
 from embedkit.data.table import Place
+from embedkit.disk import paths
 from embedkit.errors import DataError
+from embedkit.foreign import showing
+from embedkit.foreign.quoting import cut, listed, quoted
 from embedkit.inputs.cures import Cures
 from embedkit.inputs.records import PEEK, columns_of, format_of, read
-from embedkit.quoting import cut, listed, quoted
 from embedkit.recipe.schema import Source
 
 

@@ -16,13 +16,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from embedkit import files
 from embedkit.data import corpus, harvest
 from embedkit.data.cache import cache_folder
 from embedkit.data.corpus import Split, build_split, digest, examples, retrieval, without_copies
 from embedkit.data.harvest import Docstring, locate, version_of
+from embedkit.disk import files
+from embedkit.disk.locks import hold_folder
 from embedkit.errors import DataError, WriteError
-from embedkit.locks import hold_folder
 from embedkit.recipe.pydocs import PydocsSource
 from embedkit.terminal.progress import watched
 from embedkit.types import Example, RetrievalData

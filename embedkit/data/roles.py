@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from embedkit.errors import DataError, RecipeError
+from embedkit.foreign.quoting import did_you_mean, listed, named, quoted
 from embedkit.inputs.texts import as_number, fault, is_absent
-from embedkit.quoting import did_you_mean, listed, named, quoted
 from embedkit.recipe.schema import Role
 from embedkit.types import Example
 

@@ -16,11 +16,11 @@ from embedkit.data.stream import Stream
 from embedkit.data.table import Classes, Place, TableBuilder, is_whole
 from embedkit.data.text import text_id
 from embedkit.errors import DataError
+from embedkit.foreign.showing import shown
 from embedkit.inputs.cures import Cures
 from embedkit.inputs.records import PEEK
 from embedkit.recipe.planning.contents import LOOK, Contents, look
 from embedkit.recipe.schema import Source
-from embedkit.showing import shown
 from embedkit.terminal.progress import watched
 from embedkit.types import Example
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from embedkit import showing
 from embedkit.data.bad_rows import BadRows
 from embedkit.errors import DataError
+from embedkit.foreign import showing
+from embedkit.foreign.quoting import did_you_mean, listed, quoted
 from embedkit.inputs.cures import PLAIN
 from embedkit.inputs.records import BROKEN, columns_of, count, format_of, read
 from embedkit.inputs.texts import fault, is_empty
-from embedkit.quoting import did_you_mean, listed, quoted
 
 logger = showing.logger(__name__)
 

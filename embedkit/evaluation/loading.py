@@ -12,8 +12,8 @@ import numpy as np
 
 from embedkit.errors import DataError
 from embedkit.evaluation.files import Row, column, read_rows, text_column
+from embedkit.foreign.quoting import listed, quoted
 from embedkit.inputs.texts import as_number, is_broken
-from embedkit.quoting import listed, quoted
 from embedkit.recipe.pydocs import PydocsSource
 from embedkit.recipe.suite import RetrievalTask, StsTask
 from embedkit.types import RetrievalData

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from embedkit import files
+from embedkit.disk import files
 from embedkit.errors import DataError
-from embedkit.showing import as_json
+from embedkit.foreign.showing import as_json
 from embedkit.types import Interval, Scores, TaskScore
 
 JSON, UNITS = "scores.json", "samples.npz"

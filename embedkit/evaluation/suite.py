@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from embedkit import __version__, paths
+from embedkit import __version__
+from embedkit.disk import paths
 from embedkit.errors import DataError, RecipeError
 from embedkit.evaluation import stats
 from embedkit.evaluation.compare import Comparison, compare
@@ -24,7 +25,7 @@ from embedkit.evaluation.store import JSON as SCORES
 from embedkit.evaluation.store import load_scores, plain, write_scores
 from embedkit.evaluation.table import table
 from embedkit.evaluation.tasks import TaskData, load_task, run_task
-from embedkit.quoting import cut, did_you_mean, listed, quoted
+from embedkit.foreign.quoting import cut, did_you_mean, listed, quoted
 from embedkit.recipe.load import load_suite_file
 from embedkit.recipe.reading.settle import settle_suite
 from embedkit.recipe.suite import RetrievalTask, StsTask, Suite

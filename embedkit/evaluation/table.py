@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from embedkit.evaluation.compare import AVERAGE, Comparison
-from embedkit.showing import shown
+from embedkit.foreign.showing import shown
 from embedkit.terminal.tables import Column, Grid, name_column
 from embedkit.types import Interval, Scores, TaskScore
 

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from embedkit.errors import DataError, RecipeError
+from embedkit.foreign.quoting import quoted
 from embedkit.inputs.cures import Cures
-from embedkit.quoting import quoted
 
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32-le", "utf-32"),

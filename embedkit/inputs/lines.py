@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedkit.errors import DataError
+from embedkit.foreign.limits import BLANK_LINES, LINE
 from embedkit.inputs.cures import PLAIN, Cures
 from embedkit.inputs.decoding import decoding
 from embedkit.inputs.opening import HEAD, open_bytes, refuse_foreign
-from embedkit.limits import BLANK_LINES, LINE
 
 CARRIAGE_RETURN = "a carriage return inside the line (lines end with \\n or \\r\\n)"
 TOO_LONG = f"a line of more than {LINE:,} characters"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from embedkit.errors import DataError
-from embedkit.limits import UNPACKED, UNPACKED_RATIO
+from embedkit.foreign.limits import UNPACKED, UNPACKED_RATIO
 
 HEAD = 1 << 16
 """Bytes that are looked at before a file is read."""

@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Iterator
 
 from embedkit.errors import DataError
+from embedkit.foreign.limits import LINE, LONG_RECORD, RECORD_LINES
 from embedkit.inputs.lines import CARRIAGE_RETURN, TOO_LONG, Blank, TextFile
 from embedkit.inputs.rows import Fields
-from embedkit.limits import LINE, LONG_RECORD, RECORD_LINES
 
 OPEN_QUOTE = "a quote opens here and is not closed in its row"
 LEFT_OPEN = "is a quote left open?"

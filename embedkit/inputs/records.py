@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from embedkit.errors import DataError
+from embedkit.foreign.quoting import quoted
 from embedkit.inputs import parquet
 from embedkit.inputs.cures import PLAIN, Cures
 from embedkit.inputs.lines import CARRIAGE_RETURN, TOO_LONG, TextFile
 from embedkit.inputs.quotes import CsvRows
 from embedkit.inputs.rows import Fields, Record
 from embedkit.inputs.texts import is_broken
-from embedkit.quoting import quoted
 
 PEEK = 1000
 """Rows of a JSONL file that are read to learn its columns."""

@@ -15,12 +15,13 @@ from typing import Any, Protocol
 import numpy as np
 
 import embedkit.mining as package
-from embedkit import files, showing
 from embedkit.data.cache import cache_folder
 from embedkit.data.sources import LoadedSource
 from embedkit.data.text import text_id
+from embedkit.disk import files
+from embedkit.disk.locks import hold_folder
 from embedkit.errors import DataError
-from embedkit.locks import hold_folder
+from embedkit.foreign import showing
 from embedkit.mining.pool import Pools
 from embedkit.mining.surface import Words
 from embedkit.mining.triplets import NONE, Triplets, sample

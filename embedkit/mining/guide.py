@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from embedkit import paths
+from embedkit.disk import paths
 from embedkit.errors import about
 from embedkit.recipe.schema import Model
 

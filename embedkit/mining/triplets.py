@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from embedkit import files
+from embedkit.disk import files
 from embedkit.errors import DataError
 from embedkit.mining import diagnostics
 from embedkit.mining.draws import draw

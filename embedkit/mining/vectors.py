@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from embedkit import files
+from embedkit.disk import files
 
 PART = 16_384
 """Sentences encoded, added to an index or read at once."""

@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from embedkit import files
+from embedkit.disk import files
+from embedkit.disk.folders import RunFolder
+from embedkit.disk.locks import hold_folder
 from embedkit.errors import RecordError
-from embedkit.folders import RunFolder
-from embedkit.locks import hold_folder
+from embedkit.foreign.redacting import redact
+from embedkit.foreign.showing import as_json, shown, shown_deep, visible
 from embedkit.publish import palette, plots, view
 from embedkit.publish.places import without_places
-from embedkit.redacting import redact
-from embedkit.showing import as_json, shown, shown_deep, visible
 from embedkit.terminal.tables import Column, Grid, name_column
 from embedkit.types import Interval, RunRecord
 

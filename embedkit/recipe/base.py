@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from embedkit.disk.paths import Kind
 from embedkit.errors import RecipeError
-from embedkit.limits import CHARACTERS, NAME, NUMBER, WHOLE
-from embedkit.paths import Kind
+from embedkit.foreign.limits import CHARACTERS, NAME, NUMBER, WHOLE
 from embedkit.recipe import registry
 
 UNKNOWN_NAME = "unknown_name"
@@ -43,7 +43,7 @@ class Block(BaseModel):
 @dataclass(frozen=True)
 class Leads:
     """Marks a field as a path: ``guide: Annotated[str | None, Leads("folder")]``. It is settled after reading and
-    re-anchored where another recipe extends its own; see `embedkit.paths`."""
+    re-anchored where another recipe extends its own; see `embedkit.disk.paths`."""
 
     kind: Kind
 

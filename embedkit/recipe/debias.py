@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from embedkit.limits import SEED
+from embedkit.foreign.limits import SEED
 from embedkit.recipe.base import Block, Leads, invalid
 
 

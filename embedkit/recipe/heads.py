@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from embedkit.limits import WIDTH
+from embedkit.foreign.limits import WIDTH
 from embedkit.recipe.base import Block, validate_named
 
 

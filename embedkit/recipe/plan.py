@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from embedkit import paths
-from embedkit.model_files import Saved, inside, read_saved
+from embedkit.disk import paths
+from embedkit.disk.model_files import Saved, inside, read_saved
 from embedkit.recipe.memory import EncoderSize
 from embedkit.recipe.objectives.base import leaves
 from embedkit.recipe.planning import rules, words

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from embedkit.errors import RecipeError
-from embedkit.quoting import did_you_mean, quoted
+from embedkit.foreign.quoting import did_you_mean, quoted
 
 Kind = Literal["objective", "weighting", "head", "view", "auxiliary"]
 T = TypeVar("T")

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from embedkit.errors import RecipeError
+from embedkit.foreign.limits import BATCH, SEED, WIDTH
 from embedkit.inputs.decoding import codec_of
-from embedkit.limits import BATCH, SEED, WIDTH
 from embedkit.recipe.auxiliary import AnyAuxiliary
 from embedkit.recipe.base import LONG_TEXTS, Block, Leads, invalid
 from embedkit.recipe.debias import Debias

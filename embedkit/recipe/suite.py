@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from pydantic import Field, model_validator
 
 from embedkit.errors import RecipeError
-from embedkit.quoting import listed
+from embedkit.foreign.quoting import listed
 from embedkit.recipe.base import Block, invalid
 from embedkit.recipe.pydocs import PydocsSource
 

@@ -9,15 +9,15 @@ import psutil
 import torch
 from transformers import TrainerCallback, set_seed
 
-from embedkit import paths
 from embedkit.auxiliary.base import Auxiliary
 from embedkit.data.augment import Viewing
 from embedkit.data.sampler import StepSampler
 from embedkit.data.sources import LoadedSource
+from embedkit.disk import paths
+from embedkit.disk.model_files import TRUST
 from embedkit.errors import RecipeError, about
 from embedkit.model.changing.lora import has_adapters
 from embedkit.model.running.encoder import Encoder
-from embedkit.model_files import TRUST
 from embedkit.objectives.base import Objective, build, build_heads
 from embedkit.recipe import registry
 from embedkit.recipe.load import dump

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from embedkit.data.sources import LoadedSource, load_source
-from embedkit.folders import RunFolder
+from embedkit.disk.folders import RunFolder
 from embedkit.inputs.cures import Cures
 from embedkit.inputs.quotes import LEFT_OPEN
 from embedkit.inputs.records import PEEK

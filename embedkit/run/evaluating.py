@@ -58,8 +58,8 @@ def evaluate(
         WriteError: nothing can be written there.
         EmbedkitError: the scores of another model or suite are there.
     """
+    from embedkit.disk.locks import hold_folder
     from embedkit.evaluation import suite as suites
-    from embedkit.locks import hold_folder
 
     quiet_libraries()
     loaded = suites.load_suite(suite, Path(data) if data is not None else None)

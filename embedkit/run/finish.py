@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from embedkit import showing
 from embedkit.evaluation import suite as suites
+from embedkit.foreign import showing
 from embedkit.model.running.encoder import Encoder
 from embedkit.publish.report import render_report, summary_table
 from embedkit.run import forecast, measure

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from embedkit import paths
+from embedkit.disk import paths
 from embedkit.errors import TrainingError
 from embedkit.evaluation import suite as suites
 from embedkit.evaluation.files import file_digest

@@ -14,8 +14,8 @@ def announce(run: Run) -> Plan:
     Raises:
         RecipeError: the plan refuses the recipe.
     """
+    from embedkit.disk.model_files import inside, read_saved
     from embedkit.model.reading.resolve import local_copy
-    from embedkit.model_files import inside, read_saved
     from embedkit.recipe.planning.facts import folder_facts
 
     found = local_copy(run.recipe.model.base, run.recipe.model.revision)

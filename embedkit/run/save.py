@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 
-from embedkit import files
+from embedkit.disk import files
 from embedkit.errors import EmbedkitError
 from embedkit.model.reading.loading import load_saved
 from embedkit.model.running.encoder import Encoder

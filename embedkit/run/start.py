@@ -10,15 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from embedkit import files
+from embedkit.disk import files
+from embedkit.disk.folders import RunFolder
+from embedkit.disk.locks import hold_folder
 from embedkit.errors import TrainingError
-from embedkit.folders import RunFolder
-from embedkit.locks import hold_folder
+from embedkit.foreign.redacting import PLACEHOLDER, redact
 from embedkit.model.running.encoder import pick_device
 from embedkit.recipe.load import dump, recipe_hash
 from embedkit.recipe.reading.settle import settle
 from embedkit.recipe.schema import Recipe
-from embedkit.redacting import PLACEHOLDER, redact
 from embedkit.run.environment import now, quiet_libraries, versions
 from embedkit.run.measuring import Measuring
 from embedkit.run.state import Run, Say

@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from embedkit.disk.folders import RunFolder
 from embedkit.errors import WriteError
-from embedkit.folders import RunFolder
 from embedkit.recipe.schema import Recipe
 from embedkit.run.measuring import Measuring
 from embedkit.train.stopping import Stopping

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any, NoReturn
 
+from embedkit.disk.files import writing
 from embedkit.errors import DataError
-from embedkit.files import writing
 from embedkit.synthesis.calls import Reply
 
 _START = b'{"key": "'

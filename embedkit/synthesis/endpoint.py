@@ -14,9 +14,9 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from embedkit import showing
 from embedkit.errors import EmbedkitError, RecipeError
-from embedkit.redacting import redact, secrets
+from embedkit.foreign import showing
+from embedkit.foreign.redacting import redact, secrets
 from embedkit.synthesis.calls import Call, Finish, Reply
 from embedkit.synthesis.connection import Answer, Watch, post
 

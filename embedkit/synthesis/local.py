@@ -22,13 +22,13 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from embedkit.disk.model_files import BASE, TRUST
 from embedkit.errors import EmbedkitError, RecipeError, about
-from embedkit.model.reading.fit import refuse_gaps
+from embedkit.model.checking.fit import refuse_gaps
+from embedkit.model.checking.vocabulary import check_rows
 from embedkit.model.reading.loading import load_tokenizer, load_transformers
 from embedkit.model.reading.resolve import Origin, resolve
-from embedkit.model.reading.vocabulary import check_rows
 from embedkit.model.running.encoder import pick_device
-from embedkit.model_files import BASE, TRUST
 from embedkit.synthesis.calls import Call, Finish, Reply
 
 

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from embedkit import __version__, files, showing
+from embedkit import __version__
 from embedkit.data.sources import load_source
+from embedkit.disk import files
+from embedkit.disk.locks import hold_file
 from embedkit.errors import DataError, EmbedkitError, RecipeError, WriteError
+from embedkit.foreign import showing
 from embedkit.inputs.cures import PLAIN
-from embedkit.locks import hold_file
 from embedkit.recipe.load import made
 from embedkit.recipe.schema import Role, Source
 from embedkit.synthesis.asker import Asker, Usage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from embedkit.showing import shown
+from embedkit.foreign.showing import shown
 
 if TYPE_CHECKING:
     from embedkit.terminal.screen import Screen

@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from embedkit.showing import visible
+from embedkit.foreign.showing import visible
 
 
 class Screen(Console):

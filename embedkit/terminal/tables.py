@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from embedkit.showing import shown
+from embedkit.foreign.showing import shown
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions

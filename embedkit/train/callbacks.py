@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from embedkit.showing import shown
+from embedkit.foreign.showing import shown
 from embedkit.terminal.output import console as terminal
 from embedkit.train.boundary import QUERY_COSINE
 from embedkit.types import LOGGED

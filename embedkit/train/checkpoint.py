@@ -19,10 +19,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.trainer import TRAINER_STATE_NAME
 
-from embedkit import files
+from embedkit.disk import files
 from embedkit.errors import EmbedkitError, TrainingError
-from embedkit.model.reading.boundary import UNSAFE, is_unsafe, reason
-from embedkit.model.reading.fit import listed
+from embedkit.model.checking.boundary import UNSAFE, is_unsafe, reason
+from embedkit.model.checking.fit import listed
 from embedkit.model.reading.loading import load_saved
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from embedkit import files, showing
+from embedkit.disk import files
 from embedkit.errors import TrainingError, WriteError
+from embedkit.foreign import showing
 from embedkit.train.boundary import QUERY_COSINE
 from embedkit.train.distributed import Comm
 from embedkit.types import RowBatch, StepResult

@@ -20,7 +20,7 @@ from transformers import TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerState
 
-from embedkit import files
+from embedkit.disk import files
 from embedkit.errors import TrainingError, WriteError
 from embedkit.model.reading.devices import send
 from embedkit.model.running.encoder import Encoder

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from embedkit.locks import hold_file
+from embedkit.disk.locks import hold_file
 from tests.cli.conftest import Done
 
 Run = Callable[..., Done]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from embedkit.disk.locks import hold_folder
 from embedkit.errors import WriteError
 from embedkit.evaluation import suite as suites
-from embedkit.locks import hold_folder
 from embedkit.model.running.encoder import Encoder
 from tests.cli.conftest import Done
 from tests.tiny import tiny_bert

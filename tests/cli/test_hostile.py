@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from embedkit.showing import visible
+from embedkit.foreign.showing import visible
 from tests.cli.conftest import Done
 from tests.tiny import sentences
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from embedkit.foreign.redacting import HIDDEN, PLACEHOLDER
 from embedkit.recipe.load import load_recipe, recipe_hash
-from embedkit.redacting import HIDDEN, PLACEHOLDER
 from tests.cli.conftest import RECIPE, Done
 
 Run = Callable[..., Done]

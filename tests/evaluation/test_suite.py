@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from embedkit.disk.paths import locate
 from embedkit.errors import DataError, EmbedkitError, RecipeError
 from embedkit.evaluation import suite as suites
 from embedkit.evaluation.cost import estimate
-from embedkit.paths import locate
 from embedkit.recipe.load import load_suite_file
 from embedkit.recipe.suite import RetrievalTask, StsTask, Suite
 from embedkit.types import Scores

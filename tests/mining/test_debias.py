@@ -11,12 +11,12 @@ import pytest
 
 from embedkit.data.sources import LoadedSource, load_source
 from embedkit.data.text import text_id
+from embedkit.disk.paths import locate
 from embedkit.errors import DataError
 from embedkit.mining.debias import REPORT, TRIPLETS, TripletRows, summary, triplet_source
 from embedkit.mining.guide import load_guide
 from embedkit.mining.triplets import NONE, Triplets
 from embedkit.model.running.encoder import Encoder
-from embedkit.paths import locate
 from embedkit.recipe.debias import Debias
 from embedkit.recipe.reading.settle import settle
 from embedkit.recipe.schema import Model, Source

@@ -12,8 +12,8 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from embedkit.errors import EmbedkitError
+from embedkit.foreign.showing import visible
 from embedkit.publish.report import summary_table, write_report
-from embedkit.showing import visible
 from embedkit.types import RunRecord
 from tests.publish import records
 

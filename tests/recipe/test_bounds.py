@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from embedkit import limits
 from embedkit.errors import RecipeError
+from embedkit.foreign import limits
 from embedkit.recipe.load import load_recipe, load_suite_file
 from embedkit.recipe.reading import composing
 from embedkit.recipe.reading.tree import parse

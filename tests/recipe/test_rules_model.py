@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from embedkit.model_files import Saved
+from embedkit.disk.model_files import Saved
 from embedkit.recipe.plan import Plan, plan
 from embedkit.recipe.schema import Recipe
 

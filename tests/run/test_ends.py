@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from embedkit.disk.locks import hold_folder
 from embedkit.errors import BusyError, EmbedkitError, TrainingError
 from embedkit.evaluation import stats
 from embedkit.evaluation import suite as suites
-from embedkit.locks import hold_folder
 from embedkit.run import evaluate
 from embedkit.run.measuring import Measuring
 from embedkit.train.stopping import Stopped

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from embedkit.locks import hold_file
+from embedkit.disk.locks import hold_file
 from tests.cli.conftest import Done, embedkit  # noqa: F401 (a fixture)
 from tests.synthesis.server import Server
 from tests.tiny import sentences, tiny_bert

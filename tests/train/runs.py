@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 
-from embedkit import files
 from embedkit.data.sources import load_source
+from embedkit.disk import files
 from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Recipe
 from embedkit.run.build import build_trainer

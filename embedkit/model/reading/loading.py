@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from embedkit.model.reading import fit, vocabulary
-from embedkit.model.reading.boundary import reading
-from embedkit.model.reading.folder import files_of, look_over
+from embedkit.disk.model_files import Saved
+from embedkit.model.checking import fit, vocabulary
+from embedkit.model.checking.boundary import reading
+from embedkit.model.checking.folder import files_of, look_over
+from embedkit.model.checking.trial import check_parts
+from embedkit.model.checking.trust import own_classes
 from embedkit.model.reading.resolve import Origin, cache_folder
-from embedkit.model.reading.trial import check_parts
-from embedkit.model.reading.trust import own_classes
-from embedkit.model_files import Saved
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from embedkit import paths, showing
+from embedkit.disk import paths
 from embedkit.errors import RecipeError
-from embedkit.quoting import cut, quoted
+from embedkit.foreign import showing
+from embedkit.foreign.quoting import cut, quoted
 
 logger = showing.logger(__name__)
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from embedkit import showing
 from embedkit.errors import RecipeError
+from embedkit.foreign import showing
 from embedkit.model.reading import probing
 
 if TYPE_CHECKING:

@@ -11,23 +11,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from embedkit import showing
+from embedkit.disk.files import writing
+from embedkit.disk.model_files import prompt_for
 from embedkit.errors import RecipeError
-from embedkit.files import writing
+from embedkit.foreign import showing
 from embedkit.model.changing import adapters, lora
 from embedkit.model.changing.configure import configure
 from embedkit.model.changing.dropout import use_cpu_dropout
 from embedkit.model.changing.heads import new_head
-from embedkit.model.reading import tokens, trial
+from embedkit.model.checking import trial
+from embedkit.model.checking.trust import drop_foreign_code
+from embedkit.model.reading import tokens
 from embedkit.model.reading.fingerprint import fingerprint
 from embedkit.model.reading.loading import load_st
 from embedkit.model.reading.resolve import Origin, resolve
 from embedkit.model.reading.seeding import seeded
 from embedkit.model.reading.structure import check_length, longest_text
-from embedkit.model.reading.trust import drop_foreign_code
 from embedkit.model.running import inference, packing, perturb
 from embedkit.model.running.module import RATE, TOWER, EncoderModule
-from embedkit.model_files import prompt_for
 from embedkit.recipe.views import Variant
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from embedkit import showing
+from embedkit.foreign import showing
 from embedkit.model.reading import structure, tokens
 from embedkit.model.reading.probing import evaluating
 from embedkit.model.running.attention import attention_with_dropout, attention_without_dropout

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from embedkit.model_files import Saved
+from embedkit.disk.model_files import Saved
 from embedkit.recipe.memory import EncoderSize
 from embedkit.recipe.objectives.base import needs
 from embedkit.recipe.planning.facts import SourceFacts

@@ -8,12 +8,12 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, get_args
 
-from embedkit import paths
+from embedkit.disk import paths
+from embedkit.disk.model_files import CONFIG, Find, inside, read_json, read_saved
 from embedkit.errors import EmbedkitError
 from embedkit.inputs import records
 from embedkit.inputs.cures import PLAIN, Cures
 from embedkit.inputs.texts import is_absent
-from embedkit.model_files import CONFIG, Find, inside, read_json, read_saved
 from embedkit.recipe.debias import Debias
 from embedkit.recipe.memory import EncoderSize
 from embedkit.recipe.objectives.base import ObjectiveConfig

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from embedkit.limits import COMPARED_NAMES
-from embedkit.quoting import listed, quoted
+from embedkit.foreign.limits import COMPARED_NAMES
+from embedkit.foreign.quoting import listed, quoted
 from embedkit.recipe.objectives.base import needs
 from embedkit.recipe.planning.context import Context, problem
 from embedkit.recipe.planning.facts import SourceFacts

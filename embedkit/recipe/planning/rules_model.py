@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from embedkit.model_files import prompt_for
+from embedkit.disk.model_files import prompt_for
 from embedkit.recipe.objectives.base import leaves
 from embedkit.recipe.planning.context import Context, objective_path, problem
 from embedkit.recipe.reading.problems import Problem

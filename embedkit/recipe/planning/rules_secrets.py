@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from embedkit.foreign.redacting import HIDDEN, PLACEHOLDER, places
 from embedkit.recipe.planning.context import Context, problem
 from embedkit.recipe.reading.problems import Problem
 from embedkit.recipe.reading.tree import KeyPath
-from embedkit.redacting import HIDDEN, PLACEHOLDER, places
 
 CURE = (
     "take it out: the Hub's libraries read $HF_TOKEN, others variables of their own; what the run stores and shows "

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from embedkit.foreign.showing import LONGEST, shown
 from embedkit.recipe.memory import KEEP_SHARE, amount
 from embedkit.recipe.planning.result import Planned, SourcePlan
-from embedkit.showing import LONGEST, shown
 
 
 def lines(plan: Planned) -> list[str]:

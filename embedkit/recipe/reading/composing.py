@@ -9,7 +9,7 @@ from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent, NodeEve
 from ruamel.yaml.nodes import MappingNode, ScalarNode
 
 from embedkit.errors import RecipeError
-from embedkit.limits import CHARACTERS, DEPTH, NODES
+from embedkit.foreign.limits import CHARACTERS, DEPTH, NODES
 
 _CURE = "a recipe names its data in files: `path: FILE`"
 

@@ -12,10 +12,10 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from embedkit.errors import RecipeError
+from embedkit.foreign.redacting import PLACEHOLDER, redact
+from embedkit.foreign.showing import visible
 from embedkit.recipe.reading.tree import override_value
 from embedkit.recipe.schema import Recipe
-from embedkit.redacting import PLACEHOLDER, redact
-from embedkit.showing import visible
 
 
 def dump(recipe: Recipe) -> str:

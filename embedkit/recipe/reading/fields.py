@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from embedkit.errors import RecipeError
-from embedkit.limits import COMPARED_CHARACTERS
+from embedkit.foreign.limits import COMPARED_CHARACTERS
 from embedkit.recipe import registry
 from embedkit.recipe.auxiliary import AuxiliaryConfig
 from embedkit.recipe.heads import HeadConfig

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from embedkit import paths
+from embedkit.disk import paths
 from embedkit.errors import RecipeError
-from embedkit.quoting import cut, did_you_mean
+from embedkit.foreign.quoting import cut, did_you_mean
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 ENDINGS = (".yaml", ".yml")

@@ -10,16 +10,16 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from embedkit import paths
+from embedkit.disk import paths
 from embedkit.errors import RecipeError
-from embedkit.limits import DEPTH, SHOWN_LINE
-from embedkit.quoting import cut, quoted
+from embedkit.foreign.limits import DEPTH, SHOWN_LINE
+from embedkit.foreign.quoting import cut, quoted
+from embedkit.foreign.showing import is_unicode
 from embedkit.recipe.reading.fields import Place, show
 from embedkit.recipe.reading.find import find_recipe
 from embedkit.recipe.reading.problems import Problem, dotted
 from embedkit.recipe.reading.settle import marker
 from embedkit.recipe.reading.tree import KeyPath, Node, override_value, read_tree
-from embedkit.showing import is_unicode
 
 _INDEX = re.compile(r"[0-9]{1,9}")
 

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from embedkit import showing
 from embedkit.errors import RecipeError
-from embedkit.quoting import quoted
+from embedkit.foreign import showing
+from embedkit.foreign.quoting import quoted
 from embedkit.recipe.reading.tree import Node
 
 logger = showing.logger(__name__)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from embedkit.errors import RecipeError
-from embedkit.limits import SHOWN_PROBLEMS
-from embedkit.quoting import cut
+from embedkit.foreign.limits import SHOWN_PROBLEMS
+from embedkit.foreign.quoting import cut
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic.fields import FieldInfo
 
-from embedkit import paths
+from embedkit.disk import paths
 from embedkit.recipe.base import Block, Leads
 from embedkit.recipe.schema import Recipe
 from embedkit.recipe.suite import RetrievalTask, StsTask, Suite

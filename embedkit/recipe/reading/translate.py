@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from embedkit.limits import SHOWN_PROBLEMS
-from embedkit.quoting import cut, quoted
+from embedkit.foreign.limits import SHOWN_PROBLEMS
+from embedkit.foreign.quoting import cut, quoted
 from embedkit.recipe.reading.fields import SYNONYMS, Place, bound, choices, elsewhere, nearest, show
 from embedkit.recipe.reading.problems import Problem, dotted
 from embedkit.recipe.reading.tree import KeyPath, Node

@@ -15,8 +15,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from embedkit.errors import RecipeError
-from embedkit.limits import DIGITS, RECIPE_BYTES, SHOWN_LINE
-from embedkit.quoting import cut
+from embedkit.foreign.limits import DIGITS, RECIPE_BYTES, SHOWN_LINE
+from embedkit.foreign.quoting import cut
 from embedkit.recipe.reading.composing import composed
 from embedkit.recipe.reading.problems import Problem, raise_problems
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from embedkit import showing
+from embedkit.foreign import showing
 from embedkit.model.changing.dropout import CPUDropout
 from embedkit.model.reading.seeding import seeded
 from embedkit.model.running.fused import functions

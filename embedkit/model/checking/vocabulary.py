@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from embedkit.disk.model_files import BASE, COPY_AGAIN, Find, Saved
 from embedkit.errors import RecipeError
-from embedkit.model_files import BASE, COPY_AGAIN, Find, Saved
 
 FEW = 1000
 """A tokenizer with fewer tokens is looked through: transformers makes one of special tokens where files are missing."""

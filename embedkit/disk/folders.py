@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from embedkit import files
+from embedkit.disk import files
 from embedkit.errors import RecordError
-from embedkit.quoting import listed
+from embedkit.foreign.quoting import listed
 from embedkit.types import Interval, RunRecord
 
 FORMAT = 1

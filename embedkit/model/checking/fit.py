@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from embedkit.disk.model_files import BASE, NOT_OF_ONE
 from embedkit.errors import RecipeError
 from embedkit.model.reading.structure import layers
-from embedkit.model_files import BASE, NOT_OF_ONE
 
 SHOWN = 3
 _PATCHING = threading.RLock()

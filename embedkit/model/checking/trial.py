@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from embedkit.disk.model_files import BASE, Find, Saved
 from embedkit.errors import RecipeError
-from embedkit.model.reading import vocabulary
-from embedkit.model.reading.boundary import reason
-from embedkit.model.reading.fit import Report, in_layers, refuse_gaps, taking_part
+from embedkit.model.checking import vocabulary
+from embedkit.model.checking.boundary import reason
+from embedkit.model.checking.fit import Report, in_layers, refuse_gaps, taking_part
 from embedkit.model.reading.probing import evaluating
-from embedkit.model_files import BASE, Find, Saved
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

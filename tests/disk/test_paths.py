@@ -11,8 +11,8 @@ from typing import Any, get_args
 
 import pytest
 
-from embedkit import paths
 from embedkit.data.sources import load_source
+from embedkit.disk import paths
 from embedkit.errors import DataError
 from embedkit.evaluation.suite import load_suite
 from embedkit.model.running.encoder import Encoder

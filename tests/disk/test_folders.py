@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from embedkit.disk.folders import RunFolder
 from embedkit.errors import RecordError
-from embedkit.folders import RunFolder
 from tests.publish import records
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from embedkit.redacting import redact
+from embedkit.foreign.redacting import redact
 
 if TYPE_CHECKING:
     import logging

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from embedkit.disk.model_files import BASE, COPY_AGAIN, Find, damaged, is_pointer, pointer, read_json
 from embedkit.errors import RecipeError
-from embedkit.model_files import BASE, COPY_AGAIN, Find, damaged, is_pointer, pointer, read_json
 
 SAFE, PICKLED = "model.safetensors", "pytorch_model.bin"
 OF_MODEL = (SAFE, f"{SAFE}.index.json", PICKLED, f"{PICKLED}.index.json")

@@ -17,10 +17,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from embedkit import files, showing
+from embedkit.disk import files
 from embedkit.errors import DataError, EmbedkitError, RecipeError, about
-from embedkit.redacting import redact
-from embedkit.showing import as_json, shown, shown_deep, visible
+from embedkit.foreign import showing
+from embedkit.foreign.redacting import redact
+from embedkit.foreign.showing import as_json, shown, shown_deep, visible
 from embedkit.terminal.screen import Screen
 from embedkit.terminal.tables import Grid, name_column
 
@@ -31,7 +32,7 @@ TOKEN = "hf_" + "aB3dE5fG7h" * 3
 VISIBLE_FORMATS = set(range(0x600, 0x606)) | {0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD}
 VISIBLE_FORMATS |= set(range(0x13430, 0x13440))
 """Of category Cf, but drawn: Arabic number signs and the like, joiners of hieroglyphs."""
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_what_acts_on_a_terminal_is_shown() -> None:

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from embedkit.disk.locks import hold_file, hold_folder
 from embedkit.errors import BusyError, WriteError
-from embedkit.locks import hold_file, hold_folder
 
 HOLDER = """
 import sys
 from pathlib import Path
-from embedkit import locks
+from embedkit.disk import locks
 with getattr(locks, sys.argv[1])(Path(sys.argv[2]), "training"):
     print("held", flush=True)
     sys.stdin.read()

@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from embedkit.disk.model_files import BASE, READ_FIRST, TRUST, Find
 from embedkit.errors import EmbedkitError, RecipeError, VersionError
+from embedkit.model.checking.weights import more_than_tensors
 from embedkit.model.reading.resolve import Origin
-from embedkit.model.reading.weights import more_than_tensors
-from embedkit.model_files import BASE, READ_FIRST, TRUST, Find
 
 PICKLED = ("pytorch_model.bin", "adapter_model.bin")
 UNSAFE = "hold more than tensors, and reading the rest could run code: not loaded"

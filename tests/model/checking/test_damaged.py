@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from embedkit.disk.model_files import inside, read_saved
 from embedkit.errors import RecipeError
-from embedkit.model.reading.folder import look_over
+from embedkit.model.checking.folder import look_over
 from embedkit.model.reading.loading import load_saved
 from embedkit.model.running.encoder import Encoder
-from embedkit.model_files import inside, read_saved
 from embedkit.recipe.schema import Model
 from tests.model import damaged
 

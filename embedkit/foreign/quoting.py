@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence, Sized
 from itertools import islice
 from typing import Any
 
-from embedkit.limits import COMPARED_CHARACTERS, COMPARED_NAMES, SHOWN_CHARACTERS, SHOWN_NAMES
-from embedkit.redacting import redact
+from embedkit.foreign.limits import COMPARED_CHARACTERS, COMPARED_NAMES, SHOWN_CHARACTERS, SHOWN_NAMES
+from embedkit.foreign.redacting import redact
 
 _LOOKED_AT = 4000
 """Characters of a text in which secrets are looked for before it is cut."""

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from embedkit import files
+from embedkit.disk import files
 from embedkit.errors import WriteError
 
 
@@ -73,7 +73,7 @@ def killed_while_writing(path: Path) -> None:
     code = f"""
 import os, signal
 from pathlib import Path
-from embedkit import files
+from embedkit.disk import files
 with files.new_file(Path({str(path)!r})) as file:
     file.write(b"half"); file.flush()
     os.kill(os.getpid(), signal.SIGKILL)

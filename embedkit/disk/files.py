@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from embedkit.errors import WriteError
-from embedkit.showing import as_json
+from embedkit.foreign.quoting import cut
+from embedkit.foreign.showing import as_json
 
 OURS = ".embedkit"
 """How the names begin of what embedkit needs in a folder for a while: unfinished files, the lock."""
@@ -61,7 +62,8 @@ def writing(place: Path, then: str = "") -> Iterator[None]:
         reason = _reason(error, place)
         if reason is None:
             raise
-        raise WriteError(reason[0], str(place), f"{reason[1]}; {then}" if then else reason[1]) from error
+        where = cut(str(place)) if getattr(error, "errno", None) == errno.ENAMETOOLONG else str(place)
+        raise WriteError(reason[0], where, f"{reason[1]}; {then}" if then else reason[1]) from error
 
 
 def _reason(error: Exception, place: Path) -> tuple[str, str] | None:

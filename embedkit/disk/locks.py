@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from embedkit.disk.files import OURS, make_folder, writing
 from embedkit.errors import BusyError
-from embedkit.files import OURS, make_folder, writing
 
 
 @contextmanager

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from embedkit.foreign.redacting import HIDDEN, PLACEHOLDER, names_a_secret, places, redact, secrets
 from embedkit.recipe.load import list_recipes, load_recipe
-from embedkit.redacting import HIDDEN, PLACEHOLDER, names_a_secret, places, redact, secrets
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MIXED = "aB3dE5fG7h" * 4
 PEM = "-----BEGIN {0}PRIVATE KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0B+/Aw==\n-----END {0}PRIVATE KEY-----"
 

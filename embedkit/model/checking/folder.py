@@ -1,7 +1,7 @@
 """A saved model looked over before it is loaded: what is damaged or cannot fit is said at once, with file and field.
 
 Costs milliseconds: small files are read, weights by their headers alone. What only loading can tell is judged
-afterwards (`embedkit.model.reading.fit`).
+afterwards (`embedkit.model.checking.fit`).
 """
 
 from __future__ import annotations
@@ -9,10 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from embedkit.errors import RecipeError
-from embedkit.model.reading.resolve import Origin, cache_folder
-from embedkit.model.reading.weights import OF_ADAPTERS, OF_MODEL, OF_MODULE, Weights, find_weights
-from embedkit.model_files import (
+from embedkit.disk.model_files import (
     ADAPTERS,
     BASE,
     CONFIG,
@@ -30,6 +27,9 @@ from embedkit.model_files import (
     read_json,
     read_saved,
 )
+from embedkit.errors import RecipeError
+from embedkit.model.checking.weights import OF_ADAPTERS, OF_MODEL, OF_MODULE, Weights, find_weights
+from embedkit.model.reading.resolve import Origin, cache_folder
 
 TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),

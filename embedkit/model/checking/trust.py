@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from embedkit.disk.model_files import BASE, READ_FIRST, TRUST, Saved
 from embedkit.errors import RecipeError
-from embedkit.model_files import BASE, READ_FIRST, TRUST, Saved
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

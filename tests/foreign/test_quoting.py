@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from embedkit.quoting import listed, named, quoted
-from embedkit.showing import visible
+from embedkit.foreign.quoting import listed, named, quoted
+from embedkit.foreign.showing import visible
 
 TOKEN = "hf_" + "aB3dE5fG7h" * 3
 
