@@ -13,6 +13,7 @@ from embedkit.data.views import expand
 from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Model
 from embedkit.types import Example, RowBatch
+from tests.device import DEVICE
 from tests.model.architectures import DISTILBERT, MODERNBERT, SIZE, TOKENS
 from tests.tiny import sentences, tiny_bert
 
@@ -40,7 +41,7 @@ def tiny_masked_lm(path: Path, family: str = "bert", *, seed: int = 0, spread: f
 
 
 def load(base: Path, **options: Any) -> Encoder:
-    return Encoder.load(Model.model_validate({"base": str(base), "max_length": 24, **options}), device="cpu")
+    return Encoder.load(Model.model_validate({"base": str(base), "max_length": 24, **options}), device=DEVICE)
 
 
 def row_batch(

@@ -15,6 +15,7 @@ from embedkit.errors import RecipeError
 from embedkit.recipe.plan import plan
 from embedkit.recipe.schema import Recipe
 from tests.auxiliary.models import load, row_batch, tiny_masked_lm
+from tests.device import DEVICE
 from tests.tiny import sentences, tiny_bert
 from tests.train.runs import trainer
 
@@ -93,7 +94,7 @@ def test_damaged_text_goes_in_and_the_original_comes_out(base: Path, tmp_path: P
         "views": {"count": 1, "transforms": [[{"name": "delete_words", "rate": 0.6}]]},
         "objective": "none",
         "auxiliary": ["tsdae"],
-        "train": {"batch_size": 8, "steps": 12, "learning_rate": 3e-3, "device": "cpu", "log_every": 1},
+        "train": {"batch_size": 8, "steps": 12, "learning_rate": 3e-3, "device": DEVICE, "log_every": 1},
     }
     recipe = Recipe.model_validate(options)
     assert not plan(recipe).refusals

@@ -13,6 +13,7 @@ from embedkit.auxiliary.language_head import load_language_head, transformer_ori
 from embedkit.auxiliary.mlm import MaskedLM
 from embedkit.errors import RecipeError
 from tests.auxiliary.models import FAMILIES, load, tiny_masked_lm
+from tests.device import DEVICE
 from tests.model.architectures import build
 from tests.tiny import sentences, tiny_bert
 
@@ -84,7 +85,7 @@ def test_a_saved_model_is_a_sentence_transformer_and_a_masked_lm(family: str, tm
     encoder.save(tmp_path / "run" / "model")
     mlm.export(tmp_path / "run")
     texts = sentences(5, seed=2)
-    plain = SentenceTransformer(str(tmp_path / "run" / "model"), device="cpu")
+    plain = SentenceTransformer(str(tmp_path / "run" / "model"), device=DEVICE)
     np.testing.assert_allclose(plain.encode(texts), encoder.encode(texts), atol=1e-5)
     again = load(tmp_path / "run" / "model")
     assert again.fingerprint() == encoder.fingerprint()

@@ -16,6 +16,7 @@ from embedkit.recipe.plan import plan
 from embedkit.recipe.schema import Recipe
 from embedkit.run import train
 from tests.auxiliary.models import load, row_batch, tiny_masked_lm
+from tests.device import DEVICE
 from tests.model import half_kernels
 from tests.tiny import sentences
 
@@ -100,7 +101,7 @@ def recipe(base: Path, folder: Path, **changes: object) -> Recipe:
         "views": {"count": 1},
         "objective": "none",
         "auxiliary": [{"name": "mlm", "weight": 1.0}],
-        "train": {"batch_size": 32, "steps": 20, "learning_rate": 3e-3, "device": "cpu", "save_every": 10},
+        "train": {"batch_size": 32, "steps": 20, "learning_rate": 3e-3, "device": DEVICE, "save_every": 10},
         "eval": {"masked_lm": str(folder / "dev.txt")},
         **changes,
     }

@@ -17,6 +17,7 @@ from embedkit.errors import RecipeError
 from embedkit.recipe.schema import Recipe
 from embedkit.train import checkpoint
 from tests.auxiliary.models import load, row_batch, tiny_masked_lm
+from tests.device import DEVICE
 from tests.model import half_kernels
 from tests.model.architectures import build
 from tests.tiny import sentences, tiny_bert
@@ -246,7 +247,7 @@ def test_a_checkpoint_holds_the_discriminator_and_not_the_generator(
         "model": {"base": str(base), "max_length": 24, "pooling": "cls"},
         "data": {"sources": [{"rows": [{"text": t} for t in sentences(16)], "roles": {"text": "text"}}]},
         "auxiliary": [{"name": "replaced_tokens", "generator": str(generator)}],
-        "train": {"batch_size": 8, "steps": 1, "device": "cpu"},
+        "train": {"batch_size": 8, "steps": 1, "device": DEVICE},
     }
     t = trainer(Recipe.model_validate(options), tmp_path)
     t.train()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from embedkit.recipe.schema import Recipe
+from tests.device import DEVICE
 from tests.tiny import sentences
 from tests.train.runs import state, trainer
 from tests.train.test_resume import assert_equal
@@ -55,7 +56,7 @@ def recipe(name: str, folder: Path) -> Recipe:
                 "keep_checkpoints": 9,
                 "learning_rate": 1e-3,
                 "weight_decay": 0.01,
-                "device": "cpu",
+                "device": DEVICE,
                 "tokens_per_micro_batch": 64,
             },
         }

@@ -9,6 +9,7 @@ import torch
 
 from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Model
+from tests.device import DEVICE
 from tests.tiny import sentences, tiny_bert
 
 
@@ -28,7 +29,7 @@ def load(bert: Path) -> Callable[..., Encoder]:
     """Build an encoder on the tiny BERT from options of the recipe's `model` block."""
 
     def build(base: Path | None = None, seed: int = 0, **options: Any) -> Encoder:
-        return Encoder.load(Model.model_validate({"base": str(base or bert), **options}), device="cpu", seed=seed)
+        return Encoder.load(Model.model_validate({"base": str(base or bert), **options}), device=DEVICE, seed=seed)
 
     return build
 

@@ -20,6 +20,7 @@ from embedkit.run.build import build_trainer
 from embedkit.train.distributed import Comm
 from embedkit.train.stopping import Stopping
 from embedkit.train.trainer import Trainer
+from tests.device import DEVICE
 from tests.tiny import sentences
 
 
@@ -50,7 +51,7 @@ def recipe(base: Path, **train: Any) -> Recipe:
                 "weight_decay": 0.01,
                 "warmup": 0.25,
                 "log_every": 1,
-                "device": "cpu",
+                "device": DEVICE,
                 **train,
             },
         }
@@ -58,7 +59,7 @@ def recipe(base: Path, **train: Any) -> Recipe:
 
 
 def trainer(recipe: Recipe, folder: Path, comm: Comm | None = None, **options: Any) -> Trainer:
-    encoder = Encoder.load(recipe.model, device="cpu", seed=recipe.train.seed)
+    encoder = Encoder.load(recipe.model, device=DEVICE, seed=recipe.train.seed)
     sources = [load_source(source) for source in recipe.data.sources]
     return build_trainer(recipe, sources, encoder, folder, comm or Comm(), **options)
 

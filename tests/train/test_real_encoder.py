@@ -15,6 +15,7 @@ from embedkit.recipe.objectives.contrastive import InfoNCE
 from embedkit.recipe.schema import Model
 from embedkit.train.step import Step, reference
 from embedkit.types import Example
+from tests.device import DEVICE
 from tests.model.architectures import build as build_model
 from tests.tiny import sentences, tiny_bert
 
@@ -26,7 +27,7 @@ ROUNDING = {"bert": 1e-10, "llama": 1e-6}
 
 def gradients(base: Path, budget: int | None, keep: bool, packs: bool = True) -> dict[str, torch.Tensor]:
     """One update of 12 pairs in float64 without dropout; `budget` None asks the oracle, padded and in one piece."""
-    encoder = Encoder.load(Model(base=str(base), dropout=0.0, max_length=24), device="cpu")
+    encoder = Encoder.load(Model(base=str(base), dropout=0.0, max_length=24), device=DEVICE)
     encoder.module.double().train()
     encoder.module.packs = packs and budget is not None
     texts = sentences(24, seed=7)

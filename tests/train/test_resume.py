@@ -13,6 +13,7 @@ import torch
 from embedkit.errors import TrainingError
 from embedkit.recipe.schema import Lora
 from embedkit.train import checkpoint
+from tests.device import DEVICE
 from tests.tiny import tiny_bert
 from tests.train.runs import recipe, state, trainer
 
@@ -100,7 +101,7 @@ def test_a_finished_run_resumes_to_what_it_is(base: Path, tmp_path: Path, steps:
 def test_checkpoint_loads_with_plain_sentence_transformers(whole: tuple) -> None:
     from sentence_transformers import SentenceTransformer
 
-    st = SentenceTransformer(str(whole[1] / "checkpoint-8"), device="cpu")
+    st = SentenceTransformer(str(whole[1] / "checkpoint-8"), device=DEVICE)
     for name, value in st.state_dict().items():
         assert torch.equal(value, whole[0][f"encoder.st.{name}"]), name
 
@@ -132,6 +133,6 @@ def test_lora_resumes_and_its_checkpoint_is_plain(base: Path, tmp_path: Path) ->
     resumed = trainer(adapted, tmp_path / "resumed")
     resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
     assert_equal(state(resumed), state(whole))
-    plain = SentenceTransformer(str(tmp_path / "whole" / "checkpoint-4"), device="cpu")
+    plain = SentenceTransformer(str(tmp_path / "whole" / "checkpoint-4"), device=DEVICE)
     assert not any("lora" in n for n in plain.state_dict())
     np.testing.assert_allclose(plain.encode(["ba de fi"]), whole.encoder.encode(["ba de fi"]), atol=1e-5)

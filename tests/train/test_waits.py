@@ -25,6 +25,7 @@ from embedkit.train.stopwatch import Stopwatch
 from embedkit.types import Example
 from tests.contract.parts import CASES
 from tests.contract.toy import ToyEncoder, toy_batch
+from tests.device import DEVICE
 from tests.tiny import sentences, tiny_bert
 from tests.train.runs import recipe, trainer
 
@@ -84,7 +85,7 @@ def test_the_batch_side_waits_once(monkeypatch: pytest.MonkeyPatch, case: str, b
 
 def test_a_row_encoder_waits_for_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Padded micro-batches without changes to rows, as on a GPU: nothing comes back from the device."""
-    encoder = Encoder.load(Model(base=str(tiny_bert(tmp_path)), max_length=24), device="cpu")
+    encoder = Encoder.load(Model(base=str(tiny_bert(tmp_path)), max_length=24), device=DEVICE)
     encoder.module.packs = False
     examples = [Example(query=text) for text in sentences(12, seed=7)]
     expanded = expand(examples, unlabelled=True, views=2, per_query=0, one_positive="first", seed=0, step=0, offset=0)

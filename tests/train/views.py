@@ -14,6 +14,7 @@ from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Recipe
 from embedkit.run.build import build_trainer
 from embedkit.train.distributed import Comm
+from tests.device import DEVICE
 from tests.tiny import sentences
 from tests.workers import join_gloo
 
@@ -66,7 +67,7 @@ def recipe(base: Path, case: str, **train: Any) -> Recipe:
             "data": {"sources": [{"rows": rows}]},
             "views": options["views"],
             "objective": options["objective"],
-            "train": {"batch_size": 12, "steps": 1, "device": "cpu", **train},
+            "train": {"batch_size": 12, "steps": 1, "device": DEVICE, **train},
         }
     )
 
@@ -76,7 +77,7 @@ def gradients(
 ) -> dict[str, torch.Tensor]:
     """Gradients of one update in float64; `budget` 0 asks the oracle, padded and in one piece per variant."""
     asked = recipe(base, case, graph=graph, tokens_per_micro_batch=budget or 2048)
-    encoder = Encoder.load(asked.model, device="cpu")
+    encoder = Encoder.load(asked.model, device=DEVICE)
     encoder.module.double()
     sources = [load_source(source) for source in asked.data.sources]
     trainer = build_trainer(asked, sources, encoder, folder, comm)

@@ -10,6 +10,7 @@ import torch
 from embedkit.errors import RecipeError
 from embedkit.model.running.encoder import Encoder
 from embedkit.types import Row
+from tests.device import DEVICE
 from tests.tiny import tiny_bert
 
 Load = Callable[..., Encoder]
@@ -99,7 +100,7 @@ def test_pooling_that_breaks_the_dense_layer(load: Load, tmp_path: Path) -> None
     from sentence_transformers.sentence_transformer.modules import Dense, Pooling
 
     encoder = load()
-    st = SentenceTransformer(modules=[encoder.st[0], Pooling(32, ("cls", "mean")), Dense(64, 8)], device="cpu")
+    st = SentenceTransformer(modules=[encoder.st[0], Pooling(32, ("cls", "mean")), Dense(64, 8)], device=DEVICE)
     st.save(str(tmp_path / "two"), create_model_card=False)
     with pytest.raises(RecipeError, match="dense layer expects 64"):
         load(tmp_path / "two", pooling="mean")

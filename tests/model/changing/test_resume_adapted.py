@@ -11,6 +11,7 @@ import torch
 
 from embedkit.model.reading.loading import load_saved
 from embedkit.recipe.schema import Model, Recipe
+from tests.device import DEVICE
 from tests.model.architectures import build
 from tests.tiny import sentences, tiny_bert
 from tests.train.runs import recipe, state, trainer
@@ -50,7 +51,7 @@ def test_four_steps_are_two_and_two(kind: str, tmp_path: Path) -> None:
     assert got.keys() == want.keys() and all(torch.equal(got[n], want[n]) for n in want)
     texts = sentences(6, seed=8)
     folder = tmp_path / "whole" / "checkpoint-4"
-    np.testing.assert_allclose(load_saved(folder, "cpu").encode(texts), whole.encoder.encode(texts), atol=5e-6)
+    np.testing.assert_allclose(load_saved(folder, DEVICE).encode(texts), whole.encoder.encode(texts), atol=5e-6)
 
 
 def test_dropout_of_the_prompts_is_replayed(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from embedkit.model.changing.soft_prompts import SAVED_AS, SoftPromptTransformer
 from embedkit.model.reading.loading import load_saved
 from embedkit.model.reading.structure import first_position
 from embedkit.model.running.encoder import Encoder
+from tests.device import DEVICE
 from tests.model.architectures import SMALL_HEADS, TOKENS, build
 from tests.model.processes import encoded_elsewhere
 from tests.model.reading.test_tokens import batch_of, rows_of
@@ -186,7 +187,7 @@ def test_saved_and_read_in_a_new_process(load: Load, bases: dict[str, Path], tmp
             again = load(folder)
             assert again.fingerprint() == encoder.fingerprint()
             np.testing.assert_array_equal(again.encode(TEXTS), expected[folder])
-            np.testing.assert_allclose(load_saved(folder, "cpu").encode(TEXTS), expected[folder], atol=1e-6)
+            np.testing.assert_allclose(load_saved(folder, DEVICE).encode(TEXTS), expected[folder], atol=1e-6)
     for folder, got in encoded_elsewhere(expected, TEXTS, trust=True).items():
         np.testing.assert_allclose(got, expected[folder], atol=1e-6)
 
@@ -220,7 +221,7 @@ def test_names_that_saved_folders_use(load: Load, bases: dict[str, Path], tmp_pa
     assert written[0]["type"] == SAVED_AS[0]
     path.write_text(json.dumps([{**written[0], "type": name}, *written[1:]]))
     np.testing.assert_array_equal(load(folder).encode(TEXTS), expected)
-    np.testing.assert_allclose(load_saved(folder, "cpu").encode(TEXTS), expected, atol=1e-6)
+    np.testing.assert_allclose(load_saved(folder, DEVICE).encode(TEXTS), expected, atol=1e-6)
     np.testing.assert_allclose(encoded_elsewhere([folder], TEXTS, trust=True)[folder], expected, atol=1e-6)
 
 

@@ -12,6 +12,7 @@ from embedkit.errors import DataError, RecipeError
 from embedkit.model.changing.whitening import Moments, Whitening, fit, whiten
 from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Model
+from tests.device import DEVICE
 from tests.tiny import sentences, tiny_bert
 
 
@@ -111,7 +112,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(tiny: Path, **options: object) -> Encoder:
-    return Encoder.load(Model.model_validate({"base": str(tiny), **options}), device="cpu")
+    return Encoder.load(Model.model_validate({"base": str(tiny), **options}), device=DEVICE)
 
 
 def blocks(count: int = 90, size: int = 40) -> Iterator[list[str]]:
@@ -144,7 +145,7 @@ def test_the_model_gives_what_the_formula_gives(
     else:
         want /= np.linalg.norm(want, axis=1, keepdims=True)
     encoder.save(tmp_path / "white")
-    plain = SentenceTransformer(str(tmp_path / "white"), device="cpu")
+    plain = SentenceTransformer(str(tmp_path / "white"), device=DEVICE)
     names = [type(module).__name__ for module in plain]
     assert names == ["Transformer", "Pooling", "Dense", *(["Normalize"] if normalized else [])]
     got = plain.encode(texts)

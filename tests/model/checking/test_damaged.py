@@ -13,6 +13,7 @@ from embedkit.model.checking.folder import look_over
 from embedkit.model.reading.loading import load_saved
 from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Model
+from tests.device import DEVICE
 from tests.model import damaged
 
 
@@ -29,7 +30,7 @@ def broken(name: str, whole: Path, path: Path) -> Path:
 
 def test_the_sound_model_loads(whole: Path) -> None:
     """The tests below would pass if nothing loaded."""
-    assert Encoder.load(Model(base=str(whole)), device="cpu").encode(["bade fi"]).shape == (1, damaged.DENSE)
+    assert Encoder.load(Model(base=str(whole)), device=DEVICE).encode(["bade fi"]).shape == (1, damaged.DENSE)
     assert len(read_saved(inside(whole)).modules) == 4
     look_over(inside(whole))
 
@@ -40,7 +41,7 @@ def test_loading_names_file_and_field(
 ) -> None:
     folder = broken(name, whole, tmp_path)
     with pytest.raises(RecipeError) as caught:
-        Encoder.load(Model(base=str(folder)), device="cpu")
+        Encoder.load(Model(base=str(folder)), device=DEVICE)
     message = str(caught.value)
     for words in (str(folder), *damaged.ALL[name][1]):
         assert words in message
@@ -52,7 +53,7 @@ def test_loading_names_file_and_field(
 @pytest.mark.parametrize("name", damaged.ALL)
 def test_a_saved_model_is_read_with_the_same_care(name: str, whole: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as caught:
-        load_saved(broken(name, whole, tmp_path), "cpu")
+        load_saved(broken(name, whole, tmp_path), DEVICE)
     for words in damaged.ALL[name][1]:
         assert words in str(caught.value)
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from embedkit.errors import RecipeError
 from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Model
+from tests.device import DEVICE
 from tests.model import damaged
 from tests.model.architectures import DECODERS, FAMILIES, build
 from tests.tiny import tiny_bert
@@ -25,13 +26,13 @@ Change = Callable[[Path], Any]
 
 
 def embed(folder: Path, **options: Any) -> np.ndarray:
-    return Encoder.load(Model.model_validate({"base": str(folder), **options}), device="cpu").encode(TEXTS)
+    return Encoder.load(Model.model_validate({"base": str(folder), **options}), device=DEVICE).encode(TEXTS)
 
 
 def plain(folder: Path) -> np.ndarray:
     from sentence_transformers import SentenceTransformer
 
-    return np.asarray(SentenceTransformer(str(folder), device="cpu").encode(TEXTS))
+    return np.asarray(SentenceTransformer(str(folder), device=DEVICE).encode(TEXTS))
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, *DECODERS])
@@ -180,7 +181,7 @@ def test_old_folders_keep_the_transformer_in_one_of_its_own(tmp_path: Path) -> N
 
 
 def test_layers_pooled_with_weights(tmp_path: Path) -> None:
-    encoder = Encoder.load(Model(base=str(tiny_bert(tmp_path / "base")), pooling="first_last_mean"), device="cpu")
+    encoder = Encoder.load(Model(base=str(tiny_bert(tmp_path / "base")), pooling="first_last_mean"), device=DEVICE)
     encoder.save(tmp_path / "saved")
     np.testing.assert_allclose(embed(tmp_path / "saved"), encoder.encode(TEXTS), atol=1e-6)
 
@@ -200,7 +201,7 @@ def test_a_static_embedding_is_another_kind_of_model(tmp_path: Path) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert(tmp_path / "base"))
     static = StaticEmbedding(tokenizer, embedding_dim=16)
-    SentenceTransformer(modules=[static], device="cpu").save(str(tmp_path / "saved"), create_model_card=False)
+    SentenceTransformer(modules=[static], device=DEVICE).save(str(tmp_path / "saved"), create_model_card=False)
     with pytest.raises(RecipeError, match="starts with StaticEmbedding, and embedkit trains transformers"):
         embed(tmp_path / "saved")
 
@@ -208,7 +209,7 @@ def test_a_static_embedding_is_another_kind_of_model(tmp_path: Path) -> None:
 def adapted(tmp_path: Path) -> tuple[Path, Path, np.ndarray]:
     """A base, a folder of adapters on it, and the embeddings that both give together."""
     base = tiny_bert(tmp_path / "base")
-    encoder = Encoder.load(Model.model_validate({"base": str(base), "lora": {"r": 2}}), device="cpu")
+    encoder = Encoder.load(Model.model_validate({"base": str(base), "lora": {"r": 2}}), device=DEVICE)
     with torch.no_grad():
         for name, parameter in encoder.st.named_parameters():
             if "lora_B" in name:

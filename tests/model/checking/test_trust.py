@@ -17,6 +17,7 @@ from embedkit.model.reading.resolve import Origin
 from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Model
 from embedkit.train import checkpoint
+from tests.device import DEVICE
 from tests.model import damaged
 from tests.tiny import tiny_bert
 
@@ -60,7 +61,7 @@ def base(tmp_path: Path, marker: Path) -> Path:
 
 
 def load(base: Path, **options: Any) -> Encoder:
-    return Encoder.load(Model.model_validate({"base": str(base), **options}), device="cpu")
+    return Encoder.load(Model.model_validate({"base": str(base), **options}), device=DEVICE)
 
 
 def test_a_native_architecture_needs_no_trust_and_is_saved_without_pointers(
@@ -80,14 +81,14 @@ def test_trusted_code_runs_and_stays_named(base: Path, marker: Path, tmp_path: P
     encoder.save(tmp_path / "saved")
     assert "config.json" in pointers(tmp_path / "saved") and (tmp_path / "saved" / "own.py").is_file()
     marker.unlink()
-    load_saved(tmp_path / "saved", "cpu")  # without trust: the native class
+    load_saved(tmp_path / "saved", DEVICE)  # without trust: the native class
     assert not marker.exists()
 
 
 def test_an_encoder_of_anybodys_model_drops_pointers_too(base: Path, tmp_path: Path) -> None:
     from sentence_transformers import SentenceTransformer
 
-    Encoder(SentenceTransformer(str(base), device="cpu")).save(tmp_path / "saved")
+    Encoder(SentenceTransformer(str(base), device=DEVICE)).save(tmp_path / "saved")
     assert pointers(tmp_path / "saved") == []
 
 
@@ -96,7 +97,7 @@ def test_without_trust_code_in_a_saved_folder_of_ours_does_not_run(base: Path, m
     encoder = load(base, soft_prompts={"length": 3})
     encoder.save(tmp_path / "saved")
     with_code(tmp_path / "saved", marker)
-    saved = load_saved(tmp_path / "saved", "cpu")
+    saved = load_saved(tmp_path / "saved", DEVICE)
     assert not marker.exists() and not saved.trust_remote_code
     np.testing.assert_allclose(saved.encode(["bade fi"]), encoder.encode(["bade fi"]), atol=1e-5)
     np.testing.assert_allclose(load(tmp_path / "saved").encode(["bade fi"]), encoder.encode(["bade fi"]), atol=1e-5)
@@ -117,7 +118,7 @@ def test_the_class_is_known_under_its_older_name(base: Path, tmp_path: Path) -> 
     (entry, *_) = json.loads((tmp_path / "saved" / "modules.json").read_text())
     assert entry["type"] == "embedkit.model.changing.soft_prompts.SoftPromptTransformer"
     renamed(tmp_path / "saved", "embedkit.model.soft_prompts.SoftPromptTransformer")
-    found = load_saved(tmp_path / "saved", "cpu").encode(["bade fi"])
+    found = load_saved(tmp_path / "saved", DEVICE).encode(["bade fi"])
     np.testing.assert_allclose(found, encoder.encode(["bade fi"]), atol=1e-5)
 
 
@@ -136,7 +137,7 @@ def test_other_classes_are_refused_by_name(
 ) -> None:
     folder = with_code(damaged.sound(tmp_path / "sound"), marker)
     renamed(folder, name)
-    for read in (lambda: load(folder), lambda: load_saved(folder, "cpu")):
+    for read in (lambda: load(folder), lambda: load_saved(folder, DEVICE)):
         with pytest.raises(RecipeError, match=name) as caught:
             read()
         assert caught.value.where == where

@@ -10,6 +10,7 @@ from embedkit.errors import RecipeError
 from embedkit.model.reading import resolve
 from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import DEFAULT_MODEL, Model
+from tests.device import DEVICE
 
 needs_offline_extra = pytest.mark.skipif(
     importlib.util.find_spec(resolve.OFFLINE_MODULE) is None, reason="the extra `offline` is not installed"
@@ -60,7 +61,7 @@ def test_the_cache_of_the_hub(bert: Path, cache: Path) -> None:
     snapshot = in_cache(cache, "someone/tiny", bert)
     origin = resolve.resolve("someone/tiny")
     assert (origin.kind, origin.target, origin.revision) == ("cache", str(snapshot), snapshot.name)
-    assert Encoder.load(Model(base="someone/tiny"), device="cpu").origin == origin
+    assert Encoder.load(Model(base="someone/tiny"), device=DEVICE).origin == origin
 
 
 def test_a_short_name_in_the_cache(bert: Path, cache: Path) -> None:
@@ -110,7 +111,7 @@ def test_a_folder_that_does_not_load(tmp_path: Path, bert: Path) -> None:
     broken = shutil.copytree(bert, tmp_path / "broken")
     (broken / "model.safetensors").unlink()
     with pytest.raises(RecipeError, match=r"broken: there are no weights: none of model\.safetensors"):
-        Encoder.load(Model(base=str(broken)), device="cpu")
+        Encoder.load(Model(base=str(broken)), device=DEVICE)
 
 
 def test_remote_code_needs_the_recipe_to_say_so(tmp_path: Path, bert: Path) -> None:
@@ -120,5 +121,5 @@ def test_remote_code_needs_the_recipe_to_say_so(tmp_path: Path, bert: Path) -> N
         config.replace('"model_type": "bert"', '"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig"}')
     )
     with pytest.raises(RecipeError) as caught:
-        Encoder.load(Model(base=str(remote)), device="cpu")
+        Encoder.load(Model(base=str(remote)), device=DEVICE)
     assert caught.value.where == "model.trust_remote_code"

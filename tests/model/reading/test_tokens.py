@@ -11,6 +11,7 @@ import torch
 from embedkit.model.reading import tokens
 from embedkit.model.running.encoder import Encoder
 from embedkit.types import Row, RowBatch
+from tests.device import DEVICE
 from tests.tiny import tiny_bert
 
 Load = Callable[..., Encoder]
@@ -62,7 +63,7 @@ def test_a_model_that_lowercases_itself(load: Load, tmp_path: Path) -> None:
     settings = base / "tokenizer.json"
     settings.write_text(settings.read_text().replace('"lowercase": true', '"lowercase": false'))
     transformer = Transformer(str(base), do_lower_case=True)
-    st = SentenceTransformer(modules=[transformer, Pooling(32)], device="cpu")
+    st = SentenceTransformer(modules=[transformer, Pooling(32)], device=DEVICE)
     encoder = Encoder(st)
     ids, _ = encoder.tokenize([Row("BADE Defi", 0, 0, "query")])
     assert ids[0] == stock(encoder, Row("BADE Defi", 0, 0, "query"))["input_ids"]

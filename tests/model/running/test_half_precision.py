@@ -14,6 +14,7 @@ from embedkit.model.changing.bidirectional import make_bidirectional, sees_later
 from embedkit.model.reading import probing
 from embedkit.model.reading.precision import half_where_needed
 from embedkit.model.running.encoder import Encoder
+from tests.device import DEVICE
 from tests.model import half_kernels
 from tests.model.architectures import build
 
@@ -52,10 +53,10 @@ def test_a_decoder_is_made_bidirectional(load: Load, tmp_path: Path) -> None:
 def test_the_step_keeps_its_own_autocast(load: Load) -> None:
     encoder = half_kernels.use(load(dropout=0.0))
     features = encoder.module.layout([[2, 7, 8, 3], [2, 9, 3]], {})
-    with torch.autocast("cpu", torch.float16):
-        assert torch.get_autocast_dtype("cpu") == torch.float16
+    with torch.autocast(DEVICE, torch.float16):
+        assert torch.get_autocast_dtype(DEVICE) == torch.float16
         with half_where_needed(encoder.st[0].auto_model):
-            assert torch.get_autocast_dtype("cpu") == torch.float16
+            assert torch.get_autocast_dtype(DEVICE) == torch.float16
     encoder.embed(features).sum().backward()
     weight = encoder.st[0].auto_model.encoder.layer[0].attention.self.query.weight
     assert weight.grad is not None and weight.grad.dtype == torch.float32 and float(weight.grad.abs().max()) > 0
@@ -63,4 +64,4 @@ def test_the_step_keeps_its_own_autocast(load: Load) -> None:
 
 def test_other_attention_stays_in_float32(load: Load) -> None:
     with half_where_needed(load().st[0].auto_model):
-        assert not torch.is_autocast_enabled("cpu")
+        assert not torch.is_autocast_enabled(DEVICE)

@@ -12,6 +12,7 @@ from embedkit.errors import DataError, RecipeError
 from embedkit.model.running import inference
 from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Model
+from tests.device import DEVICE
 from tests.tiny import tiny_bert
 
 TEXTS = ["bade fi", "go", "kula meni po", "zu sate"]
@@ -19,7 +20,7 @@ TEXTS = ["bade fi", "go", "kula meni po", "zu sate"]
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    return Encoder.load(Model(base=str(tiny_bert(tmp_path_factory.mktemp("tiny"), positions=32))), device="cpu")
+    return Encoder.load(Model(base=str(tiny_bert(tmp_path_factory.mktemp("tiny"), positions=32))), device=DEVICE)
 
 
 class Column:
