@@ -11,12 +11,22 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.device import DEVICE
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["MPLBACKEND"] = "Agg"
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if DEVICE != "cpu":
+        elsewhere = pytest.mark.skip(reason=f"about the CPU, and the models are on {DEVICE}")
+        for item in items:
+            if item.get_closest_marker("cpu"):
+                item.add_marker(elsewhere)
 
 
 class NetworkForbidden(RuntimeError):

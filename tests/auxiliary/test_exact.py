@@ -39,6 +39,7 @@ def test_one_process_in_every_layout(name: str, oracles: dict[tuple[str, int], A
         assert_same(got, oracles[name, layout.accumulation], f"{name}, {layout}", RELATIVE)
 
 
+@pytest.mark.cpu
 @pytest.mark.dist
 def test_two_processes_with_unequal_micro_batches(oracles: dict[tuple[str, int], Answer], folder: Path) -> None:
     run_two("tests.auxiliary.worker", folder)

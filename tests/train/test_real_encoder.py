@@ -15,7 +15,7 @@ from embedkit.recipe.objectives.contrastive import InfoNCE
 from embedkit.recipe.schema import Model
 from embedkit.train.step import Step, reference
 from embedkit.types import Example
-from tests.device import DEVICE
+from tests.device import DEVICE, PACKS
 from tests.model.architectures import build as build_model
 from tests.tiny import sentences, tiny_bert
 
@@ -56,7 +56,7 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.parametrize("budget", [40, 10_000])
 @pytest.mark.parametrize("keep", [True, False])
-@pytest.mark.parametrize("packs", [True, False])
+@pytest.mark.parametrize("packs", PACKS)
 def test_gradient_is_that_of_plain_autograd(base: Path, budget: int, keep: bool, packs: bool) -> None:
     want, got = gradients(base, None, True), gradients(base, budget, keep, packs)
     assert got.keys() == want.keys()

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from tests.tiny import sentences, tiny_bert
 from tests.workers import PATIENCE
 
-pytestmark = pytest.mark.dist
+pytestmark = [pytest.mark.cpu, pytest.mark.dist]
 
 
 def run(folder: Path, out: str, *extra: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from embedkit.train.distributed import Comm
+from tests.device import PACKS
 from tests.tiny import tiny_bert
 from tests.train.views import CASES, gradients
 from tests.workers import run_two
@@ -36,7 +37,7 @@ def assert_same(got: Gradients, want: Gradients) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("packs", [True, False])
+@pytest.mark.parametrize("packs", PACKS)
 @pytest.mark.parametrize(("budget", "graph"), [(16, "keep"), (60, "reforward"), (5000, "keep"), (5000, "reforward")])
 def test_cutting_the_work_changes_nothing(
     base: Path, oracle: dict[str, Gradients], tmp_path: Path, case: str, packs: bool, budget: int, graph: str
@@ -52,6 +53,7 @@ def test_cases_differ_from_each_other(oracle: dict[str, Gradients]) -> None:
         assert all(not torch.allclose(one, other) for other in found[i + 1 :])
 
 
+@pytest.mark.cpu
 @pytest.mark.dist
 def test_two_processes_have_the_gradient_of_one(base: Path, oracle: dict[str, Gradients], tmp_path: Path) -> None:
     run_two("tests.train.views", tmp_path, base)

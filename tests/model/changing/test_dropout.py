@@ -6,6 +6,8 @@ from torch import nn
 
 from embedkit.model.changing.dropout import CPUDropout, dropout, use_cpu_dropout
 
+pytestmark = pytest.mark.cpu
+
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_rate_and_scale(p: float) -> None:

@@ -8,6 +8,8 @@ from embedkit.model.changing.dropout import draw_factor
 from embedkit.model.running.attention import attention_with_dropout
 from embedkit.model.running.masks import CAUSAL, Seen
 
+pytestmark = pytest.mark.cpu
+
 RUNS = ((2, 5), (1, 4), (3, 1), (1, 2))
 TOKENS = sum(rows * length for rows, length in RUNS)
 RATE, SCALE = 0.3, 0.7

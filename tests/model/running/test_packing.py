@@ -13,6 +13,8 @@ from embedkit.model.running.encoder import Encoder
 from tests.model.architectures import FAMILIES, build
 from tests.model.reading.test_tokens import batch_of, rows_of
 
+pytestmark = pytest.mark.cpu
+
 Load = Callable[..., Encoder]
 PACKABLE = {"roberta", "distilbert", "modernbert", "qwen2"}
 

@@ -19,6 +19,7 @@ from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Views
 from embedkit.recipe.views import Variant
 from embedkit.types import Example, RowBatch
+from tests.device import PACKS
 from tests.model.architectures import build
 from tests.tiny import sentences
 
@@ -42,7 +43,7 @@ def embed(encoder: Encoder, batch: RowBatch, rows: list[int]) -> torch.Tensor:
         return encoder.embed(encoder.features(batch, np.array(rows)))
 
 
-@pytest.mark.parametrize("packs", [True, False])
+@pytest.mark.parametrize("packs", PACKS)
 def test_a_cut_is_zero_after_the_embedding_layer_and_nowhere_else(load: Load, packs: bool) -> None:
     encoder = load(dropout=0.0)
     encoder.module.packs = packs
@@ -65,6 +66,7 @@ def test_a_cut_is_zero_after_the_embedding_layer_and_nowhere_else(load: Load, pa
         assert int(cut.all(1).sum()) == int(lengths[i] * 0.4) and int(cut.all(0).sum()) == int(32 * 0.2)
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("family", ["bert", "roberta", "modernbert", "distilbert"])
 def test_packed_rows_are_what_padded_rows_are(load: Load, bert: Path, tmp_path: Path, family: str) -> None:
     encoder = load(bert if family == "bert" else build(family, tmp_path)).tower(0)

@@ -11,6 +11,8 @@ from embedkit.model.running.attention import attention_with_dropout
 from embedkit.model.running.fused import functions, products
 from embedkit.model.running.masks import CAUSAL, Seen
 
+pytestmark = pytest.mark.cpu
+
 RUNS = ((2, 5), (1, 4), (3, 1))
 TOKENS = sum(rows * length for rows, length in RUNS)
 SEEN: list[Seen] = [None, CAUSAL, None]

@@ -18,6 +18,8 @@ from embedkit.model.running.fused import functions, layers, products
 from tests.model.architectures import build
 from tests.model.reading.test_tokens import batch_of, rows_of
 
+pytestmark = pytest.mark.cpu
+
 Load = Callable[..., Encoder]
 NAMES = ("dense_gelu", "dense_add_norm", "self_attention")
 

@@ -6,6 +6,8 @@ import torch.nn.functional as F
 
 from embedkit.model.running.fused import products
 
+pytestmark = pytest.mark.cpu
+
 HAS_ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
