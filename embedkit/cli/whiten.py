@@ -85,6 +85,8 @@ def whiten(
     _one_of(kind, get_args(whitening.Kind), "--kind")
     _one_of(role, ("query", "document"), "--role")
     _refuse_filled(out)
+    if data is not None and suite is None:
+        raise RecipeError("is for the files of a suite, and none is measured", "--data", "add --suite, or leave it out")
     chosen = suites.load_suite(suite, data) if suite else None
     sources = _open(text, limit)
     encoder = _load(model, pooling)

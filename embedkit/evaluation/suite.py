@@ -78,10 +78,10 @@ def load_suite(ref: str | Suite, data_dir: str | Path | None = None) -> Suite:
 
     Raises:
         RecipeError: no such suite or task, or the file is wrong.
-        DataError: files are missing; the message lists all of them and where they were looked for.
+        DataError: `data_dir` is no folder, though the files may be elsewhere; or files are missing; the message lists
+            all of them and where they were looked for.
     """
-    if data_dir is not None and not isinstance(data_dir, Path):
-        data_dir = paths.folder(data_dir) or Path(data_dir)
+    data_dir = _data_folder(data_dir)
     if isinstance(ref, Suite):
         return _absolute(settle_suite(ref, data_dir, paths.starts(None)), "")
     name, chosen = paths.split_suite(ref)
@@ -199,6 +199,21 @@ def _versions() -> dict[str, str]:
 
 
 # Finding ------------------------------------------------------------------------------------------------------
+
+
+def _data_folder(given: str | Path | None) -> Path | None:
+    if given is None:
+        return None
+    found = paths.locate(given if isinstance(given, str) else str(given), "folder")
+    if found.place is None:
+        wanted = paths.at_home(found)
+        is_file = any(paths.is_there(start / wanted, Path.is_file) for start in found.looked)
+        what = "is a file, not the folder of the suite's files" if is_file else "there is no such folder"
+        if not wanted.is_absolute():
+            what += f"; looked in {paths.words(found.looked)}"
+        cure = "give the folder that the suite's files are in with --data DIR (eval.data in a recipe), or leave it out"
+        raise DataError(what, str(found), cure)
+    return found.place
 
 
 def _shipped(name: str) -> Path:

@@ -62,7 +62,7 @@ def evaluate(
     from embedkit.evaluation import suite as suites
 
     quiet_libraries()
-    loaded = suites.load_suite(suite, Path(data) if data is not None else None)
+    loaded = suites.load_suite(suite, data)
     options = {"resamples": resamples, "batch_tokens": batch_tokens}
     rest = {"seed": seed, "geometry": geometry, "progress": progress}
     places = [] if out is None else [Path(out), Path(out) / "compare"]

@@ -35,6 +35,16 @@ def test_a_place_that_cannot_be_written_is_refused_first(embedkit: Run, work: Pa
 
 
 @pytest.mark.usefixtures("nothing_is_encoded")
+@pytest.mark.parametrize(("data", "what"), [("nowhere", "there is no such folder"), ("r.yaml", "is a file")])
+def test_a_data_folder_that_is_none(embedkit: Run, work: Path, data: str, what: str) -> None:
+    """The suite's own folder has the files; they are not taken for what was asked."""
+    done = embedkit(*EVAL, "--data", data)
+    assert done.code == 3 and done.err.startswith(f"{data}: {what}"), done.err
+    trained = embedkit("train", "r.yaml", f"eval.data={data}", "--out", "run")
+    assert trained.code == 3 and f"{data}: {what}" in trained.err, trained.err
+
+
+@pytest.mark.usefixtures("nothing_is_encoded")
 def test_two_evaluations_in_one_folder(embedkit: Run, work: Path) -> None:
     with hold_folder(Path("scores"), "evaluating"):
         done = embedkit(*EVAL, "--out", "scores")

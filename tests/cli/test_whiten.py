@@ -62,6 +62,8 @@ def test_pooling_kind_and_normalize(embedkit: Run, work: Path) -> None:
         (("--text", "text.txt", "--pooling", "first"), 2, "--pooling: there is no 'first'"),
         (("--text", "pairs.jsonl"), 3, "no column `text`"),
         (("--text", "text.txt", "--suite", "nothing"), 2, "no such suite"),
+        (("--text", "text.txt", "--suite", "suite.yaml", "--data", "no"), 3, "no: there is no such folder"),
+        (("--text", "text.txt", "--data", "."), 2, "--data: is for the files of a suite"),
         (("--text", "same.txt", "--dim", "8"), 3, "only 1 directions vary"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,7 +68,19 @@ def test_files_are_found_in_a_data_folder(tmp_path: Path, place: str) -> None:
     write_pairs(tmp_path / place)
     suite = suites.load_suite("sts-dev", tmp_path)
     assert suite.tasks[0].files == (str((tmp_path / place).resolve()),)  # type: ignore[union-attr]
+    (tmp_path / "elsewhere").mkdir()
     assert suites.load_suite(suite, tmp_path / "elsewhere") == suite  # absolute files stay
+
+
+@pytest.mark.parametrize("given", [str, Path, lambda path: locate(path.name, "folder", [path.parent])])
+def test_a_data_folder_that_is_none_is_refused(tmp_path: Path, given: Callable[[Path], str | Path]) -> None:
+    """The files of the shipped suite `mini` are beside it, so that it could be measured all the same."""
+    (tmp_path / "file").write_text("")
+    for name, what in (("nowhere", "there is no such folder"), ("file", "is a file, not the folder")):
+        with pytest.raises(DataError) as caught:
+            suites.load_suite("mini", given(tmp_path / name))
+        assert caught.value.where.endswith(name) and what in caught.value.what
+        assert "--data DIR (eval.data in a recipe)" in caught.value.cure
 
 
 def test_missing_files_are_all_listed(tmp_path: Path) -> None:
