@@ -99,6 +99,11 @@ def folder_or_id(written: str) -> str:
     return str(written) if found is None else str(found)
 
 
+def is_path(written: str) -> bool:
+    """Whether `written` can only be a path: it is no id that the Hub could have, there or not."""
+    return written.startswith((".", "/", "~")) or "\\" in written or written.count("/") > 1 or written.endswith("/")
+
+
 def at_home(written: str | os.PathLike[str]) -> Path:
     """A path with ``~`` and ``~user`` as the home folder; ``~`` before the name of no user is part of a file's name."""
     return Path(os.path.expanduser(written))  # noqa: PTH111 (pathlib's raises where there is no such user)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from embedkit.disk import paths
 from embedkit.errors import TrainingError
 from embedkit.evaluation import suite as suites
 from embedkit.evaluation.files import file_digest
 from embedkit.model.reading.resolve import local_copy
-from embedkit.recipe.base import Block, Leads
-from embedkit.recipe.reading.settle import marker
+from embedkit.recipe.base import Block
+from embedkit.recipe.reading.settle import places
 from embedkit.recipe.schema import Source
 from embedkit.recipe.suite import Suite
 from embedkit.run.state import Run
@@ -51,29 +50,19 @@ def digests(run: Run) -> Digests:
         reference = getattr(run.recipe.eval, key)
         if reference is not None:
             found[f"eval.{key}"] = _of_suite(run, reference)
-    for key, path, leads, revision in _places(run.recipe):
+    for where, path, leads, block in places(run.recipe):
+        key = ".".join(map(str, where))
+        if isinstance(block, Source) or key == "eval.data":
+            continue
         if leads.kind in ("file", "files"):
             found[key] = {_name(file): file_digest(file) for file in paths.locate(path, "files").places}
-        elif leads.kind == "folder" and (folder := local_copy(path, revision)) is not None:
+        elif leads.kind == "folder" and (folder := _local_copy(path, block)) is not None:
             found[key] = _of_model(folder)
     return {key: names for key, names in found.items() if names}
 
 
-def _places(value: Any, key: str = "") -> Iterator[tuple[str, str, Leads, str | None]]:
-    """(key, path, what it leads to, revision) of every path outside of sources and suites."""
-    if isinstance(value, tuple):
-        for index, item in enumerate(value):
-            yield from _places(item, f"{key}.{index}")
-    if not isinstance(value, Block) or isinstance(value, Suite):
-        return
-    for name, field in type(value).model_fields.items():
-        item, leads, below = getattr(value, name), marker(field), f"{key}.{name}" if key else name
-        if leads is None:
-            yield from _places(item, below)
-        elif not isinstance(value, Source) and below != "eval.data":
-            for path in item if isinstance(item, tuple) else (item,):
-                if isinstance(path, str):
-                    yield below, path, leads, getattr(value, "revision", None)
+def _local_copy(model: str, block: Block) -> Path | None:
+    return local_copy(model, getattr(block, "revision", None))
 
 
 def _of_suite(run: Run, reference: str | Suite) -> dict[str, str]:

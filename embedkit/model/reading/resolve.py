@@ -59,7 +59,7 @@ def resolve(base: str, revision: str | None = None, *, offline_folder: Path | No
         return _folder(local)
     folder = paths.at_home(base)
     there = paths.is_there(folder)
-    if there or _is_path(base):
+    if there or paths.is_path(base):
         raise RecipeError(
             f"{folder} is not a folder" if there else f"there is no folder {cut(str(folder))}",
             where="model.base",
@@ -101,7 +101,7 @@ def local_copy(base: str, revision: str | None = None) -> Path | None:
     folder = paths.folder(base)
     if folder is not None:
         return folder
-    if _is_path(base):
+    if paths.is_path(base):
         return None
     _refuse_impossible(base)
     for repo in dict.fromkeys((base, base if "/" in base else f"sentence-transformers/{base}")):
@@ -132,10 +132,6 @@ def _refuse_impossible(repo: str) -> None:
             where="model.base",
             cure="give a folder with a model, or a Hub id such as " + OFFLINE_MODEL,
         ) from error
-
-
-def _is_path(base: str) -> bool:
-    return base.startswith((".", "/", "~")) or "\\" in base or base.count("/") > 1 or base.endswith("/")
 
 
 def _folder(folder: Path) -> Origin:

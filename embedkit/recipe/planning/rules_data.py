@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from embedkit.disk import paths
 from embedkit.foreign.limits import COMPARED_NAMES
 from embedkit.foreign.quoting import listed, quoted
 from embedkit.recipe.objectives.base import needs
@@ -11,6 +12,7 @@ from embedkit.recipe.planning.context import Context, problem
 from embedkit.recipe.planning.facts import SourceFacts
 from embedkit.recipe.reading.fields import nearest
 from embedkit.recipe.reading.problems import Problem
+from embedkit.recipe.reading.settle import places
 from embedkit.recipe.reading.tree import KeyPath
 
 
@@ -118,6 +120,19 @@ def file_is_there(c: Context) -> Iterator[Problem]:
             yield problem(_path(source, "path"), what, f"{cure}data.sources.{source.index}.path=FILE")
 
 
+def other_paths_lead_somewhere(c: Context) -> Iterator[Problem]:
+    for key, path, leads, _ in places(c.recipe):
+        needed = leads.kind in ("file", "files") or key == ("eval", "data") or paths.is_path(path)
+        if needed and leads.kind != "suite" and key[-1] != "path" and not paths.locate(path, leads.kind).places:
+            kind = "folder" if leads.kind == "folder" else "file"
+            cure = f"paths start at the recipe's folder, else at the working folder; override it with {_dotted(key)}="
+            yield problem(key, f"there is no {kind} {quoted(str(path))}", f"{cure}{kind.upper()}")
+
+
+def _dotted(key: KeyPath) -> str:
+    return ".".join(map(str, key))
+
+
 def stream_fills_a_batch(c: Context) -> Iterator[Problem]:
     for source in c.sources:
         if source.ended is not None:
@@ -167,6 +182,7 @@ REFUSALS = [
 ]
 WARNINGS = [
     file_is_there,
+    other_paths_lead_somewhere,
     stream_fills_a_batch,
     negatives_left_over,
     views_have_text,

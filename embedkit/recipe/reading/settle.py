@@ -5,7 +5,7 @@ A field says that it is a path with `embedkit.recipe.base.Leads`; options of plu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from embedkit.disk import paths
 from embedkit.recipe.base import Block, Leads
+from embedkit.recipe.reading.tree import KeyPath
 from embedkit.recipe.schema import Recipe
 from embedkit.recipe.suite import RetrievalTask, StsTask, Suite
 
@@ -59,6 +60,23 @@ def settle_suite(suite: Suite, data_dir: Path | None, folders: Sequence[Path]) -
 def marker(field: FieldInfo | None) -> Leads | None:
     """What a field's paths lead to; None for a field that holds none."""
     return next((m for m in (field.metadata if field else ()) if isinstance(m, Leads)), None)
+
+
+def places(value: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, str, Leads, Block]]:
+    """(key path, path, what it leads to, the block it stands in) of every path below a block; not those of suites."""
+    if isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from places(item, (*key, index))
+    if not isinstance(value, Block) or isinstance(value, Suite):
+        return
+    for name, field in type(value).model_fields.items():
+        item, leads = getattr(value, name), marker(field)
+        if leads is None:
+            yield from places(item, (*key, name))
+        else:
+            for path in item if isinstance(item, tuple) else (item,):
+                if isinstance(path, str):
+                    yield (*key, name), path, leads, value
 
 
 def _settled(value: Any, folders: Sequence[Path], data_dir: Path | None, leads: Leads | None = None) -> Any:
