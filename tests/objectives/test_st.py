@@ -47,9 +47,21 @@ def test_every_loss_on_embeddings_is_covered() -> None:
     assert set(DIRECT) == set(available())
 
 
+def mean_of_two_types_has_a_gradient() -> bool:
+    """torch 2.7 has none for the squared differences of float64 and float32."""
+    x = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    try:
+        torch.nn.functional.mse_loss(x, torch.zeros(1)).backward()
+    except RuntimeError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("name", sorted(DIRECT))
 @pytest.mark.filterwarnings("ignore")
 def test_equals_a_direct_call(name: str) -> None:
+    if name == "CosineSimilarityLoss" and not mean_of_two_types_has_a_gradient():
+        pytest.skip("it makes labels float32, and this torch cannot compare them with float64")
     options, e, target = DIRECT[name]
     config = o.STLoss(loss=name, **options)
 

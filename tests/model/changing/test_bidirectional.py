@@ -75,6 +75,7 @@ def test_saved_and_read_by_plain_sentence_transformers(load: Load, tmp_path: Pat
 def test_with_lora(load: Load, tmp_path: Path) -> None:
     pytest.importorskip("peft")
     encoder = load(build("llama", tmp_path / "llama"), bidirectional=True, pooling="mean", lora={"r": 2})
+    torch.manual_seed(0)  # merged weights are rounded; draws differ tenfold in what that makes of embeddings
     with torch.no_grad():
         for name, p in encoder.module.named_parameters():
             if "lora_B" in name:
