@@ -19,6 +19,7 @@ LAYERS = [
     {"types", "errors", "versions", "foreign", "disk", "inputs", "terminal"},
     {"recipe"},
     {"data", "model", "objectives"},
+    {"vectors"},
     {"auxiliary"},
     {"train", "mining", "evaluation", "synthesis"},
     {"publish"},

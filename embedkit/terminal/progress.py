@@ -48,6 +48,7 @@ class Bar:
         self.what, self.total, self.unit, self.done, self.note = what, total, unit, 0, ""
         self._show, self._console, self._clock = show, console, clock
         self._start = self._last = clock()
+        self._skipped = 0
         self._drawn: Progress | None = None
         self._task: Any = None
 
@@ -64,7 +65,8 @@ class Bar:
             return
         now = self._clock()
         if self._drawn is not None:
-            self._drawn.update(self._task, completed=self.done, note=self.note)
+            rate = _words(self._rate(now - self._start))
+            self._drawn.update(self._task, completed=self.done, note=self.note, rate=rate)
         elif now - self._start < PATIENCE:
             return
         elif self._where().is_terminal:
@@ -73,12 +75,17 @@ class Bar:
             self._last = now
             self._where().print(self.line(now - self._start), markup=False, highlight=False, soft_wrap=True)
 
+    def skip(self, count: int) -> None:
+        """`count` were done before: they count, but say nothing about the rate."""
+        self.done += count
+        self._skipped += count
+
     def line(self, seconds: float) -> str:
         """``encoding: 1,200 of 5,000 texts, 40 a second, about 1.5 min left``."""
-        rate = self.done / max(seconds, 1e-9)
+        rate = self._rate(seconds)
         text = f"{self.what}: {self.done:,}" + (f" of {self.total:,}" if self.total else "") + f" {self.unit}"
-        text += f", {rate:,.0f} a second" if rate >= 10 else f", {rate:.1f} a second"
-        if self.total and 0 < self.done < self.total:
+        text += f", {_words(rate)}"
+        if self.total and rate and self.done < self.total:
             text += f", {about((self.total - self.done) / rate)} left"
         return text + (f", {self.note}" if self.note else "")
 
@@ -88,6 +95,9 @@ class Bar:
             self._drawn.stop()
             self._drawn = None
         self._show = False
+
+    def _rate(self, seconds: float) -> float:
+        return (self.done - self._skipped) / max(seconds, 1e-9)
 
     def _where(self) -> Console:
         if self._console is None:
@@ -99,11 +109,17 @@ class Bar:
     def _draw(self) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        what, note = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[note]}"))
-        columns = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note)
+        fields = ("{task.description}", "{task.fields[rate]}", "{task.fields[note]}")
+        what, rate, note = (TextColumn(text, markup=False) for text in fields)
+        columns = (what, BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn(), note)
         self._drawn = Progress(*columns, console=self._where(), transient=True)
-        self._task = self._drawn.add_task(self.what, total=self.total, completed=self.done, note=self.note)
+        shown: dict[str, Any] = {"note": self.note, "rate": _words(self._rate(self._clock() - self._start))}
+        self._task = self._drawn.add_task(self.what, total=self.total, completed=self.done, **shown)
         self._drawn.start()
+
+
+def _words(rate: float) -> str:
+    return f"{rate:,.0f} a second" if rate >= 10 else f"{rate:.1f} a second"
 
 
 @contextmanager

@@ -81,3 +81,22 @@ def test_a_bar_ends_when_the_work_fails() -> None:
     with pytest.raises(KeyError), progress("x", 3, "y") as made:
         raise KeyError
     assert made._show is False
+
+
+def test_what_was_done_before_says_nothing_about_the_rate() -> None:
+    clock = Clock()
+    made, out = bar(clock, terminal=False)
+    made.skip(3_000)
+    clock.now += 40
+    made.advance(400)
+    assert out.getvalue() == "encoding: 3,400 of 5,000 texts, 10 a second, about 2.5 min left\n"
+
+
+def test_a_drawn_bar_has_a_rate() -> None:
+    clock = Clock()
+    made, out = bar(clock, terminal=True)
+    for _ in range(4):
+        clock.now += 2
+        made.advance(80)
+    made.close()
+    assert "40 a second" in out.getvalue()

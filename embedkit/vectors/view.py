@@ -1,0 +1,48 @@
+"""Vectors in the order of a corpus, read from disk as they are asked for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+BLOCK = 16_384
+"""Rows of a block."""
+
+
+class View(ABC):
+    """[n, d] float32 rows, row i of text i, that need not fit into memory.
+
+    Attributes:
+        dim: d.
+    """
+
+    dim: int
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def _rows(self, at: np.ndarray) -> np.ndarray:
+        """[m, d] float32 rows at positions [m] int64, all of them inside."""
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """[m, d] float32: a copy of the rows at `indices` [m], in their order; they may repeat.
+
+        Raises:
+            IndexError: one is negative (a search engine's "no document" is no row) or too large.
+        """
+        at = np.asarray(indices, np.int64)
+        wrong = at[(at < 0) | (at >= len(self))]
+        if len(wrong):
+            raise IndexError(f"row {wrong[0]} of vectors that have rows 0 to {len(self) - 1}")
+        return self._rows(at)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return self._rows(np.arange(*rows.indices(len(self)), dtype=np.int64))
+
+    def blocks(self, size: int = BLOCK) -> Iterator[np.ndarray]:
+        """All rows in order, `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self[start : start + size]
