@@ -69,7 +69,7 @@ recipes: $(READY) ## Check every shipped recipe (`make test` also trains each fo
 
 .PHONY: bench
 bench: $(READY) ## The benchmarks against sentence-transformers; half an hour (DECODER=folder of a causal model)
-	@for name in train_step large_batch encode methods; do echo "== $$name"; $(PY) benchmarks/$$name.py || exit 1; done
+	@for name in train_step large_batch encode methods store; do echo "== $$name"; $(PY) benchmarks/$$name.py || exit 1; done
 	@echo "== decoder"; $(PY) benchmarks/decoder.py $(if $(DECODER),--model "$(DECODER)")
 
 .PHONY: compare

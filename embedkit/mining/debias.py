@@ -25,10 +25,13 @@ from embedkit.foreign import showing
 from embedkit.mining.pool import Pools
 from embedkit.mining.surface import Words
 from embedkit.mining.triplets import NONE, Triplets, sample
-from embedkit.mining.vectors import Vectors, encode_to_disk
+from embedkit.mining.vectors import PART, Vectors
 from embedkit.recipe.debias import Debias
 from embedkit.terminal import progress as terminal
 from embedkit.types import Example
+from embedkit.vectors.encoding import encode_into
+from embedkit.vectors.space import Space
+from embedkit.vectors.store import VectorStore
 
 logger = showing.logger(__name__)
 
@@ -38,6 +41,9 @@ _READ = 65_536
 
 class Guide(Protocol):
     """What judges meaning: an `embedkit.model.running.encoder.Encoder`."""
+
+    @property
+    def dim(self) -> int: ...
 
     def encode(self, texts: Sequence[str]) -> np.ndarray: ...
 
@@ -198,10 +204,12 @@ def _build(
     sentences = [e.query for i in range(0, texts.rows, _READ) for e in texts.get(range(i, min(texts.rows, i + _READ)))]
     embeddings = cache / f"embeddings-{_digest([texts.digest, texts.rows, fingerprint])}"
     with hold_folder(embeddings, "encoding sentences", wait=True):
-        with _bar("Encoding sentences", texts.rows, progress) as say:
-            parts = encode_to_disk(sentences, guide.encode, embeddings, say=say)
+        shelf = VectorStore(embeddings).of(Space(fingerprint, guide.dim))
+        view = encode_into(
+            shelf, sentences, guide.encode, call=PART, progress=progress, what="Encoding sentences", unit="sentences"
+        )
         group = np.unique([text_id(sentence) for sentence in sentences], return_inverse=True)[1]
-        pools = Pools(Vectors(parts, center=options.center), Words.of(sentences), group, options)
+        pools = Pools(Vectors(view, center=options.center), Words.of(sentences), group, options)
         with _bar("Sampling triplets", texts.rows, progress) as say:
             made = sample(pools, group, options, say)
         shutil.rmtree(embeddings, ignore_errors=True)

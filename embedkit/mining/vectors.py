@@ -1,51 +1,45 @@
-"""Embeddings of many sentences on disk, and their nearest neighbours."""
+"""Embeddings of many sentences, centred, and their nearest neighbours."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from embedkit.disk import files
+from embedkit.vectors.view import View
 
 PART = 16_384
-"""Sentences encoded, added to an index or read at once."""
+"""Sentences encoded, added to an index or read at once: embeddings depend, in their last bits, on what they were
+encoded with."""
 PROBES = 32
 """Lists of an inverted file that a query looks into."""
 _TRAIN_PER_LIST = 64
 _FLOATS = 2**22
 """Numbers of candidates' embeddings held at once: 16 MiB."""
 
-Encode = Callable[[Sequence[str]], np.ndarray]
-
 
 class Vectors:
     """[n, d] float32 embeddings, given out with the corpus mean taken off and unit length.
 
     Args:
-        parts: the embeddings as the encoder gave them, `PART` rows each but the last.
+        view: the embeddings as the encoder gave them.
         center: subtract their mean.
     """
 
-    def __init__(self, parts: Sequence[np.ndarray], *, center: bool) -> None:
-        self._parts, self._size, self.dim = parts, sum(map(len, parts)), parts[0].shape[1]
+    def __init__(self, view: View, *, center: bool) -> None:
+        self._view, self.dim = view, view.dim
         total = np.zeros(self.dim)
-        for part in parts if center else ():
+        for part in view.blocks(PART) if center else ():
             total += part.sum(axis=0, dtype=np.float64)
-        self._mean = (total / self._size).astype(np.float32)
+        self._mean = (total / len(view)).astype(np.float32)
 
     def __len__(self) -> int:
-        return self._size
+        return len(self._view)
 
     def rows(self, which: np.ndarray) -> np.ndarray:
         """[m, d] float32 unit vectors of the sentences `which` [m]."""
-        part = which // PART
-        chosen = np.empty((len(which), self.dim), np.float32)
-        for number in np.unique(part):
-            here = part == number
-            chosen[here] = self._parts[number][which[here] % PART]
+        chosen = self._view.take(which)
         chosen -= self._mean
         return chosen / np.maximum(np.linalg.norm(chosen, axis=-1, keepdims=True), 1e-12)
 
@@ -58,33 +52,6 @@ class Vectors:
             right = self.rows(candidates[part].ravel()).reshape(*candidates[part].shape, self.dim)
             out[part] = np.einsum("ad,akd->ak", self.rows(anchors[part]), right)
         return out
-
-
-def encode_to_disk(
-    texts: Sequence[str], encode: Encode, folder: Path, *, say: Callable[[int], None]
-) -> list[np.ndarray]:
-    """Encode `PART` texts at a time into files of `folder`; an interrupted call goes on where it stopped.
-
-    Args:
-        texts: n sentences.
-        encode: gives [m, d] float32 for m sentences.
-        folder: its name must name the texts and the encoder, for what is there is believed.
-        say: told the number of sentences done, after every part.
-
-    Returns:
-        The parts, mapped from their files. Several processes may share a folder: parts appear whole.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    parts: list[np.ndarray] = []
-    for start in range(0, len(texts), PART):
-        file = folder / f"{start // PART:06d}.npy"
-        if not file.is_file():
-            vectors = encode(texts[start : start + PART])
-            with files.new_file(file) as opened:
-                np.save(opened, vectors)
-        parts.append(np.load(file, mmap_mode="r"))
-        say(min(len(texts), start + PART))
-    return parts
 
 
 class Neighbours:

@@ -46,3 +46,20 @@ class View(ABC):
         """All rows in order, `size` at a time."""
         for start in range(0, len(self), size):
             yield self[start : start + size]
+
+
+class ArrayView(View):
+    """Rows of an array that is in memory, or mapped.
+
+    Args:
+        rows: [n, d] numbers.
+    """
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.dim, self._array = rows.shape[1], rows
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def _rows(self, at: np.ndarray) -> np.ndarray:
+        return np.asarray(self._array[at], np.float32)

@@ -56,7 +56,7 @@ class Counting:
     """A guide that counts what it is asked to encode."""
 
     def __init__(self, encoder: Encoder) -> None:
-        self.encoder, self.encoded = encoder, 0
+        self.encoder, self.encoded, self.dim = encoder, 0, encoder.dim
 
     def __call__(self) -> Counting:
         return self

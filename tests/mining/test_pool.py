@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -12,8 +9,9 @@ from embedkit.mining import pool as pool_module
 from embedkit.mining import vectors as vectors_module
 from embedkit.mining.pool import Pools
 from embedkit.mining.surface import Words
-from embedkit.mining.vectors import Neighbours, Vectors, encode_to_disk
+from embedkit.mining.vectors import Neighbours, Vectors
 from embedkit.recipe.debias import Debias
+from embedkit.vectors.view import ArrayView
 from tests.tiny import sentences
 
 
@@ -29,10 +27,6 @@ def embeddings(n: int, dim: int = 16, seed: int = 0) -> np.ndarray:
     return (np.random.default_rng(seed).normal(size=(n, dim)) + 2).astype(np.float32)
 
 
-def parts(array: np.ndarray, size: int = 64) -> list[np.ndarray]:
-    return [array[i : i + size] for i in range(0, len(array), size)]
-
-
 @pytest.mark.usefixtures("small_parts")
 class TestVectors:
     @pytest.mark.parametrize("center", [True, False])
@@ -40,43 +34,25 @@ class TestVectors:
         array = embeddings(150)
         expected = array - array.mean(axis=0) if center else array
         expected = expected / np.linalg.norm(expected, axis=1, keepdims=True)
-        vectors = Vectors(parts(array), center=center)
+        vectors = Vectors(ArrayView(array), center=center)
         which = np.array([149, 0, 64, 63, 64])
         assert vectors.rows(which) == pytest.approx(expected[which], abs=1e-6)
         candidates = np.random.default_rng(1).integers(0, 150, (150, 7))
         found = vectors.cosine(np.arange(150), candidates)
         assert found == pytest.approx(np.einsum("ad,akd->ak", expected, expected[candidates]), abs=1e-6)
 
-    def test_an_interrupted_encoding_goes_on(self, tmp_path: Path) -> None:
-        seen: list[int] = []
-
-        def encode(texts: Sequence[str], stop: int = 10**9) -> np.ndarray:
-            if len(seen) == stop:
-                raise KeyboardInterrupt
-            seen.append(len(texts))
-            return np.array([[len(t), 1.0] for t in texts], np.float32)
-
-        texts = ["x" * i for i in range(150)]
-        with pytest.raises(KeyboardInterrupt):
-            encode_to_disk(texts, lambda t: encode(t, stop=2), tmp_path / "e", say=lambda done: None)
-        told: list[int] = []
-        found = encode_to_disk(texts, encode, tmp_path / "e", say=told.append)
-        assert seen == [64, 64, 22] and told == [64, 128, 150]
-        assert np.concatenate(found)[:, 0].tolist() == list(range(150))
-        assert [p.name for p in sorted((tmp_path / "e").glob("*.npy"))] == ["000000.npy", "000001.npy", "000002.npy"]
-
 
 @pytest.mark.usefixtures("small_parts")
 class TestNeighbours:
     def test_exact_search(self) -> None:
-        vectors = Vectors(parts(embeddings(200)), center=True)
+        vectors = Vectors(ArrayView(embeddings(200)), center=True)
         rows = vectors.rows(np.arange(200))
         found = Neighbours(lambda a, b: rows[a:b], 200, 16, exact_below=200).of(30, 80, 5)
         expected = np.argsort(-(rows[30:80] @ rows.T), axis=1)[:, :6]
         assert np.array_equal(found, expected)
 
     def test_the_inverted_file_finds_most_of_them_and_the_same_again(self) -> None:
-        rows = Vectors(parts(embeddings(4000, seed=2)), center=True).rows(np.arange(4000))
+        rows = Vectors(ArrayView(embeddings(4000, seed=2)), center=True).rows(np.arange(4000))
 
         def search() -> np.ndarray:
             index = Neighbours(lambda a, b: rows[a:b], 4000, 16, exact_below=100)
@@ -101,7 +77,7 @@ class TestPools:
     def pools(self, texts: list[str], **options: int | str) -> Pools:
         group = np.unique(texts, return_inverse=True)[1]
         made = Debias(**{"neighbours": 6, "lexical": 4, "random": 5, **options})
-        return Pools(Vectors(parts(embeddings(120)), center=True), Words.of(texts), group, made)
+        return Pools(Vectors(ArrayView(embeddings(120)), center=True), Words.of(texts), group, made)
 
     def test_chunks_cover_all_sentences(self, texts: list[str]) -> None:
         pools = self.pools(texts)
@@ -136,6 +112,6 @@ class TestPools:
 
     def test_few_sentences_have_few_candidates(self) -> None:
         texts = sentences(3)
-        pools = Pools(Vectors([embeddings(3)], center=True), Words.of(texts), np.arange(3), Debias())
+        pools = Pools(Vectors(ArrayView(embeddings(3)), center=True), Words.of(texts), np.arange(3), Debias())
         chunk = pools.chunk(0)
         assert [sorted(c for c in row if c >= 0) for row in chunk.candidate.tolist()] == [[1, 2], [0, 2], [0, 1]]
