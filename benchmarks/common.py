@@ -44,6 +44,14 @@ def arguments(doc: str | None, *, batch: int, steps: int, rounds: int) -> argpar
     return parser
 
 
+def placed(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The options of a benchmark that also runs on other devices than the CPU."""
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps, for both sides")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of both sides' steps")
+    parser.add_argument("--attention", help="of transformers, for both sides' steps, e.g. flash_attention_2")
+    return parser
+
+
 def sentences(file: str | None, count: int) -> list[str]:
     """`count` different sentences: lines of `file`, or sentences of the docstrings of installed packages."""
     if file:
@@ -81,13 +89,18 @@ def ratio(rival: float, ours: float) -> None:
     print(f"ratio {rival / ours:.2f}")
 
 
-def gemm_peak(size: int = 2048, repeats: int = 5) -> float:
-    """Best float32 matrix product of this machine, in GFLOP/s: what no encoder on it can exceed."""
-    a, b = torch.randn(size, size), torch.randn(size, size)
+def gemm_peak(size: int = 2048, repeats: int = 5, *, device: str = "cpu", precision: str = "fp32") -> float:
+    """Best matrix product of this device, in GFLOP/s: what no encoder on it can exceed."""
+    from embedkit.model.reading.devices import wait
+
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    place = torch.device(device)
+    a, b = (torch.randn(size, size, device=place, dtype=dtype) for _ in range(2))
     best = float("inf")
     for _ in range(repeats + 1):
         start = time.perf_counter()
         a @ b
+        wait(place)
         best = min(best, time.perf_counter() - start)
     return 2 * size**3 / best / 1e9
 

@@ -12,7 +12,7 @@ import argparse
 
 import encode
 import train_step
-from common import arguments, console, setup
+from common import arguments, console, placed, setup
 
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 ENCODED = 128
@@ -21,7 +21,7 @@ BATCH_SIZES = (8, 16, 32)
 
 
 def main() -> None:
-    parser = arguments(__doc__, batch=8, steps=2, rounds=2)
+    parser = placed(arguments(__doc__, batch=8, steps=2, rounds=2))
     parser.set_defaults(model=MODEL)
     parser.add_argument("--texts", type=int, default=32, help="documents that are encoded")
     args = parser.parse_args()

@@ -1,7 +1,7 @@
 """Encoding a corpus: embedkit's `Encoder.encode` against `SentenceTransformer.encode` at its best batch size.
 
-all-MiniLM-L6-v2, or what `--model` names, on the CPU, texts of natural length. Every batch size of the rival and
-embedkit take turns; the embeddings of both are compared first.
+all-MiniLM-L6-v2, or what `--model` names, on the CPU unless `--device` says otherwise, texts of natural length. Every
+batch size of the rival and embedkit take turns; the embeddings of both are compared first.
 
     python benchmarks/encode.py [--file texts.txt] [--texts 1000] [--rounds 3] [--model folder]
 """
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--model", help="folder or Hub id of another model; default: all-MiniLM-L6-v2")
     parser.add_argument("--max-length", type=int, default=None, help="tokens kept; default: the model's own setting")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps, for both sides")
     args = parser.parse_args()
     setup(args.threads)
     measure(args)
@@ -63,8 +64,8 @@ def measure(args: argparse.Namespace, batch_sizes: Sequence[int] = BATCH_SIZES) 
 
     texts = corpus(args.file, args.texts)
     base = args.model or DEFAULT_MODEL
-    encoder = Encoder.load(Model(base=base, max_length=args.max_length), device="cpu")
-    stock = SentenceTransformer(resolve(base).target, device="cpu", model_kwargs={"dtype": torch.float32})
+    encoder = Encoder.load(Model(base=base, max_length=args.max_length), device=args.device)
+    stock = SentenceTransformer(resolve(base).target, device=args.device, model_kwargs={"dtype": torch.float32})
     stock.max_seq_length = args.max_length or stock.max_seq_length
     ids = stock.tokenizer(texts, truncation=True, max_length=stock.max_seq_length, padding=False)["input_ids"]
     tokens = sum(len(row) for row in ids)
@@ -90,7 +91,7 @@ def measure(args: argparse.Namespace, batch_sizes: Sequence[int] = BATCH_SIZES) 
     median = {name: statistics.median(values) for name, values in seconds.items()}
     for name, value in median.items():
         console.print(f"{name:28s} {len(texts) / value:8.1f} texts/s")
-    limit = matmul_flop(stock, tokens, passes=1) / gemm_peak() / 1e9
+    limit = matmul_flop(stock, tokens, passes=1) / gemm_peak(device=args.device) / 1e9
     console.print(
         f"limit: the matrix products of {tokens} tokens take {limit:.2f} s at this machine's GEMM peak; "
         f"embedkit needs {median['embedkit'] / limit:.2f} times that"

@@ -1,8 +1,9 @@
 """Training step of unsupervised SimCSE: embedkit against sentence-transformers' trainer, side by side.
 
-all-MiniLM-L6-v2, or what `--model` names, batch 64, at most 64 tokens, sentences of natural length, on the CPU. Both
-sides run their whole trainer (data, forward, backward, clipping, optimiser) in turn; a step is the time between two
-updates. Dropout is on as in real training; with dropout off, loss and gradient of both sides are compared first.
+all-MiniLM-L6-v2, or what `--model` names, batch 64, at most 64 tokens, sentences of natural length, on the CPU unless
+`--device` says otherwise. Both sides run their whole trainer (data, forward, backward, clipping, optimiser) in turn; a
+step is the time between two updates. Dropout is on as in real training; with dropout off, loss and gradient of both
+sides are compared first.
 
     python benchmarks/train_step.py [--file sentences.txt] [--rounds 3] [--steps 8] [--model folder]
 """
@@ -14,11 +15,11 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from common import alternate, arguments, console, gemm_peak, matmul_flop, ratio, sentences, setup
+from common import alternate, arguments, console, gemm_peak, matmul_flop, placed, ratio, sentences, setup
 
 
 def main() -> None:
-    args = arguments(__doc__, batch=64, steps=8, rounds=3).parse_args()
+    args = placed(arguments(__doc__, batch=64, steps=8, rounds=3)).parse_args()
     setup(args.threads)
     measure(args)
 
@@ -30,16 +31,19 @@ def measure(args: argparse.Namespace) -> None:
     from embedkit.model.running.encoder import Encoder
 
     texts = sentences(args.file, args.batch * (args.steps + 1))
-    made = sides.recipe(texts, batch=args.batch, steps=args.steps + 1, max_length=args.max_length, base=args.model)
-    encoder = Encoder.load(made.model, device="cpu")
+    sizes = {"batch": args.batch, "steps": args.steps + 1, "max_length": args.max_length, "device": args.device}
+    plain = sides.recipe(texts, **sizes, base=args.model)
+    model = {} if args.attention is None else {"attention": args.attention}
+    made = sides.recipe(texts, **sizes, base=args.model, model=model, precision=args.precision)
+    encoder = Encoder.load(made.model, device=args.device)
     lengths = [min(args.max_length, len(ids)) for ids in encoder.st.tokenizer(texts)["input_ids"]]
     console.print(f"{len(texts)} sentences, {statistics.mean(lengths):.1f} tokens on average, {max(lengths)} at most")
 
     with tempfile.TemporaryDirectory() as tmp:
         out = Path(tmp)
-        mine, theirs, distance, cosine = sides.gradients(made, out)
+        mine, theirs, distance, cosine = sides.gradients(plain, out)
         console.print(
-            f"dropout off: loss {mine:.7f} against {theirs:.7f}; gradient: relative distance {distance:.1e}, "
+            f"dropout off, fp32: loss {mine:.7f} against {theirs:.7f}; gradient: relative distance {distance:.1e}, "
             f"cosine {cosine:.9f}"
         )
         assert abs(mine - theirs) < 1e-4 * max(1.0, abs(theirs)) and distance < 1e-3, "the two sides differ"
@@ -48,7 +52,7 @@ def measure(args: argparse.Namespace) -> None:
             args.rounds,
         )
     slow, fast = (statistics.median(seconds[name]) for name in ("sentence-transformers", "embedkit"))
-    peak = gemm_peak()
+    peak = gemm_peak(device=args.device, precision=args.precision)
     real = 2 * args.batch * statistics.mean(lengths)
     limit = matmul_flop(encoder.st, int(real)) / peak / 1e9
     console.print(

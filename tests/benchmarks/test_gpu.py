@@ -1,0 +1,71 @@
+"""The script for a GPU: its shell is valid, its arguments are checked, and its path runs on the CPU."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "benchmarks" / "gpu.sh"
+
+
+def run(*options: str, limit: int = 60) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["bash", str(SCRIPT), *options], capture_output=True, text=True, timeout=limit, check=False)
+
+
+def test_the_shell_reads_it() -> None:
+    assert subprocess.run(["bash", "-n", str(SCRIPT)], check=False).returncode == 0
+
+
+def test_help_teaches() -> None:
+    done = run("--help")
+    assert done.returncode == 0 and "--wheels DIR" in done.stdout and "--cpu" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--fast"], "unknown argument --fast"),
+        (["--out"], "--out needs a value"),
+        (["--out", "--cpu"], "--out needs a value"),
+        (["--wheels", "no/such"], "there is no folder no/such"),
+        (["--wheels", ".", "--python", "python3"], "exclude each other"),
+        (["--python", "no/such/python"], "there is no Python at no/such/python"),
+    ],
+)
+def test_wrong_arguments(options: list[str], said: str, tmp_path: Path) -> None:
+    done = run(*(options if "--out" in options else ["--out", str(tmp_path), *options]))
+    assert done.returncode == 2 and said in done.stderr and "--help" in done.stderr
+
+
+def test_a_part_that_is_not_there(tmp_path: Path) -> None:
+    done = run("--out", str(tmp_path), "--python", sys.executable, "--cpu", "--only", "tests,speed")
+    assert done.returncode == 2 and "no such part: speed" in done.stderr
+
+
+def figures(out: Path) -> dict[str, dict]:
+    record = json.loads((out / "figures.json").read_text(encoding="utf-8"))
+    assert record["machine"]["device"].startswith("CPU") and record["machine"]["torch"]
+    return {part["name"]: part for part in record["parts"]}
+
+
+def test_a_part_that_runs_and_one_that_cannot(tmp_path: Path) -> None:
+    done = run("--out", str(tmp_path), "--python", sys.executable, "--cpu", "--only", "tests,step-flash", limit=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = figures(tmp_path)
+    assert found["tests"]["state"] == "passed" and "passed" in found["tests"]["note"]
+    assert found["step-flash"] == found["step-flash"] | {"state": "skipped", "note": "flash-attn is not installed"}
+
+
+@pytest.mark.slow
+def test_all_parts_on_the_cpu(tmp_path: Path) -> None:
+    done = run("--out", str(tmp_path), "--python", sys.executable, "--cpu", limit=900)
+    found = figures(tmp_path)
+    states = {name: part["state"] for name, part in found.items()}
+    assert states == dict.fromkeys(states, "passed") | {"step-flash": "skipped"}, done.stdout
+    assert found["step"]["figures"]["ratio"] > 0 and found["encode"]["figures"]["ratio"] > 0
+    assert found["memory"]["figures"]["keep foreseen GiB"] > found["memory"]["figures"]["reforward foreseen GiB"]
