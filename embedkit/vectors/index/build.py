@@ -1,0 +1,151 @@
+"""An index by name or by size, with its recall measured against exact search."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from embedkit.errors import DataError
+from embedkit.vectors.index.approximate import Approximate, Kind
+from embedkit.vectors.index.exact import Exact
+from embedkit.vectors.index.found import Found
+from embedkit.vectors.view import View
+
+IndexKind = Literal["auto", "exact", "ivf", "ivf-pq", "hnsw"]
+PROBES, PROBE_K = 256, 50
+_EXACT_PRODUCTS = 2**43
+"""Up to so many multiplications (queries x rows x dimensions) `auto` searches exactly: about a minute of two cores."""
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """How an index was built and how much it finds.
+
+    Attributes:
+        kind: what was built.
+        rows, dim: of the corpus.
+        effort: ``nprobe`` or ``efSearch`` and its value; ``method`` for exact search, once it is chosen.
+        recall: share of the exact `k` nearest that it finds, mean over `probes` queries; 1 for exact search.
+        seconds: of building and measuring.
+        bytes: of the index beside the vectors.
+    """
+
+    kind: str
+    rows: int
+    dim: int
+    effort: dict[str, Any]
+    recall: float
+    k: int
+    probes: int
+    seconds: float
+    bytes: int
+
+    def line(self) -> str:
+        """For a person."""
+        how = ", ".join(f"{name} {value}" for name, value in self.effort.items())
+        sizes = f"{self.rows:,} vectors of {self.dim} dimensions"
+        if self.kind == "exact":
+            return f"exact search over {sizes}"
+        return (
+            f"{self.kind} over {sizes}: recall@{self.k} {self.recall:.3f} on {self.probes} queries, {how}; "
+            f"built in {self.seconds:.0f} s, {self.bytes / 2**20:,.0f} MiB"
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """For records."""
+        return asdict(self)
+
+
+@dataclass
+class Index:
+    """A searchable corpus: `search(queries, k)`, and the `report` of its build."""
+
+    searcher: Exact | Approximate
+    report: IndexReport
+
+    def search(self, queries: np.ndarray, k: int) -> Found:
+        """The k best rows of every query [q, d]; see `Found`."""
+        return self.searcher.search(queries, k)
+
+
+def build(
+    rows: View,
+    queries: np.ndarray,
+    *,
+    kind: IndexKind = "auto",
+    recall: float | None = None,
+    k: int = PROBE_K,
+    ram_gb: float = 4.0,
+    seed: int = 0,
+    folder: Path | None = None,
+    device: str = "cpu",
+) -> Index:
+    """Build an index and measure its recall.
+
+    Args:
+        rows: the corpus, [n, d], compared by inner product.
+        queries: [q, d] what will be searched; up to `PROBES` of them, drawn by `seed`, are the probe.
+        kind: ``auto``: exact where that takes about a minute, else ``ivf`` if it fits into half of `ram_gb`, else
+            ``ivf-pq``.
+        recall: the effort is raised until the probe's recall@k reaches this. None keeps the start values.
+        k: of the recall.
+        ram_gb: bounds memory beside the mapped vectors.
+        seed: of centres and probe.
+        folder: for lists that do not fit into memory.
+        device: of exact search.
+
+    Raises:
+        DataError: empty corpus, NaN (the row is named), the demanded recall is not reached (with what was).
+    """
+    if kind not in get_args(IndexKind):
+        raise DataError(f"no such index: {kind}", "index", f"one of {', '.join(get_args(IndexKind))}")
+    if recall is not None and not 0 < recall <= 1:
+        raise DataError(f"a recall of {recall} cannot be", "recall", "a share between 0 and 1, e.g. 0.95")
+    start = time.perf_counter()
+    exact = Exact(rows, device=device, ram_gb=ram_gb)
+    if kind == "auto":
+        kind = _chosen(len(rows), rows.dim, len(queries), ram_gb)
+    if kind == "exact":
+        report = IndexReport("exact", len(rows), rows.dim, {}, 1.0, k, 0, time.perf_counter() - start, 0)
+        return Index(exact, report)
+    index = Approximate(rows, kind, seed=seed, folder=folder, ram_gb=ram_gb)
+    chosen = np.random.default_rng([seed, 1]).permutation(len(queries))[:PROBES]
+    probe = queries[np.sort(chosen)]
+    reached = _raise_effort(index, probe, exact.search(probe, k), k, recall) if len(probe) else float("nan")
+    if recall is not None and not reached >= recall:
+        raise DataError(
+            f"{kind} reaches a recall@{k} of {reached:.3f} at {index.effort_of[kind]} {index.effort}, not {recall}",
+            "recall",
+            "lower it, or take another index: exact always has 1",
+        )
+    effort = {index.effort_of[kind]: index.effort}
+    took = time.perf_counter() - start
+    return Index(index, IndexReport(kind, len(rows), rows.dim, effort, reached, k, len(probe), took, index.bytes))
+
+
+def recall_of(found: Found, truth: Found) -> float:
+    """Mean share of the true rows that were found; "no document" counts on neither side."""
+    shares = [
+        np.isin(true[true >= 0], own).mean()
+        for own, true in zip(found.rows, truth.rows, strict=True)
+        if (true >= 0).any()
+    ]
+    return float(np.mean(shares)) if shares else float("nan")
+
+
+def _raise_effort(index: Approximate, probe: np.ndarray, truth: Found, k: int, wanted: float | None) -> float:
+    reached = recall_of(index.search(probe, k), truth)
+    while wanted is not None and reached < wanted and index.effort < index.most_effort:
+        index.effort = min(index.most_effort, index.effort * 3 // 2 + 1)
+        reached = recall_of(index.search(probe, k), truth)
+    return reached
+
+
+def _chosen(n: int, dim: int, queries: int, ram_gb: float) -> Kind | Literal["exact"]:
+    if n * dim * max(queries, 1) <= _EXACT_PRODUCTS or n < 10_000:
+        return "exact"
+    return "ivf" if n * (2 * dim + 8) <= ram_gb * 2**30 / 2 else "ivf-pq"
