@@ -1,10 +1,11 @@
-"""Tests run on one thread, reach no host but this one and fail for no slowness; set before anything imports torch or
-huggingface_hub."""
+"""Tests run on one thread, reach no host but this one, and fail neither for slowness nor for how they were started; set
+before anything imports torch or huggingface_hub."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 from typing import Any
 
@@ -17,6 +18,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["MPLBACKEND"] = "Agg"
+if hasattr(signal, "SIGHUP"):  # nohup and a shell's & have them ignored, and the processes that tests start inherit it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
