@@ -121,3 +121,23 @@ def test_the_reference_is_that_of_the_code() -> None:
     for name, page in generate.PAGES.items():
         written = (ROOT / "docs" / "reference" / name).read_text(encoding="utf-8")
         assert written == page().rstrip() + "\n", f"docs/reference/{name} is out of date: run `make docs`"
+
+
+def test_the_vectors_page(embedkit: Run, work: Path) -> None:  # noqa: F811
+    import numpy as np
+
+    page, model = ROOT / "docs" / "vectors.md", "sentence-transformers/all-MiniLM-L6-v2"
+    Path("corpus.txt").write_text("\n".join(sentences(9)) + "\n", encoding="utf-8")
+    rows = [json.dumps({"id": i, "body": text}) for i, text in enumerate(sentences(9))]
+    Path("corpus.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    ran = shown(page)
+    assert [words[0] for words in ran] == ["encode", "encode"]
+    for words in ran:
+        done = embedkit(*("tiny" if word == model else word for word in words), "--device", "cpu")
+        assert done.code == 0, (words, done.err)
+    np.save("mine.npy", np.eye(3))
+    names: dict[str, object] = {}
+    for block in blocks(page, "python"):
+        exec(compile(block.replace(f'base="{model}"', 'base="tiny"'), page.name, "exec"), names)
+    view = names["view"]
+    assert view.take([2]).tolist() == view[0:1].tolist()  # type: ignore[attr-defined]

@@ -63,7 +63,9 @@ class Forecast:
 
 
 @dataclass(frozen=True)
-class _Text:
+class Text:
+    """A text with how it is encoded."""
+
     text: str
     role: str
     max_length: int | None
@@ -93,34 +95,55 @@ def forecast(
         resamples: of the bootstrap.
         clock: gives seconds.
     """
-    texts = sorted(_distinct(suite, data), key=lambda t: t.weight)
+    texts = _distinct(suite, data)
     whole = sum(t.weight for t in texts)
+    seconds, measured = encoding_time(texts, whole, lambda sample: _encode(encoder, sample, batch_tokens), clock)
+    return Forecast(seconds, _statistics(data, resamples, clock), len(texts), measured)
+
+
+def encoding_time(
+    texts: Sequence[Text],
+    whole: int,
+    encode: Callable[[Sequence[Text]], None],
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[float, int]:
+    """Seconds that encoding will take.
+
+    Args:
+        texts: all of them, or a fair sample.
+        whole: the sum of the weights of all.
+        encode: encodes some.
+        clock: gives seconds.
+
+    Returns:
+        The seconds, and how many texts were encoded to know.
+    """
+    texts = sorted(texts, key=lambda t: t.weight)
     count, measured = min(FIRST, len(texts)), 0
-    _encode(encoder, texts[:1] + texts[-1:], batch_tokens)  # what happens once is no part of the rate
+    encode([*texts[:1], *texts[-1:]])  # what happens once is no part of the rate
     while True:
         sample = [texts[(2 * i + 1) * len(texts) // (2 * count)] for i in range(count)]
         start = clock()
-        _encode(encoder, sample, batch_tokens)
+        encode(sample)
         took, measured = clock() - start, measured + len(sample)
         seconds = took * whole / sum(t.weight for t in sample)
         larger = took * GROWTH
         if seconds < SHORT / 4 or count == len(texts) or (took >= ENOUGH and larger > min(LITTLE * seconds, WAIT)):
-            break
+            return seconds, measured
         count = min(len(texts), count * GROWTH)
-    return Forecast(seconds, _statistics(data, resamples, clock), len(texts), measured)
 
 
-def _distinct(suite: Suite, data: Sequence[TaskData]) -> list[_Text]:
+def _distinct(suite: Suite, data: Sequence[TaskData]) -> list[Text]:
     """Every text once per task and role, as an evaluation encodes it."""
     return [
-        _Text(text, role, task.max_length)
+        Text(text, role, task.max_length)
         for task, own in zip(suite.tasks, data, strict=True)
         for texts, role in inputs(own)
         for text in dict.fromkeys(texts)
     ]
 
 
-def _encode(encoder: Encodes, sample: Sequence[_Text], batch_tokens: int) -> None:
+def _encode(encoder: Encodes, sample: Sequence[Text], batch_tokens: int) -> None:
     groups: dict[tuple[str, int | None], list[str]] = {}
     for t in sample:
         groups.setdefault((t.role, t.max_length), []).append(t.text)

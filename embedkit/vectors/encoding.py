@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from typing import Any
 
 import numpy as np
 
 from embedkit.errors import DataError, EmbedkitError
 from embedkit.terminal import progress as terminal
 from embedkit.vectors.keys import keys_of
-from embedkit.vectors.space import Encode
-from embedkit.vectors.store import Shelf, as_rows
+from embedkit.vectors.space import Embedder, Encode
+from embedkit.vectors.store import Shelf, VectorStore, as_rows
 from embedkit.vectors.view import View
 
 WINDOW = 16_384
@@ -30,10 +31,12 @@ def encode_into(
     texts: Sequence[str],
     encode: Encode,
     *,
+    rows: range | None = None,
     call: int = CALL,
     progress: bool = False,
     what: str = "encoding",
     unit: str = "texts",
+    bar: terminal.Bar | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> View:
     """Encode the texts that have no vector yet, and give the vectors of all.
@@ -45,38 +48,61 @@ def encode_into(
         shelf: where vectors are kept.
         texts: n texts, read once from front to back as ``texts[start:stop]``; they may repeat.
         encode: gives [m, dim] for m texts, which are different and sorted, longest first.
+        rows: only these texts; None: all.
         call: texts given to `encode` at once.
         progress: show a bar.
         what: the work, for the bar.
         unit: what the texts are, for the bar.
+        bar: one that is there, instead of a new one.
         clock: gives seconds.
 
     Returns:
-        [n, dim] float32, row i of text i.
+        [n, dim] float32, row i of text i (of `rows`, where they are given).
 
     Raises:
         EmbedkitError: a vector that is not finite (the text's number is named), or not one of `dim` for each text.
         WriteError: the disk is full, for one. Everything encoded before is kept.
     """
-    places = np.empty(len(texts), np.int64)
-    with terminal.progress(what, len(texts), unit, show=progress) as bar:
-        for start, window in _windows(texts, shelf):
+    rows = range(len(texts)) if rows is None else rows
+    places = np.empty(len(rows), np.int64)
+    with nullcontext(bar) if bar else terminal.progress(what, len(rows), unit, show=progress) as shown:
+        for start, window in _windows(texts, rows, shelf):
             keys = keys_of(window)
             lacking = shelf.lacking(keys)
-            bar.skip(len(window) - len(lacking))
+            shown.skip(len(window) - len(lacking))
             block = _Block(shelf, window, start, clock)
             try:
                 order = sorted(lacking.tolist(), key=lambda i: -len(window[i]))
                 for at in range(0, len(order), call):
                     block.encode(order[at : at + call], encode)
-                    bar.advance(len(order[at : at + call]))
+                    shown.advance(len(order[at : at + call]))
             except BaseException:
                 with suppress(EmbedkitError):  # what is done may have cost hours, or money
                     block.write()
                 raise
             block.write()
-            places[start : start + len(window)] = shelf.find(keys)
+            places[start - rows.start :][: len(window)] = shelf.find(keys)
     return shelf.at(places)
+
+
+def vectors_of(texts: Sequence[str], by: Embedder | View, store: VectorStore, **options: Any) -> View:
+    """The vectors of texts, by a model, a callable, or given ones.
+
+    Args:
+        texts: n texts.
+        by: what encodes them (`Embedder.of`, `given_embedder`), or their vectors in the same order (`given_vectors`).
+        store: where vectors are kept.
+        options: of `encode_into`.
+
+    Raises:
+        DataError: not one given vector for each text.
+    """
+    if isinstance(by, Embedder):
+        return encode_into(store.of(by.space), texts, by.encode, **options)
+    if len(by) != len(texts):
+        what = f"{len(by):,} vectors for {len(texts):,} texts"
+        raise DataError(what, "vectors", "give one vector for each text, or ids of the vectors")
+    return by
 
 
 class _Block:
@@ -106,11 +132,11 @@ class _Block:
         self._since = self._clock()
 
 
-def _windows(texts: Sequence[str], shelf: Shelf) -> Iterator[tuple[int, list[str]]]:
+def _windows(texts: Sequence[str], rows: range, shelf: Shelf) -> Iterator[tuple[int, list[str]]]:
     """The texts in order with the number of the first: as many as memory has room for, with their vectors."""
     room = shelf.ram_gb * 2**30 / 4
     most = int(min(WINDOW, max(1, room // (_COPIES * 4 * shelf.space.dim))))
-    start, count = 0, len(texts)
+    start, count = rows.start, rows.stop
     while start < count:
         window: list[str] = []
         size = 0

@@ -303,9 +303,24 @@ class Encoder:
 def pick_device(device: str) -> torch.device:
     """``auto``: this process's CUDA device, then MPS, then the CPU."""
     if device not in ("auto", "cuda"):
-        return torch.device(device)
+        return _named_device(device)
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     if device == "cuda":
         raise RecipeError("no CUDA device is available", where="train.device", cure="use auto or cpu")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _named_device(name: str) -> torch.device:
+    """The device called `name`, once something could be put there."""
+    try:
+        found = torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise _no_device(name) from error
+    if found.type == "meta":  # tensors without numbers
+        raise _no_device(name)
+    return found
+
+
+def _no_device(name: str) -> RecipeError:
+    return RecipeError(f"there is no device {name!r} here", where="train.device", cure="use auto, cpu, cuda or mps")
