@@ -40,7 +40,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if [[ -n $wheels ]]; then
   python3 -m venv "$out/venv"
   python=$out/venv/bin/python
-  "$python" -m pip install --quiet --no-index --find-links "$wheels" 'embedkit[dev,offline,lora,pydocs]'
+  "$python" -m pip install --quiet --no-index --find-links "$wheels" 'embedkit-train[dev,offline,lora,pydocs]'
 fi
 if [[ -z $python ]]; then
   python=.venv/bin/python
