@@ -75,3 +75,11 @@ def no_network() -> Any:
         patch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
         patch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_vectors(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Evaluations keep vectors in a folder of the tests, not in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("embedkit.evaluation.kept.cache_folder", lambda what: tmp_path_factory.getbasetemp() / what)
+        yield

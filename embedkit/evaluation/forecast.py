@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from embedkit.evaluation.kept import Kept
 from embedkit.evaluation.loading import StsData
 from embedkit.evaluation.stats import sts_draws
 from embedkit.evaluation.tasks import TaskData, inputs
@@ -83,6 +84,7 @@ def forecast(
     *,
     batch_tokens: int = 8192,
     resamples: int = 0,
+    kept: Kept | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Forecast:
     """Measure the rate and tell the time.
@@ -93,9 +95,10 @@ def forecast(
         data: from `load_data`.
         batch_tokens: padded tokens per batch, as in the evaluation.
         resamples: of the bootstrap.
+        kept: where vectors of this model are: those need no time.
         clock: gives seconds.
     """
-    texts = _distinct(suite, data)
+    texts = _distinct(suite, data, kept)
     whole = sum(t.weight for t in texts)
     seconds, measured = encoding_time(texts, whole, lambda sample: _encode(encoder, sample, batch_tokens), clock)
     return Forecast(seconds, _statistics(data, resamples, clock), len(texts), measured)
@@ -118,6 +121,8 @@ def encoding_time(
     Returns:
         The seconds, and how many texts were encoded to know.
     """
+    if not texts:
+        return 0.0, 0
     texts = sorted(texts, key=lambda t: t.weight)
     count, measured = min(FIRST, len(texts)), 0
     encode([*texts[:1], *texts[-1:]])  # what happens once is no part of the rate
@@ -133,13 +138,13 @@ def encoding_time(
         count = min(len(texts), count * GROWTH)
 
 
-def _distinct(suite: Suite, data: Sequence[TaskData]) -> list[Text]:
+def _distinct(suite: Suite, data: Sequence[TaskData], kept: Kept | None) -> list[Text]:
     """Every text once per task and role, as an evaluation encodes it."""
     return [
         Text(text, role, task.max_length)
         for task, own in zip(suite.tasks, data, strict=True)
         for texts, role in inputs(own)
-        for text in dict.fromkeys(texts)
+        for text in (dict.fromkeys(texts) if kept is None else kept.missing(texts, role, task.max_length))
     ]
 
 

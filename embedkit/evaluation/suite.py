@@ -20,6 +20,7 @@ from embedkit.errors import DataError, RecipeError
 from embedkit.evaluation import stats
 from embedkit.evaluation.compare import Comparison, compare
 from embedkit.evaluation.files import file_digest
+from embedkit.evaluation.kept import Kept
 from embedkit.evaluation.loading import beir_files
 from embedkit.evaluation.store import JSON as SCORES
 from embedkit.evaluation.store import load_scores, plain, write_scores
@@ -112,6 +113,7 @@ def evaluate_suite(
     progress: bool = False,
     data: Sequence[TaskData] | None = None,
     geometry: bool = False,
+    kept: Kept | None = None,
 ) -> Scores:
     """Measure a model on every task of a suite. All data is read and checked before the first text is encoded.
 
@@ -126,6 +128,7 @@ def evaluate_suite(
         select: the number that chooses checkpoints, ``average`` or ``TASK/METRIC``; recorded in the scores.
         progress: show bars.
         data: from `load_data`, to measure several times and read once.
+        kept: where vectors of this model are kept between evaluations; None: they are not.
         geometry: also measure alignment, uniformity and ranks of every STS task (`details["geometry"]`).
 
     Raises:
@@ -142,7 +145,7 @@ def evaluate_suite(
     start = time.perf_counter()
     tasks, draws = [], []
     for task, own in zip(suite.tasks, load_data(suite) if data is None else data, strict=True):
-        score = run_task(encoder, task, own, batch_tokens=batch_tokens, progress=progress, geometry=geometry)
+        score = run_task(encoder, task, own, batch_tokens=batch_tokens, progress=progress, geometry=geometry, kept=kept)
         score = replace(score, details={**score.details, "files": digests(task)})
         if resamples:
             drawn = stats.draws(score, resamples, seed)

@@ -12,6 +12,7 @@ import numpy as np
 from embedkit.errors import EmbedkitError
 from embedkit.evaluation import geometry as shape
 from embedkit.evaluation import similarity
+from embedkit.evaluation.kept import Kept
 from embedkit.evaluation.loading import StsData, load_retrieval, load_sts
 from embedkit.evaluation.metrics import name_main, retrieval_metrics, sts_metrics, unit
 from embedkit.evaluation.noise import all_equal
@@ -47,6 +48,7 @@ def run_task(
     batch_tokens: int = 8192,
     progress: bool = False,
     geometry: bool = False,
+    kept: Kept | None = None,
 ) -> TaskScore:
     """Measure a model on a task.
 
@@ -60,12 +62,13 @@ def run_task(
         data: from `load_task`.
         batch_tokens: padded tokens per batch.
         progress: show bars.
+        kept: where vectors of this model are kept; None: they are not.
         geometry: STS only: add `embedkit.evaluation.geometry.measure` over all distinct sentences to the details.
 
     Raises:
         EmbedkitError: an embedding that is not finite.
     """
-    side = _Side(encoder, task.name, task.max_length, batch_tokens, progress)
+    side = _Side(encoder, task.name, task.max_length, batch_tokens, progress, kept)
     if isinstance(task, StsTask):
         assert isinstance(data, StsData)
         return _sts(side, task, data, geometry)
@@ -76,22 +79,25 @@ def run_task(
 class _Side:
     """Encodes distinct texts and keeps the clock."""
 
-    def __init__(self, encoder: Encodes, task: str, max_length: int | None, batch_tokens: int, progress: bool) -> None:
+    def __init__(
+        self,
+        encoder: Encodes,
+        task: str,
+        max_length: int | None,
+        batch_tokens: int,
+        progress: bool,
+        kept: Kept | None = None,
+    ) -> None:
+        self.kept = kept
         self.encoder, self.task, self.max_length = encoder, task, max_length
         self.batch_tokens, self.progress = batch_tokens, progress
-        self.texts, self.seconds = 0, 0.0
+        self.texts, self.reused, self.seconds = 0, 0, 0.0
 
     def encode(self, texts: Sequence[str], role: str) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings of the distinct texts [u, d], and which of them each text is [n]."""
         place = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         start = time.perf_counter()
-        found = self.encoder.encode(
-            list(place),
-            role=role,
-            max_length=self.max_length,
-            batch_tokens=self.batch_tokens,
-            progress=self.progress,
-        )
+        found = self._vectors(list(place), role)
         self.seconds += time.perf_counter() - start
         self.texts += len(place)
         bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
@@ -104,12 +110,36 @@ class _Side:
             )
         return found, np.array([place[text] for text in texts])
 
+    def _vectors(self, texts: list[str], role: str) -> np.ndarray:
+        if self.kept is None:
+            return self.encoder.encode(
+                texts,
+                role=role,
+                max_length=self.max_length,
+                batch_tokens=self.batch_tokens,
+                progress=self.progress,
+            )
+        before = self.kept.reused
+        try:
+            return self.kept.encode(
+                texts,
+                role=role,
+                max_length=self.max_length,
+                batch_tokens=self.batch_tokens,
+                progress=self.progress,
+            )
+        except EmbedkitError as error:
+            raise type(error)(error.what, f"task {self.task}", error.cure, error.below) from error
+        finally:
+            self.reused += self.kept.reused - before
+
     def details(self) -> dict[str, Any]:
         return {
             "texts": self.texts,
             "seconds": round(self.seconds, 3),
-            "texts_per_second": round(self.texts / max(self.seconds, 1e-9), 1),
+            "texts_per_second": round((self.texts - self.reused) / max(self.seconds, 1e-9), 1),
             "max_length": self.max_length,
+            **({"reused": self.reused} if self.reused else {}),
         }
 
 

@@ -39,6 +39,8 @@ def evaluate(
 ) -> Scores:
     """Evaluate a model on a suite, and compare it with another one if asked.
 
+    Vectors are kept for the next evaluation of the same weights, see `embedkit.evaluation.kept`.
+
     Args:
         model: folder or Hub id.
         suite: built-in name, file, or `Suite`.
@@ -97,13 +99,15 @@ def _score(
     """Scores, with a forecast before and the time taken after them where that is more than seconds."""
     from embedkit.evaluation import suite as suites
     from embedkit.evaluation.forecast import SHORT, forecast
+    from embedkit.evaluation.kept import Kept
 
-    foreseen = forecast(encoder, suite, data, **options) if rest["progress"] else None
+    kept = Kept(encoder)
+    foreseen = forecast(encoder, suite, data, kept=kept, **options) if rest["progress"] else None
     long = foreseen is not None and foreseen.seconds >= SHORT
     if foreseen is not None and long:
         say(f"{name}: {foreseen.words}")
     start = time.perf_counter()
-    scores = suites.evaluate_suite(encoder, suite, data=data, model_name=name, **options, **rest)
+    scores = suites.evaluate_suite(encoder, suite, data=data, model_name=name, kept=kept, **options, **rest)
     if foreseen is not None and long:
         say(f"took {times.duration(time.perf_counter() - start)}, the forecast was {times.about(foreseen.seconds)}")
     return scores

@@ -28,7 +28,14 @@ class Model(Protocol):
     def fingerprint(self) -> str: ...
 
     def encode(
-        self, texts: Sequence[str], *, role: str, max_length: int | None, batch_tokens: int, normalize: bool
+        self,
+        texts: Sequence[str],
+        *,
+        role: str,
+        max_length: int | None,
+        batch_tokens: int,
+        progress: bool = False,
+        normalize: bool = False,
     ) -> np.ndarray: ...
 
 

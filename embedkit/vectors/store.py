@@ -7,7 +7,11 @@ A text has one vector in a space, whoever asks and in whatever order. Shards are
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,6 +31,8 @@ logger = showing.logger(__name__)
 SPACE = "space.json"
 RAM_GB = 2.0
 """Memory that the store may use by default, besides 32 bytes a text: vectors being read and written."""
+RECENT = 3600.0
+"""Seconds that a space is left alone after its last use, whatever it takes."""
 _HASHED = 65_536
 _ROW = 32
 _LOW = 2**_ROW - 1
@@ -49,7 +55,28 @@ class VectorStore:
         Raises:
             DataError: its folder holds another space.
         """
-        return Shelf(self.root / space.digest, space, ram_gb=self.ram_gb)
+        shelf = Shelf(self.root / space.digest, space, ram_gb=self.ram_gb)
+        with suppress(OSError):  # not there yet, or a place that is only read
+            os.utime(shelf.folder)
+        return shelf
+
+    def trim(self, limit: int) -> None:
+        """Remove the spaces used longest ago until the rest takes at most `limit` bytes; not those of the last hour."""
+        files.sweep(self.root)
+        found = []
+        for folder in self.root.glob("*"):
+            with suppress(OSError):  # another process may be trimming, too
+                (folder / SPACE).stat()
+                found.append((folder.stat().st_mtime, folder, sum(p.stat().st_size for p in folder.iterdir())))
+        total = sum(size for _, _, size in found)
+        for used, folder, size in sorted(found):
+            if total <= limit or used > time.time() - RECENT:
+                break
+            aside = self.root / f"{files.OURS}-{folder.name}{files.OLD}"
+            with suppress(OSError):
+                folder.rename(aside)  # at once: a reader sees all of it or nothing
+                total -= size
+                shutil.rmtree(aside)
 
 
 class Shelf:
