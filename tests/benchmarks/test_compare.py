@@ -338,7 +338,7 @@ def test_a_missing_text_or_data_folder_is_wrong_data(finished: Path, capsys: pyt
     assert compare(finished, "--text", str(finished / "no.txt")) == 3
     assert "no such file" in capsys.readouterr().out
     assert main(["--text", str(finished / "text.txt"), "--data", str(finished / "none"), "--suite", "sts"]) == 3
-    assert "needs files that are not there" in capsys.readouterr().out
+    assert "there is no such folder" in capsys.readouterr().out
 
 
 def test_the_table_can_be_listed(capsys: pytest.CaptureFixture[str]) -> None:

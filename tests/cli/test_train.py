@@ -144,9 +144,8 @@ def test_wrong_data_exits_3(embedkit: Run, work: Path) -> None:
     done = embedkit("train", "r.yaml", "data.sources.0.path=bad.txt", "--out", "run")
     assert done.code == 3
     assert "bad.txt:2: empty line" in done.err
-    assert embedkit("eval", "tiny", "--suite", "suite.yaml", "--data", "nowhere").code == 0, (
-        "falls back to the suite's folder"
-    )
+    nowhere = embedkit("eval", "tiny", "--suite", "suite.yaml", "--data", "nowhere")
+    assert nowhere.code == 3 and nowhere.err.startswith("nowhere: there is no such folder")
     Path("lost.yaml").write_text("tasks: [{type: sts, name: A, files: [lost.tsv]}]\n")
     assert embedkit("eval", "tiny", "--suite", "lost.yaml").code == 3
     assert embedkit("eval", "tiny", "--suite", "nonsense").code == 2
