@@ -139,6 +139,7 @@ def _build(encoder: Encoder, tie: bool, seed: int) -> DenoisingAutoEncoderLoss:
     from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncoderLoss
 
     backbone: Any = encoder.st[0].auto_model
+    device = encoder.device  # now: tying makes the encoder's parameters those of a decoder that was read to the CPU
     folder = transformer_origin(encoder).target
     trains = {n: p.requires_grad for n, p in backbone.named_parameters()}
     with seeded(seed), _named_after(backbone, folder):
@@ -156,11 +157,11 @@ def _build(encoder: Encoder, tie: bool, seed: int) -> DenoisingAutoEncoderLoss:
             f"{type(loss.decoder).__name__} has no cross-attention", WHERE, "use BERT, RoBERTa or ELECTRA"
         )
     loss.encoder = _Told()
-    loss.decoder.float().to(encoder.device)
+    loss.decoder.float().to(device)
     rate = getattr(backbone.config, "hidden_dropout_prob", None)
     if rate is not None:
         adapters.set_dropout(loss.decoder, rate)
-    if encoder.device.type == "cpu":
+    if device.type == "cpu":
         use_cpu_dropout(loss.decoder)
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad_(trains[name])

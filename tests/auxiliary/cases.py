@@ -20,6 +20,7 @@ from embedkit.train.distributed import Comm
 from embedkit.train.step import Step
 from tests.auxiliary.models import load, row_batch
 from tests.contract.answers import Answer
+from tests.device import DEVICE
 
 SEEDS = {1: (3,), 2: (3, 4)}
 """Steps of the batches of one update, by accumulation."""
@@ -84,7 +85,7 @@ class Setting:
         self.case = case
         self.encoder = load(base, dropout=0.0, pooling="cls")
         self.auxiliary = case.build(self.encoder, generator)
-        self.heads = build_heads(_heads() if case.heads else (), self.encoder.dim, seed=0)
+        self.heads = [h.to(DEVICE) for h in build_heads(_heads() if case.heads else (), self.encoder.dim, seed=0)]
         self.objective = build(InfoNCE(temperature=0.1) if case.objective else Nothing())
         for module in (self.encoder.module, self.auxiliary, self.objective, *self.heads, *_frozen(self.auxiliary)):
             module.double().train()

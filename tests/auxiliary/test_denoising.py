@@ -15,7 +15,7 @@ from embedkit.errors import RecipeError
 from embedkit.recipe.plan import plan
 from embedkit.recipe.schema import Recipe
 from tests.auxiliary.models import load, row_batch, tiny_masked_lm
-from tests.device import DEVICE
+from tests.device import DEVICE, preprocessed
 from tests.tiny import sentences, tiny_bert
 from tests.train.runs import trainer
 
@@ -35,7 +35,8 @@ def rivals(base: Path, batch: Any, tie: bool) -> tuple[float, dict[str, torch.Te
     for module in loss.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    value = loss([encoder.st.preprocess(batch.texts), encoder.st.preprocess(batch.originals)], None)
+    loss.to(DEVICE)
+    value = loss([preprocessed(encoder.st, batch.texts), preprocessed(encoder.st, batch.originals)], None)
     value.backward()
     return float(value.detach()), {n: p.grad for n, p in encoder.st.named_parameters() if p.grad is not None}
 
@@ -46,7 +47,7 @@ def test_it_is_the_loss_of_sentence_transformers(base: Path, tie: bool) -> None:
     tsdae = Denoising(tie=tie, encoder=encoder, seed=4)
     encoder.module.train(), tsdae.train()
     batch = row_batch(encoder, count=12, views=1, size=5)
-    value, count = torch.zeros(()), 0.0
+    value, count = torch.zeros((), device=DEVICE), 0.0
     for rows in batch.micro_batches:
         drawn = tsdae.draw(batch, rows)
         count += tsdae.count(drawn)

@@ -25,10 +25,10 @@ def test_the_head_gives_the_logits_of_the_whole_model(family: str, tmp_path: Pat
     head = load_language_head(
         transformer_origin(encoder), table=encoder.st[0].auto_model.get_input_embeddings(), where="here"
     )
-    assert not head.new
-    batch = AutoTokenizer.from_pretrained(base)(["ba de fi go ku"], return_tensors="pt")
+    assert not head.to(DEVICE).new
+    batch = AutoTokenizer.from_pretrained(base)(["ba de fi go ku"], return_tensors="pt").to(DEVICE)
     ids = {"input_ids": batch["input_ids"]}
-    whole = AutoModelForMaskedLM.from_pretrained(base, dtype=torch.float32).eval()
+    whole = AutoModelForMaskedLM.from_pretrained(base, dtype=torch.float32).to(DEVICE).eval()
     encoder.module.eval(), head.eval()
     with torch.no_grad():
         want = whole(**ids).logits[0]
@@ -39,14 +39,14 @@ def test_the_head_gives_the_logits_of_the_whole_model(family: str, tmp_path: Pat
 def test_the_tied_output_is_the_encoders_table_and_no_parameter_of_the_head(tmp_path: Path) -> None:
     encoder = load(tiny_masked_lm(tmp_path))
     table = encoder.st[0].auto_model.get_input_embeddings()
-    head = load_language_head(transformer_origin(encoder), table=table)
+    head = load_language_head(transformer_origin(encoder), table=table).to(DEVICE)
     assert all(p is not table.weight for p in head.parameters())
     assert not any("decoder.weight" in name for name in head.state_dict())
-    before = head(torch.ones(1, 32))
+    before = head(torch.ones(1, 32, device=DEVICE))
     with torch.no_grad():
         table.weight[7] += 1.0
-    assert (head(torch.ones(1, 32)) != before).nonzero()[:, 1].tolist() == [7]
-    head(torch.ones(1, 32)).sum().backward()
+    assert (head(torch.ones(1, 32, device=DEVICE)) != before).nonzero()[:, 1].tolist() == [7]
+    head(torch.ones(1, 32, device=DEVICE)).sum().backward()
     assert table.weight.grad is not None
 
 
@@ -94,8 +94,9 @@ def test_a_saved_model_is_a_sentence_transformer_and_a_masked_lm(family: str, tm
         tmp_path / "run" / "model", output_loading_info=True, dtype=torch.float32
     )
     assert not info["missing_keys"]
-    ids = {"input_ids": AutoTokenizer.from_pretrained(tmp_path / "base")([texts[0]], return_tensors="pt")["input_ids"]}
-    encoder.module.eval(), mlm.eval(), whole.eval()
+    batch = AutoTokenizer.from_pretrained(tmp_path / "base")([texts[0]], return_tensors="pt").to(DEVICE)
+    ids = {"input_ids": batch["input_ids"]}
+    encoder.module.eval(), mlm.eval(), whole.to(DEVICE).eval()
     with torch.no_grad():
         torch.testing.assert_close(
             whole(**ids).logits[0], mlm.head(encoder.st[0].auto_model(**ids)[0][0]), rtol=1e-5, atol=1e-5

@@ -106,18 +106,18 @@ def published(
     run by hand after the embedding layer."""
     rows = np.arange(len(batch.input_ids))
     width = max(map(len, batch.input_ids))
-    ids, mask, masked = (torch.zeros(len(rows), width, dtype=torch.int64) for _ in range(3))
+    ids, mask, masked = (torch.zeros(len(rows), width, dtype=torch.int64, device=DEVICE) for _ in range(3))
     drawn = rtd.masker([batch.input_ids[i] for i in rows], _mask_draws(rtd, batch, rows))[0]
     for i, row in enumerate(batch.input_ids):
         ids[i, : len(row)], mask[i, : len(row)] = torch.tensor(row), 1
         masked[i, : len(row)] = torch.tensor(drawn[i])
-    teacher = AutoModelForMaskedLM.from_pretrained(generator, dtype=torch.float32).eval()
+    teacher = AutoModelForMaskedLM.from_pretrained(generator, dtype=torch.float32).to(DEVICE).eval()
     with torch.no_grad():
         generated = teacher(input_ids=masked, attention_mask=mask).logits.argmax(-1)
     generated[:, 0] = ids[:, 0]
     edits = generated * mask
     labels = (generated != ids) * mask
-    student = AutoModel.from_pretrained(base, dtype=torch.float32, add_pooling_layer=False).eval()
+    student = AutoModel.from_pretrained(base, dtype=torch.float32, add_pooling_layer=False).to(DEVICE).eval()
     hidden = student.embeddings(input_ids=edits)
     hidden = torch.cat([told[:, None], hidden[:, 1:]], dim=1)
     additive = (1 - mask[:, None, None, :].float()) * torch.finfo(torch.float32).min
@@ -136,7 +136,7 @@ def _mask_draws(rtd: ReplacedTokens, batch: Any, rows: np.ndarray) -> Any:
 
 
 def test_attention_in_half_precision_without_autocast(base: Path, generator: Path) -> None:
-    told = torch.randn(12, 32, generator=torch.Generator().manual_seed(0))
+    told = torch.randn(12, 32, generator=torch.Generator().manual_seed(0)).to(DEVICE)
     losses = []
     for prepare in (lambda encoder: encoder, half_kernels.use):
         encoder = prepare(load(base, dropout=0.0))
@@ -151,13 +151,13 @@ def test_the_published_step(base: Path, generator: Path, ignore_padding: bool, s
     """Loss and the gradient into the embeddings, whatever the micro-batches."""
     encoder, rtd = made(base, generator, only_masked=False, ignore_padding=ignore_padding)
     batch = row_batch(encoder, size=size)
-    told = torch.randn(12, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    told = torch.randn(12, 32, generator=torch.Generator().manual_seed(0)).to(DEVICE).requires_grad_()
     want = published(encoder, rtd, base, generator, batch, told, ignore_padding)
     (gradient,) = torch.autograd.grad(want, told)
-    total, count = torch.zeros(()), 0.0
+    total, count = torch.zeros((), device=DEVICE), 0.0
     for rows in batch.micro_batches:
         drawn = rtd.draw(batch, rows)
-        total = total + rtd(drawn, told[torch.from_numpy(rows)]).value
+        total = total + rtd(drawn, told[torch.from_numpy(rows).to(DEVICE)]).value
         count += rtd.count(drawn)
     (ours,) = torch.autograd.grad(total / count, told)
     assert float((total / count).detach()) == pytest.approx(float(want.detach()), rel=1e-5)
@@ -185,7 +185,7 @@ def test_generator_and_encoder_do_not_train_through_it(base: Path, generator: Pa
     others = [*encoder.module.parameters(), *frozen.backbone.parameters(), *frozen.head.parameters()]
     assert not owned & {id(p) for p in others}
     batch = row_batch(encoder)
-    out = rtd(rtd.draw(batch, batch.micro_batches[0]), torch.zeros(12, 32, requires_grad=True))
+    out = rtd(rtd.draw(batch, batch.micro_batches[0]), torch.zeros(12, 32, device=DEVICE, requires_grad=True))
     out.value.backward()
     assert all(p.grad is None for p in encoder.module.parameters())
     assert rtd.judge.weight.grad is not None
@@ -203,7 +203,7 @@ def test_other_families(tmp_path: Path, encoder_family: str, generator_family: s
     base = tiny_masked_lm(tmp_path / "base", encoder_family)
     encoder, rtd = made(base, tiny_masked_lm(tmp_path / "generator", generator_family, seed=2))
     batch = row_batch(encoder)
-    out = rtd(rtd.draw(batch, batch.micro_batches[0]), torch.zeros(12, 32))
+    out = rtd(rtd.draw(batch, batch.micro_batches[0]), torch.zeros(12, 32, device=DEVICE))
     assert torch.isfinite(out.value)
 
 

@@ -10,6 +10,7 @@ import torch
 
 from embedkit.errors import RecipeError
 from embedkit.model.running.encoder import Encoder
+from tests.device import preprocessed
 from tests.model.architectures import DECODERS, build
 from tests.model.processes import encoded_elsewhere
 from tests.tiny import sentences, tiny_bert
@@ -21,11 +22,11 @@ TEXTS = sentences(9, seed=3, longest=20)
 def states(encoder: Encoder, texts: list[str], side: str) -> list[np.ndarray]:
     """Token states of each text, encoded together with padding on one side."""
     encoder.st[0].tokenizer.padding_side = side
-    features = encoder.st.preprocess(texts)
+    features = preprocessed(encoder.st, texts)
     with torch.no_grad():
         out = encoder.st[0].eval()(features)
     mask = features["attention_mask"].bool()
-    return [s[m].numpy() for s, m in zip(out["token_embeddings"], mask, strict=True)]
+    return [s[m].cpu().numpy() for s, m in zip(out["token_embeddings"], mask, strict=True)]
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])

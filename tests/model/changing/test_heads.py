@@ -16,12 +16,12 @@ Load = Callable[..., Encoder]
 def embed(encoder: Encoder, texts: list[str]) -> np.ndarray:
     batch = batch_of(encoder, rows_of(texts))
     with torch.no_grad():
-        return encoder.embed(encoder.features(batch, np.arange(len(texts)))).numpy()
+        return encoder.embed(encoder.features(batch, np.arange(len(texts)))).cpu().numpy()
 
 
 def test_a_head_for_training_is_applied_in_training_only(load: Load, tmp_path: Path, texts: list[str]) -> None:
     encoder, plain = load(head={"keep": False}, dropout=0.0), load()
-    weight, bias = encoder.head.linear.weight.detach().numpy(), encoder.head.linear.bias.detach().numpy()
+    weight, bias = encoder.head.linear.weight.numpy(force=True), encoder.head.linear.bias.numpy(force=True)
     encoder.module.train()
     np.testing.assert_allclose(embed(encoder, texts), np.tanh(plain.encode(texts) @ weight.T + bias), atol=1e-5)
     encoder.module.eval()
@@ -34,7 +34,7 @@ def test_a_head_for_training_is_applied_in_training_only(load: Load, tmp_path: P
 def test_a_head_stands_before_the_closing_norm(load: Load, texts: list[str]) -> None:
     encoder, plain = load(head={"keep": False, "dim": 7}, normalize=True, dropout=0.0), load()
     encoder.module.train()
-    states = np.tanh(plain.encode(texts) @ encoder.head.linear.weight.detach().numpy().T)
+    states = np.tanh(plain.encode(texts) @ encoder.head.linear.weight.numpy(force=True).T)
     expected = states / np.linalg.norm(states, axis=1, keepdims=True)
     np.testing.assert_allclose(embed(encoder, texts), expected, atol=1e-5)
     kept = load(head={"keep": True, "dim": 7}, normalize=True)
@@ -63,7 +63,7 @@ def test_the_start_of_a_head(load: Load, keep: bool) -> None:
 def test_an_identity_head(load: Load, texts: list[str]) -> None:
     encoder, plain = load(head={"keep": True, "activation": "identity"}), load()
     np.testing.assert_allclose(
-        encoder.encode(texts), plain.encode(texts) @ encoder.st[2].linear.weight.detach().numpy().T, atol=1e-5
+        encoder.encode(texts), plain.encode(texts) @ encoder.st[2].linear.weight.numpy(force=True).T, atol=1e-5
     )
 
 

@@ -76,7 +76,9 @@ def test_saved_alone_and_read_back(load: Load, tmp_path: Path, texts: list[str],
     assert not list(folder.rglob("model*.safetensors")), "the weights stay with the base"
     state = load_file(folder / "adapter_model.safetensors")
     own = {
-        name.replace(".default", ""): p for name, p in encoder.st[0].auto_model.named_parameters() if "lora_" in name
+        name.replace(".default", ""): p.cpu()
+        for name, p in encoder.st[0].auto_model.named_parameters()
+        if "lora_" in name
     }
     assert state.keys() == {"base_model.model." + name for name in own}
     assert all(torch.equal(value, own[name.removeprefix("base_model.model.")]) for name, value in state.items())

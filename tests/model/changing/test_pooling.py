@@ -18,10 +18,10 @@ Load = Callable[..., Encoder]
 
 def states(encoder: Encoder, text: str) -> list[np.ndarray]:
     """Hidden states of one text alone, embeddings first, [t, d] each."""
-    ids = torch.tensor([encoder.st.tokenizer(text)["input_ids"]])
+    ids = torch.tensor([encoder.st.tokenizer(text)["input_ids"]], device=DEVICE)
     with torch.no_grad():
         out = encoder.st[0].auto_model(input_ids=ids, output_hidden_states=True)
-    return [h[0].double().numpy() for h in out.hidden_states]
+    return [h[0].double().cpu().numpy() for h in out.hidden_states]
 
 
 POOLINGS = {

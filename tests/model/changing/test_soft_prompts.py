@@ -17,7 +17,7 @@ from embedkit.model.changing.soft_prompts import SAVED_AS, SoftPromptTransformer
 from embedkit.model.reading.loading import load_saved
 from embedkit.model.reading.structure import first_position
 from embedkit.model.running.encoder import Encoder
-from tests.device import DEVICE
+from tests.device import DEVICE, preprocessed
 from tests.model.architectures import SMALL_HEADS, TOKENS, build
 from tests.model.processes import encoded_elsewhere
 from tests.model.reading.test_tokens import batch_of, rows_of
@@ -55,12 +55,12 @@ def bert_by_hand(encoder: Encoder, text: str) -> Tensor:
     RoBERTa's layers have BERT's names; its positions begin after the padding id.
     """
     first, model = encoder.st[0], encoder.st[0].auto_model.eval()
-    ids = torch.tensor([first.tokenizer(text)["input_ids"]])
+    ids = torch.tensor([first.tokenizer(text)["input_ids"]], device=DEVICE)
     prompts = first.prompts.weight
     length, config = len(prompts), model.config
     width = config.hidden_size
     start = length + first_position(encoder.st)
-    x = model.embeddings(input_ids=ids, position_ids=torch.arange(start, start + ids.shape[1])[None])
+    x = model.embeddings(input_ids=ids, position_ids=torch.arange(start, start + ids.shape[1], device=DEVICE)[None])
 
     def heads(t: Tensor) -> Tensor:
         return t.unflatten(-1, (config.num_attention_heads, -1)).transpose(0, 1)
@@ -83,7 +83,7 @@ def test_states_are_those_of_the_formula(load: Load, bases: dict[str, Path], fam
         encoder = prompted(load, bases[family], pooling=pooling, attention=attention)
         with torch.no_grad():
             expected = torch.stack([pool(bert_by_hand(encoder, text)) for text in TEXTS])
-        np.testing.assert_allclose(encoder.encode(TEXTS), expected.numpy(), atol=5e-6)
+        np.testing.assert_allclose(encoder.encode(TEXTS), expected.cpu().numpy(), atol=5e-6)
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -105,7 +105,7 @@ def test_prompts_may_be_those_of_a_real_text(
         return kind(layer, query, key, value, *args, **kwargs)
 
     name = encoder.st[0].config._attn_implementation
-    ids = encoder.st.preprocess(["bade defi goku hami jopu bade kuqo hami goku"])["input_ids"]
+    ids = preprocessed(encoder.st, ["bade defi goku hami jopu bade kuqo hami goku"])["input_ids"]
     assert ids.shape[1] > length + 5
     with torch.no_grad():
         transformers.AttentionInterface.register(name, watching)
@@ -133,8 +133,8 @@ def test_padding_changes_nothing(load: Load, bases: dict[str, Path], family: str
 def test_positions_given_are_those_in_the_text(load: Load, bases: dict[str, Path], family: str, first: int) -> None:
     """Shuffled positions of a view count from the text's beginning, after the prompts."""
     encoder = prompted(load, bases[family])
-    features = encoder.st.preprocess(TEXTS[:1])
-    places = torch.arange(features["input_ids"].shape[1])[None] + first
+    features = preprocessed(encoder.st, TEXTS[:1])
+    places = torch.arange(features["input_ids"].shape[1], device=DEVICE)[None] + first
     with torch.no_grad():
         given, own, turned = (
             encoder.st[0].eval()({**features, **more})["token_embeddings"]
@@ -283,7 +283,7 @@ def test_a_window_does_not_hide_the_prompts(load: Load, tmp_path: Path) -> None:
     """Each token sees the prompts of its layer, however far it is from the beginning."""
     encoder = prompted(load, build("mistral", tmp_path / "mistral", sliding_window=4))
     module = encoder.st[0].eval()
-    ids = encoder.st.preprocess([" ".join(TEXTS)])["input_ids"][:, :32]
+    ids = preprocessed(encoder.st, [" ".join(TEXTS)])["input_ids"][:, :32]
     states = module({"input_ids": ids})["token_embeddings"]
     states[0, -1].sum().backward()
     width = encoder.st[0].config.num_key_value_heads * 16

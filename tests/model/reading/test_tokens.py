@@ -11,7 +11,7 @@ import torch
 from embedkit.model.reading import tokens
 from embedkit.model.running.encoder import Encoder
 from embedkit.types import Row, RowBatch
-from tests.device import DEVICE
+from tests.device import DEVICE, preprocessed
 from tests.tiny import tiny_bert
 
 Load = Callable[..., Encoder]
@@ -75,7 +75,7 @@ def test_padding_gives_the_tensors_of_the_tokenizer(load: Load, texts: list[str]
     for side in ("right", "left"):
         encoder.st.tokenizer.padding_side = side
         ids, extra = tokens.tokenize(encoder.st, texts, "")
-        ours, stock_batch = tokens.pad(encoder.st, ids, extra, encoder.device), encoder.st.preprocess(texts)
+        ours, stock_batch = tokens.pad(encoder.st, ids, extra, encoder.device), preprocessed(encoder.st, texts)
         for name in ("input_ids", "token_type_ids", "attention_mask"):
             assert torch.equal(ours[name], stock_batch[name]), (side, name)
 
@@ -99,7 +99,7 @@ def test_features_take_the_rows_asked_for(load: Load, texts: list[str]) -> None:
     batch = batch_of(encoder, rows)
     chosen = np.array([7, 3, 40, 0])
     with torch.no_grad():
-        some = encoder.embed(encoder.features(batch, chosen)).numpy()
+        some = encoder.embed(encoder.features(batch, chosen)).cpu().numpy()
     for i, vector in zip(chosen, some, strict=True):
         np.testing.assert_allclose(vector, encoder.encode([rows[i].text], role=rows[i].role)[0], atol=5e-6)
 
@@ -112,7 +112,7 @@ def test_prompts_left_out_of_pooling_may_differ_between_rows(load: Load, pooling
     encoder.module.eval()
     rows = rows_of([t for t in texts if t])
     with torch.no_grad():
-        mixed = encoder.embed(encoder.features(batch_of(encoder, rows), np.arange(len(rows)))).numpy()
+        mixed = encoder.embed(encoder.features(batch_of(encoder, rows), np.arange(len(rows)))).cpu().numpy()
     for role in ("query", "document"):
         where = [i for i, row in enumerate(rows) if row.role == role]
         expected = encoder.st.encode([rows[i].text for i in where], prompt_name=role)
