@@ -82,6 +82,15 @@ def entry(number: int, *removed: str, **values: Any) -> Damage:
     return change
 
 
+def one_token_moved(folder: Path) -> None:
+    """As many tokens as rows, but the last number is beyond them."""
+    path = folder / "tokenizer.json"
+    found = json.loads(path.read_text())
+    vocabulary = found["model"]["vocab"]
+    vocabulary[max(vocabulary, key=vocabulary.get)] = 400
+    path.write_text(json.dumps(found))
+
+
 def tensors(change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]], name: str = "") -> Damage:
     """The weights hold other tensors."""
 
@@ -187,6 +196,14 @@ OF_SMALL_FILES: dict[str, tuple[Damage, tuple[str, ...]]] = {
 OF_FOLDERS: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "no pooling settings": (without("1_Pooling/config.json"), ("1_Pooling/config.json", "Pooling")),
     "pooling settings are a list": (text("1_Pooling/config.json", "[]"), ("1_Pooling/config.json", "an object")),
+    "no mode of pooling": (
+        field("1_Pooling/config.json", pooling_mode=None, pooling_mode_mean_tokens=False, pooling_mode_cls_token=False),
+        ("1_Pooling/config.json", "none of its pooling modes is true"),
+    ),
+    "whole numbers without their scales": (
+        tensors(lambda state: {k: (v * 50).to(torch.int8) if "query.weight" in k else v for k, v in state.items()}),
+        ("2 tensors", "encoder.layer.0.attention.self.query.weight", "no quantization_config"),
+    ),
     "no dense weights": (without("2_Dense/model.safetensors"), ("no weights in 2_Dense",)),
     "a foreign activation": (
         field("2_Dense/config.json", activation_function="os.system"),
@@ -285,6 +302,7 @@ OF_LOADED: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "a tokenizer that is a list": (text("tokenizer.json", "[1]"), ("does not load",)),
     "tokenizer settings are null": (text("tokenizer_config.json", "null"), ("does not load",)),
     "more tokens than rows": (more_tokens, ("324 tokens", "322 rows", "'<sku>'")),
+    "a token beyond the rows": (one_token_moved, ("401 tokens", "322 rows", "has none")),
     "a pickle of more than tensors": (
         pickled({"a": torch.zeros(2), "b": Foreign()}),
         ("hold more than tensors", "not loaded", "print"),

@@ -89,6 +89,7 @@ def look_over(find: Find, *, trust: bool = False, weights: bool = True) -> Saved
     elif weights:
         found = find_weights(find, saved.transformer, _weight_names(saved))
         _check_widths(find, saved, found)
+        _check_types(saved, found)
     return saved
 
 
@@ -139,6 +140,11 @@ def _check_module(find: Find, module: Module, *, trust: bool, weights: bool) -> 
                 TRUST,
                 READ_FIRST,
             )
+    if kind == "Pooling":
+        # sentence-transformers would take the mean, whatever the model was trained with.
+        modes = [value for key, value in settings.items() if key.startswith("pooling_mode_")]
+        if modes and not any(modes) and settings.get("pooling_mode") is None:
+            raise damaged(path, "none of its pooling modes is true: how the tokens become one embedding is not said")
     if kind in _STORED and weights:
         find_weights(find, module.folder, OF_MODULE)
 
@@ -165,3 +171,15 @@ def _check_widths(find: Find, saved: Saved, weights: Weights) -> None:
         if isinstance(size, int) and size > ABSURD * widest:
             what = f"{key}: {size:,}, and no tensor of {weights.files[0].name} has a dimension above {widest:,}"
             raise damaged(path, what, NOT_OF_ONE)
+
+
+def _check_types(saved: Saved, weights: Weights) -> None:
+    """Refuse quantised weights whose scales nobody would apply: transformers makes whole numbers floats as they are."""
+    names = [name for name in weights.whole if name.endswith((".weight", ".bias"))]
+    if names and not saved.config.get("quantization_config"):
+        raise RecipeError(
+            f"{len(names):,} tensors of {weights.files[0]} hold whole numbers, the first {names[0]}: quantised "
+            f"weights, and {CONFIG} has no quantization_config",
+            BASE,
+            "take the model that was quantised, in float32, float16 or bfloat16",
+        )

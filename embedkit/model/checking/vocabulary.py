@@ -53,10 +53,12 @@ def check_rows(tokenizer: Any, rows: int | None) -> None:
     Raises:
         RecipeError: with both numbers and the first such token.
     """
-    last = max((*tokenizer.added_tokens_decoder, len(tokenizer) - 1))
+    numbers = tokenizer.get_vocab()
+    last = max((*tokenizer.added_tokens_decoder, len(tokenizer) - 1, *numbers.values()))
     if rows is None or last < rows:
         return
-    token = tokenizer.convert_ids_to_tokens(rows)
+    beyond = {number: token for token, number in numbers.items() if number >= rows}
+    token = beyond[min(beyond)] if beyond else tokenizer.convert_ids_to_tokens(rows)
     raise RecipeError(
         f"the tokenizer has {last + 1:,} tokens and the token table {rows:,} rows: {token!r:.80} has none",
         BASE,

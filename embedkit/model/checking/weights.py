@@ -18,6 +18,9 @@ OF_MODULE = (SAFE, PICKLED)
 OF_ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
 FOREIGN = ("tf_model.h5", "flax_model.msgpack", "model.ckpt.index", "openvino_model.xml", "onnx/model.onnx")
 """Weights for other libraries, which transformers 5 does not read."""
+_Header = dict[str, tuple[tuple[int, ...], str]]
+"""Shape and type (``F32``, ``BF16``, ``I64``, ``BOOL``) of tensors by their names."""
+_WHOLE = ("I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
 _TORCH = (b"PK\x03\x04", b"\x80\x02")
 """How files of `torch.save` begin: an archive, or before torch 1.6 a pickle."""
 
@@ -29,10 +32,12 @@ class Weights:
     Attributes:
         files: in order; several for a model in shards.
         shapes: of every tensor by its name; empty for pickled files, which say nothing before they are read.
+        whole: names of the tensors that hold whole numbers; as `shapes`.
     """
 
     files: tuple[Path, ...]
     shapes: dict[str, tuple[int, ...]]
+    whole: tuple[str, ...] = ()
 
     @property
     def widest(self) -> int | None:
@@ -57,10 +62,11 @@ def find_weights(find: Find, folder: str, names: tuple[str, ...]) -> Weights:
         if path is None:
             continue
         files = _shards(path, find, place) if name.endswith(".index.json") else (path,)
-        shapes: dict[str, tuple[int, ...]] = {}
+        header: _Header = {}
         for file in files:
-            shapes |= _read_header(file)
-        return Weights(files, shapes)
+            header |= _read_header(file)
+        shapes = {name: shape for name, (shape, _) in header.items()}
+        return Weights(files, shapes, tuple(name for name, (_, kind) in header.items() if kind in _WHOLE))
     others = [name for name in FOREIGN if find(place + name) is not None]
     beside = f"; {', '.join(others)} is for another library" if others else ""
     raise RecipeError(
@@ -85,7 +91,7 @@ def _shards(index: Path, find: Find, place: str) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def _read_header(path: Path) -> dict[str, tuple[int, ...]]:
+def _read_header(path: Path) -> _Header:
     if is_pointer(path):
         raise pointer(path)
     if not path.stat().st_size:
@@ -93,18 +99,19 @@ def _read_header(path: Path) -> dict[str, tuple[int, ...]]:
     return _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
 
 
-def _safetensors(path: Path) -> dict[str, tuple[int, ...]]:
+def _safetensors(path: Path) -> _Header:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="np") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            return {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
     except (SafetensorError, OSError, ValueError) as error:
         what = f"no whole safetensors file ({path.stat().st_size:,} bytes): {error}"
         raise damaged(path, what) from error
 
 
-def _pickled(path: Path) -> dict[str, tuple[int, ...]]:
+def _pickled(path: Path) -> _Header:
     with path.open("rb") as file:
         start = file.read(4)
     if not start.startswith(_TORCH):
