@@ -26,6 +26,7 @@ from embedkit.evaluation.store import JSON as SCORES
 from embedkit.evaluation.store import load_scores, plain, write_scores
 from embedkit.evaluation.table import table
 from embedkit.evaluation.tasks import TaskData, load_task, run_task
+from embedkit.foreign.limits import SHOWN_LINE
 from embedkit.foreign.quoting import cut, did_you_mean, listed, quoted
 from embedkit.recipe.load import load_suite_file
 from embedkit.recipe.reading.settle import settle_suite
@@ -215,7 +216,7 @@ def _data_folder(given: str | Path | None) -> Path | None:
         if not wanted.is_absolute():
             what += f"; looked in {paths.words(found.looked)}"
         cure = "give the folder that the suite's files are in with --data DIR (eval.data in a recipe), or leave it out"
-        raise DataError(what, str(found), cure)
+        raise DataError(what, cut(str(found), SHOWN_LINE), cure)
     return found.place
 
 

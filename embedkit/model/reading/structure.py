@@ -69,7 +69,7 @@ def longest_text(st: SentenceTransformer) -> int | None:
 
 
 def check_length(st: SentenceTransformer, wanted: int | None, where: str) -> None:
-    """Refuse to keep more tokens per text than a model has positions for.
+    """Refuse to keep more tokens per text than a model has positions for, or what is no number of tokens.
 
     Args:
         st: the model.
@@ -79,6 +79,8 @@ def check_length(st: SentenceTransformer, wanted: int | None, where: str) -> Non
     Raises:
         RecipeError: with the most that is possible.
     """
+    if wanted is not None and (isinstance(wanted, bool) or not isinstance(wanted, Integral) or wanted < SHORTEST):
+        raise RecipeError(f"a whole number of at least {SHORTEST} is expected, found {quoted(wanted)}", where)
     longest = longest_text(st)
     if wanted is not None and longest is not None and wanted > longest:
         words = templates.words(st)
