@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
+from numbers import Integral
 
+from embedkit.foreign.quoting import quoted
 from embedkit.foreign.showing import LONGEST, shown
 
 
@@ -70,6 +73,17 @@ class RecordError(EmbedkitError):
 
 class VersionError(EmbedkitError):
     """Installed packages do not work together; the message names them with their versions."""
+
+
+def check_whole(value: object, where: str, least: int, most: float = inf) -> None:
+    """Refuse an argument that is no whole number within bounds; NumPy's whole numbers are some.
+
+    Raises:
+        RecipeError: with the bounds.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= most:
+        bounds = f"of at least {least}" if most == inf else f"from {least} to {most}"
+        raise RecipeError(f"a whole number {bounds} is expected, found {quoted(value)}", where, "give one")
 
 
 @contextmanager

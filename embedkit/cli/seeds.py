@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from embedkit.cli.console import say
+from embedkit.cli.console import INTERRUPTED, say
+from embedkit.disk import files, locks
+from embedkit.disk.folders import RunFolder
 from embedkit.errors import EmbedkitError, RecipeError
 from embedkit.foreign.limits import SEED
 from embedkit.terminal.tables import Column, Grid, name_column
+from embedkit.train.stopping import PASSED_ON, PassingOn, Stopped
 
 if TYPE_CHECKING:
     from embedkit.recipe.load import Loaded
@@ -40,8 +43,6 @@ def train_seeds(loaded: Loaded, arguments: Sequence[str], out: Path, count: int,
         typer.Exit: with the code of a run that failed.
         KeyboardInterrupt: a run was interrupted, or stopped by the system.
     """
-    from embedkit.disk import files, locks
-
     first = loaded.recipe.train.seed
     if first + count - 1 > SEED:
         what = f"train.seed {first} and the {count - 1:,} after it go beyond {SEED}"
@@ -124,15 +125,11 @@ def _mean(found: Mapping[str, Any] | None, sign: str = "") -> str:
 
 def _finished(folder: Path) -> bool:
     """Whether a run is done with; one whose last evaluation failed goes on."""
-    from embedkit.disk.folders import RunFolder
-
     record = RunFolder(folder).read_record()
     return record is not None and bool(record.finished) and not record.failed
 
 
 def _read(folder: Path) -> RunRecord:
-    from embedkit.disk.folders import RunFolder
-
     record = RunFolder(folder).read_record()
     if record is None:
         raise EmbedkitError("the run left no record", str(folder), "train it again with --resume")
@@ -140,9 +137,6 @@ def _read(folder: Path) -> RunRecord:
 
 
 def _train(arguments: Sequence[str], seed: int, folder: Path, *, resume: bool) -> None:
-    from embedkit.cli.console import INTERRUPTED
-    from embedkit.train.stopping import PASSED_ON, PassingOn, Stopped
-
     command = [sys.executable, "-m", "embedkit", "train", *arguments, f"train.seed={seed}", "--out", str(folder)]
     environ = {**os.environ, PASSED_ON: "1"}
     children: list[int] = []

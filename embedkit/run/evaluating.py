@@ -8,7 +8,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedkit.errors import about
+from embedkit.disk.locks import hold_folder
+from embedkit.errors import DataError, EmbedkitError, about, check_whole
+from embedkit.evaluation import suite as suites
+from embedkit.evaluation.forecast import SHORT, forecast
+from embedkit.evaluation.kept import Kept
+from embedkit.foreign.limits import SEED
+from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.load import made
 from embedkit.recipe.schema import Model
 from embedkit.run.environment import quiet_libraries
@@ -18,7 +24,6 @@ from embedkit.types import Scores
 
 if TYPE_CHECKING:
     from embedkit.evaluation.tasks import TaskData
-    from embedkit.model.running.encoder import Encoder
     from embedkit.recipe.suite import Suite
 
 
@@ -56,14 +61,16 @@ def evaluate(
         progress: show progress bars, and say before how long it will take where that is more than seconds.
 
     Raises:
+        RecipeError: no such suite or model; a number out of its bounds.
+        DataError: a file of the suite, or `data`, is missing or wrong.
         BusyError: another process writes to `out`.
         WriteError: nothing can be written there.
         EmbedkitError: the scores of another model or suite are there.
     """
-    from embedkit.disk.locks import hold_folder
-    from embedkit.evaluation import suite as suites
-
     quiet_libraries()
+    check_whole(resamples, "resamples", 0)
+    check_whole(seed, "seed", 0, SEED)
+    check_whole(batch_tokens, "batch_tokens", 1)
     loaded = suites.load_suite(suite, data)
     options = {"resamples": resamples, "batch_tokens": batch_tokens}
     rest = {"seed": seed, "geometry": geometry, "progress": progress}
@@ -97,10 +104,6 @@ def _score(
     rest: dict[str, Any],
 ) -> Scores:
     """Scores, with a forecast before and the time taken after them where that is more than seconds."""
-    from embedkit.evaluation import suite as suites
-    from embedkit.evaluation.forecast import SHORT, forecast
-    from embedkit.evaluation.kept import Kept
-
     kept = Kept(encoder)
     foreseen = forecast(encoder, suite, data, kept=kept, **options) if rest["progress"] else None
     long = foreseen is not None and foreseen.seconds >= SHORT
@@ -119,9 +122,6 @@ def _refuse_other(encoder: Encoder, suite: Suite, folders: Sequence[Path], overw
     Raises:
         EmbedkitError: whose scores they are.
     """
-    from embedkit.errors import DataError, EmbedkitError
-    from embedkit.evaluation import suite as suites
-
     for folder in folders:
         file = folder / suites.SCORES
         if overwrite or not file.exists():
@@ -138,7 +138,5 @@ def _refuse_other(encoder: Encoder, suite: Suite, folders: Sequence[Path], overw
 
 
 def _load(name: str, place: str) -> Encoder:
-    from embedkit.model.running.encoder import Encoder
-
     with about(place, "model.base"):
         return Encoder.load(made(Model, base=name))

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from embedkit.errors import RecipeError
+from embedkit.errors import RecipeError, check_whole
 from embedkit.model.reading import templates
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+SHORTEST = 3
+"""The fewest tokens kept: one between the two that most tokenizers put around a text."""
 
 
 def find_pooling(st: SentenceTransformer, where: str = "model.pooling") -> Any:
@@ -79,8 +82,8 @@ def check_length(st: SentenceTransformer, wanted: int | None, where: str) -> Non
     Raises:
         RecipeError: with the most that is possible.
     """
-    if wanted is not None and (isinstance(wanted, bool) or not isinstance(wanted, Integral) or wanted < SHORTEST):
-        raise RecipeError(f"a whole number of at least {SHORTEST} is expected, found {quoted(wanted)}", where)
+    if wanted is not None:
+        check_whole(wanted, where, SHORTEST)
     longest = longest_text(st)
     if wanted is not None and longest is not None and wanted > longest:
         words = templates.words(st)

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from embedkit.disk.files import writing
 from embedkit.disk.model_files import prompt_for
-from embedkit.errors import RecipeError
+from embedkit.errors import RecipeError, check_whole
 from embedkit.foreign import showing
+from embedkit.foreign.quoting import quoted
 from embedkit.model.changing import adapters, lora
 from embedkit.model.changing.configure import configure
 from embedkit.model.changing.dropout import use_cpu_dropout
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from embedkit.types import Row, RowBatch
 
 logger = showing.logger(__name__)
+
+ROLES = ("query", "document")
+"""Whose prompt a text gets."""
 
 
 class Encoder:
@@ -150,7 +154,13 @@ class Encoder:
         return ids, features
 
     def prompt(self, role: str) -> str:
-        """The text put before inputs of a role (``query`` or ``document``)."""
+        """The text put before inputs of a role (``query`` or ``document``).
+
+        Raises:
+            RecipeError: there is no such role.
+        """
+        if role not in ROLES:
+            raise RecipeError(f"there is no role {quoted(role)}", "role", f"one of {', '.join(ROLES)}")
         return prompt_for(self.st.prompts, role)
 
     def features(self, batch: RowBatch, rows: np.ndarray) -> dict[str, Any]:
@@ -236,10 +246,11 @@ class Encoder:
             float32 [n, d], row i of text i in the order of iteration.
 
         Raises:
-            RecipeError: `max_length` is beyond the model's positions.
+            RecipeError: `max_length` is beyond the model's positions, or an argument is not one of those above.
             DataError: something is no text; the message names its position.
         """
         check_length(self.st, max_length, "max_length")
+        check_whole(batch_tokens, "batch_tokens", 1)
         return inference.encode(
             self.module,
             inference.as_texts(texts),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -103,6 +104,29 @@ def test_what_is_no_text_is_refused_with_its_position(
         encoder.encode(given)
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"max_length": 0}, "max_length: a whole number of at least 3 is expected, found 0"),
+        ({"max_length": -1}, "found -1"),
+        ({"max_length": 2.5}, "found 2.5"),
+        ({"max_length": "5"}, "found '5'"),
+        ({"max_length": True}, "found True"),
+        ({"batch_tokens": 0}, "batch_tokens: a whole number of at least 1 is expected, found 0"),
+        ({"batch_tokens": None}, "found None"),
+        ({"role": "passage"}, "role: there is no role 'passage'"),
+    ],
+)
+def test_arguments_out_of_bounds_are_refused(encoder: Encoder, arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(words)):
+        encoder.encode(TEXTS, **arguments)
+
+
+def test_numbers_of_numpy_are_numbers(encoder: Encoder) -> None:
+    found = encoder.encode(TEXTS, max_length=np.int64(3))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found, encoder.encode(TEXTS, max_length=3))
 
 
 def test_whole_characters_beyond_the_basic_plane_are_texts(encoder: Encoder) -> None:
