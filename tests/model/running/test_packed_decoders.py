@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -165,3 +166,51 @@ def test_a_packed_model_is_copied_and_saved(load: Load, bases: dict[str, Path], 
     encoder.save(tmp_path / "saved")
     assert not [p for p in tmp_path.rglob("*.json") if packing.ATTENTION in p.read_text()]
     np.testing.assert_allclose(load(tmp_path / "saved").encode(TEXTS), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["causal", "bidirectional"])
+@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2", "mistral-windowed"])
+def test_adapters(load: Load, bases: dict[str, Path], family: str, bidirectional: bool) -> None:
+    pytest.importorskip("peft")
+    options: dict[str, Any] = {"pooling": "lasttoken", "bidirectional": bidirectional, "dropout": 0.0}
+    encoder = load(bases[family], lora={"r": 2, "dropout": 0.0}, **options)
+    with torch.no_grad():
+        for name, parameter in encoder.module.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(0, 0.1)
+    compare(encoder)
+    _, found = gradients(encoder, TEXTS, True)
+    assert all("lora_" in name for name in found) and {"lora_A", "lora_B"} <= {name.split(".")[-3] for name in found}
+    encoder.module.eval()
+    embedded = encoder.encode(TEXTS)
+    np.testing.assert_allclose(embedded, encoder.st.encode(TEXTS), atol=2e-5, rtol=1e-4)
+    assert np.abs(embedded - load(bases[family], **options).encode(TEXTS)).max() > 1e-2
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral-windowed"])
+def test_soft_prompts_are_padded_and_say_so(
+    load: Load, bases: dict[str, Path], family: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Packed rows have no place for keys that stand before every row; padded together, rows are what each is alone."""
+    caplog.set_level(logging.INFO, logger=packing.__name__)
+    encoder = load(bases[family], pooling="mean", soft_prompts={"length": 3, "dropout": 0.0}, dropout=0.0)
+    assert not encoder.module.packs and "is padded: soft prompts stand before every row" in caplog.text
+    prompts = encoder.st[0].prompts.weight
+    with torch.no_grad():
+        prompts.normal_(0, 0.5)
+    encoder.module.train()
+
+    def gradient(groups: list[list[str]]) -> tuple[torch.Tensor, torch.Tensor]:
+        encoder.module.zero_grad()
+        found = [
+            encoder.embed(encoder.features(batch_of(encoder, rows_of(group, ("query",))), np.arange(len(group))))
+            for group in groups
+        ]
+        out = torch.cat(found)
+        out.pow(2).sum().backward()
+        return out.detach(), prompts.grad.clone()
+
+    (together, of_all), (alone, of_each) = gradient([TEXTS]), gradient([[text] for text in TEXTS])
+    torch.testing.assert_close(together, alone, atol=2e-5 * float(alone.abs().max()), rtol=0)
+    torch.testing.assert_close(of_all, of_each, atol=2e-5 * float(of_each.abs().max()), rtol=0)
+    assert float(of_each.abs().max()) > 1e-3
