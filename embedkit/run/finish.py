@@ -17,20 +17,20 @@ from embedkit.types import Scores
 logger = showing.logger(__name__)
 
 
-def finish(run: Run, trainer: Trainer, encoder: Encoder, before: Scores | None) -> None:
+def finish(run: Run, trainer: Trainer, encoder: Encoder, before: Scores | None, error: Exception | None = None) -> None:
     """Measure the result and compare it, write record and report; the model is on disk already.
 
-    What fails here costs neither record nor report: the record is finished with the reason, the report is written,
-    and then the error goes on its way. ``--resume`` does what is missing.
+    What fails here, or failed since the training (`error`), costs neither record nor report: the record is finished
+    with the reason, the report is written, and then the error goes on its way. ``--resume`` does what is missing.
     """
-    error: Exception | None = None
     run.record.scores_before = suites.plain(before) if before else None
     run.record.scores_after, run.record.comparison = None, []
     try:
         measure_result(run, trainer, encoder, before)
     except Exception as caught:
-        error = caught
-        run.record.failed = f"after training: {type(caught).__name__}: {caught}"
+        error = error or caught
+    if error is not None:
+        run.record.failed = f"after training: {type(error).__name__}: {error}"
     if run.first:
         _write(run)
     if error is not None:

@@ -47,11 +47,22 @@ def _record(run: Run, trainer: Trainer) -> None:
         run.record.warnings.append(f"the embeddings began to collapse at step {trainer.guards.collapsed_at}")
 
 
-def result(run: Run, trainer: Trainer, encoder: Encoder) -> Encoder:
-    """The model that the run gives: of the best evaluation where the recipe keeps it, and one of two towers."""
+def result(run: Run, trainer: Trainer, encoder: Encoder) -> tuple[Encoder, Exception | None]:
+    """The model that the run gives: of the best evaluation where the recipe keeps it, and one of two towers.
+
+    Returns:
+        The model, and why the better tower is not known where measuring them failed: the first is given then, to be
+        written before the error goes on its way. The checkpoint has both, and ``--resume`` measures them again.
+    """
     if run.recipe.eval.every is not None and run.recipe.eval.keep == "best":
         run.record.best_step = trainer.load_best()
-    if run.recipe.model.towers == 2 and run.first:
+    if run.recipe.model.towers < 2 or not run.first:
+        return encoder, None
+    error: Exception | None = None
+    try:
         encoder, which = run.measuring.kept_tower(encoder)
-        run.record.warnings.append(which)
-    return encoder
+    except Exception as caught:
+        encoder, error = encoder.tower(0), caught
+        which = "the first of two towers is kept: which is better could not be measured"
+    run.record.warnings.append(which)
+    return encoder, error

@@ -1,8 +1,9 @@
-"""The model, written and read back."""
+"""A model, written and read back."""
 
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from embedkit.model.running.encoder import Encoder
 from embedkit.run.state import Run
 from embedkit.train.trainer import Trainer
 
+PROBE = ["A short sentence.", "And a second one, which is a little longer than the first."]
+
 
 def save(run: Run, trainer: Trainer, encoder: Encoder) -> None:
     """Write the result and what auxiliary losses leave behind."""
@@ -20,32 +23,40 @@ def save(run: Run, trainer: Trainer, encoder: Encoder) -> None:
         return
     then = "the checkpoints are whole: go on with --resume"
     with run.timed("saving"), files.writing(run.folder.root, then):
-        checked_model(run, encoder)
+        cure = "the checkpoint of the last update is good; please report this"
+        write_model(encoder, run.folder.unfinished_model, run.folder.model, cure=cure)
         for auxiliary in trainer.engine.auxiliaries:
             auxiliary.export(run.folder.root)
 
 
-def checked_model(run: Run, encoder: Encoder) -> None:
-    """Write the model, read it back with plain sentence-transformers, and name it if it gives the same embeddings.
+def write_model(
+    encoder: Encoder, staging: Path, final: Path, *, cure: str, role: str = "query", relative: float | None = None
+) -> None:
+    """Write a model, read it back with plain sentence-transformers, and name it if it gives the same embeddings.
+
+    Args:
+        encoder: the model.
+        staging: where it is written; the folder is gone afterwards.
+        final: its place; what was there is replaced.
+        cure: of other embeddings.
+        role: whose prompt the compared texts get.
+        relative: what they may differ by, as a share of their largest number; None: 1e-5 and 1e-5 of each number.
 
     Raises:
-        EmbedkitError: it does not.
+        EmbedkitError: it gives other embeddings.
         WriteError: it cannot be written.
     """
-    staging = run.folder.unfinished_model
     try:
+        shutil.rmtree(staging, ignore_errors=True)
         encoder.save(staging)
-        probe = ["A short sentence.", "And a second one, which is a little longer than the first."]
         plain = load_saved(staging, encoder.device, trust=encoder.st.trust_remote_code)
-        got = plain.encode(probe, prompt_name="query", convert_to_numpy=True)
-        want = encoder.encode(probe, role="query")
-        if not np.allclose(got, want, atol=1e-5):
+        got = plain.encode(PROBE, prompt=encoder.prompt(role) or None, convert_to_numpy=True)
+        want = encoder.encode(PROBE, role=role)
+        bounds = (1e-5, 1e-5) if relative is None else (0.0, relative * max(float(np.abs(want).max()), 1e-12))
+        if not np.allclose(got, want, *bounds):
             worst = float(np.abs(got - want).max())
-            raise EmbedkitError(
-                f"the saved model gives other embeddings than the trained one (difference {worst:.2g})",
-                str(run.folder.model),
-                "the checkpoint of the last update is good; please report this",
-            )
-        files.publish(staging, run.folder.model)
+            what = f"the saved model gives other embeddings than the one in memory (difference {worst:.2g})"
+            raise EmbedkitError(what, str(final), cure)
+        files.publish(staging, final)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -55,7 +55,7 @@ def train(
         forecast.announce(run, encoder, trainer, resume)
         before = measure.before(run, encoder, trainer)
         fit.fit(run, trainer, resume)
-        encoder = fit.result(run, trainer, encoder)
+        encoder, error = fit.result(run, trainer, encoder)
         save.save(run, trainer, encoder)
-        finish.finish(run, trainer, encoder, before)
+        finish.finish(run, trainer, encoder, before, error)
         return run.record

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from embedkit.disk.locks import hold_file
+from embedkit.model.running.encoder import Encoder
 from tests.cli.conftest import Done
 from tests.tiny import sentences
 
@@ -73,6 +76,38 @@ def test_errors(embedkit: Run, work: Path, arguments: tuple[str, ...], code: int
     done = embedkit("whiten", "tiny", *arguments, "--out", "white")
     assert done.code == code and message in done.err, done
     assert not (work / "white").exists()
+
+
+WHITEN = ("whiten", "tiny", "--text", "text.txt", "--dim", "8", "--out", "white")
+
+
+def test_two_at_once(embedkit: Run, work: Path) -> None:
+    with hold_file(work.resolve() / "white", "whitening"):
+        done = embedkit(*WHITEN)
+    assert done.code == 1 and f"process {os.getpid()} has been whitening here since" in done.err, done.err
+    assert not (work / "white").exists()
+    assert embedkit(*WHITEN).code == 0
+    assert not list(work.glob(".embedkit*")), "no lock and nothing unfinished stays"
+
+
+def test_a_folder_that_is_there_is_whole(embedkit: Run, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ends in the middle of writing leaves nothing under the model's name, and is no obstacle later."""
+    save = Encoder.save
+
+    def cut(self: Encoder, folder: Path) -> None:
+        save(self, folder)
+        (Path(folder) / "1_Pooling" / "config.json").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Encoder, "save", cut)
+        embedkit(*WHITEN)
+    assert not (work / "white").exists()
+    (work / ".embedkit-white-model").mkdir()  # of a process that was killed
+    (work / ".embedkit-white-model" / "model.safetensors").write_text("half")
+    (work / "white").mkdir()
+    assert embedkit(*WHITEN).code == 0
+    assert (work / "white" / "1_Pooling" / "config.json").is_file() and not list(work.glob(".embedkit*"))
 
 
 def test_a_filled_folder_is_left_alone(embedkit: Run, work: Path) -> None:

@@ -52,6 +52,24 @@ def test_a_failing_evaluation_after_training_loses_nothing(folder: Path, monkeyp
     assert (done.failed, done.updates, len(done.comparison)) == ("", 3, 1)
 
 
+def test_two_towers_that_cannot_be_compared_leave_a_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = recipe({"every": 2}, steps=4)
+    made = made.model_copy(update={"model": made.model.model_copy(update={"towers": 2})})
+    with monkeypatch.context() as patch:
+        failing(patch, "step 0", EmbedkitError("no room"))
+        with pytest.raises(EmbedkitError, match="no room"):
+            go(folder, made)
+    found = record(folder)
+    assert found["failed"] == "after training: EmbedkitError: no room" and found["finished"]
+    assert "the first of two towers is kept: which is better could not be measured" in found["warnings"]
+    assert found["scores_after"]["tasks"], "the tower that was written"
+    assert "no room" in (folder / "run" / "report" / "report.md").read_text(encoding="utf-8")
+    written = evaluate(str(folder / "run" / "model"), str(folder / "suite.yaml"), resamples=0, progress=False)
+    assert written.average == pytest.approx(found["scores_after"]["average"], abs=1e-3)
+    done = go(folder, made, resume=True)
+    assert (done.failed, done.updates) == ("", 4) and any("of two towers is kept (average" in w for w in done.warnings)
+
+
 def test_a_failing_comparison_keeps_both_scores(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any, **kwargs: Any) -> Any:
         raise ValueError("other data")
