@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from traceback import format_exception
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from embedkit.cli.console import report
 from embedkit.cli.help import App
 from embedkit.errors import EmbedkitError
 from embedkit.foreign.quoting import cut
+from embedkit.foreign.showing import shown
 
 app = App(
     name="embedkit",
@@ -55,20 +57,26 @@ def embedkit(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit with its code: 0 good, 1 failed, 2 recipe or usage wrong, 3 data wrong."""
+    """Run the command line and exit with its code: 0 good, 1 failed, 2 recipe or usage wrong, 3 data wrong.
+
+    With ``--debug``, and where the error is none that a user is known to cause, the traceback is shown: its causes hold
+    what files, servers and libraries said, so that it is cleaned as all that is shown.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     try:
         app([a for a in arguments if a != "--debug"])
-    except EmbedkitError as error:
-        if debug:
-            raise
-        report(error)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        if debug or error.errno != errno.ENAMETOOLONG:
-            raise
-        report(
-            EmbedkitError("the name is too long for the file system", cut(str(error.filename)), "name a shorter one")
-        )
-        sys.exit(EmbedkitError.exit_code)
+    except Exception as error:
+        known = error if isinstance(error, EmbedkitError) else _too_long(error)
+        if known is None or debug:
+            typer.echo(shown("".join(format_exception(error)), lines=True), err=True, nl=False)
+        else:
+            report(known)
+        sys.exit(1 if known is None else known.exit_code)
+
+
+def _too_long(error: Exception) -> EmbedkitError | None:
+    """An error about a name that the file system cannot have, wherever it comes from."""
+    if not isinstance(error, OSError) or error.errno != errno.ENAMETOOLONG:
+        return None
+    return EmbedkitError("the name is too long for the file system", cut(str(error.filename)), "name a shorter one")

@@ -11,8 +11,7 @@ import pytest
 from typer.main import get_command
 
 from embedkit import __version__
-from embedkit.cli import app, main
-from embedkit.errors import RecipeError
+from embedkit.cli import app
 from tests.cli.conftest import Done
 
 Run = Callable[..., Done]
@@ -92,10 +91,11 @@ def test_long_errors_are_not_folded(embedkit: Run, work: Path, monkeypatch: pyte
     assert "override train.batch_sise=8: train.batch_sise: unknown key\n" in done.err
 
 
-def test_debug_shows_the_traceback_in_any_place(work: Path) -> None:
+def test_debug_shows_the_traceback_in_any_place(embedkit: Run, work: Path) -> None:
     for arguments in (["--debug", "check", "nowhere.yaml"], ["check", "nowhere.yaml", "--debug"]):
-        with pytest.raises(RecipeError, match="no such recipe"):
-            main(arguments)
+        done = embedkit(*arguments)
+        assert done.code == 2 and done.err.startswith("Traceback (most recent call last):\n"), done.err
+        assert "in find_recipe\n" in done.err and "RecipeError: nowhere.yaml: no such recipe" in done.err
 
 
 def test_usage_errors_exit_2(embedkit: Run) -> None:

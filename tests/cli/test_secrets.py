@@ -129,3 +129,27 @@ def test_scores_hold_no_token(embedkit: Run, work: Path) -> None:
     for path in stored:
         assert TOKEN.encode() not in path.read_bytes(), path
     assert json.loads(Path("scores/scores.json").read_text())["tasks"][0]["task"] == f"see {HIDDEN}"
+
+
+def test_tracebacks_are_cleaned_with_their_causes(embedkit: Run, work: Path) -> None:
+    """The Hub's library says in its own error which id it was given, and the traceback has that as the cause."""
+    done = embedkit("--debug", "eval", f"x?token={TOKEN} y", "--suite", "suite.yaml")
+    assert done.code == 2 and "HFValidationError" in done.err and "direct cause" in done.err
+    assert HIDDEN in done.err and TOKEN not in done.out + done.err
+
+
+@pytest.mark.parametrize("debug", [(), ("--debug",)])
+def test_an_error_that_nobody_foresaw_is_cleaned(
+    embedkit: Run, work: Path, monkeypatch: pytest.MonkeyPatch, debug: tuple[str, ...]
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        try:
+            raise ValueError(f"\x1b[2Jpassword={TOKEN}")
+        except ValueError as error:
+            raise RuntimeError(f"with {TOKEN}\x07 inside") from error
+
+    monkeypatch.setattr("embedkit.run.evaluating.evaluate", fail)
+    done = embedkit(*debug, "eval", "tiny", "--suite", "suite.yaml")
+    assert done.code == 1 and "Traceback" in done.err and "RuntimeError: with" in done.err
+    assert "\\x1b[2J" in done.err and "\x1b[2J" not in done.err and "\x07" not in done.err
+    assert TOKEN not in done.out + done.err
