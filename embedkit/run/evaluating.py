@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from embedkit.disk.locks import hold_folder
 from embedkit.errors import DataError, EmbedkitError, about, check_whole
+from embedkit.evaluation import forecast as forecasts
 from embedkit.evaluation import suite as suites
-from embedkit.evaluation.forecast import SHORT, forecast
 from embedkit.evaluation.kept import Kept
 from embedkit.foreign.limits import SEED
 from embedkit.model.running.encoder import Encoder
@@ -105,8 +105,8 @@ def _score(
 ) -> Scores:
     """Scores, with a forecast before and the time taken after them where that is more than seconds."""
     kept = Kept(encoder)
-    foreseen = forecast(encoder, suite, data, kept=kept, **options) if rest["progress"] else None
-    long = foreseen is not None and foreseen.seconds >= SHORT
+    foreseen = forecasts.forecast(encoder, suite, data, kept=kept, **options) if rest["progress"] else None
+    long = foreseen is not None and foreseen.seconds >= forecasts.SHORT
     if foreseen is not None and long:
         say(f"{name}: {foreseen.words}")
     start = time.perf_counter()
