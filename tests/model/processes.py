@@ -11,14 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.device import DEVICE
+
 _SCRIPT = """
 import json, sys
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-texts, folders, trust = json.load(sys.stdin)
+texts, folders, trust, device = json.load(sys.stdin)
 for folder in folders:
-    model = SentenceTransformer(folder, device="cpu", **({"trust_remote_code": True} if trust else {}))
+    model = SentenceTransformer(folder, device=device, **({"trust_remote_code": True} if trust else {}))
     np.save(folder + "/elsewhere.npy", model.encode(texts))
 assert trust or not any(name.partition(".")[0] == "embedkit" for name in sys.modules)
 """
@@ -29,7 +31,7 @@ def encoded_elsewhere(folders: Iterable[Path], texts: Sequence[str], *, trust: b
     folders = list(folders)
     done = subprocess.run(
         [sys.executable, "-c", _SCRIPT],
-        input=json.dumps([list(texts), [str(f) for f in folders], trust]),
+        input=json.dumps([list(texts), [str(f) for f in folders], trust, DEVICE]),
         text=True,
         capture_output=True,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},

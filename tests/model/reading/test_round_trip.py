@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from embedkit.model.running.encoder import Encoder
+from tests.device import DEVICE
 from tests.tiny import sentences
 
 Load = Callable[..., Encoder]
@@ -25,9 +26,9 @@ import json, sys
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-texts, jobs = json.load(sys.stdin)
+texts, jobs, device = json.load(sys.stdin)
 for folder in jobs:
-    model = SentenceTransformer(folder, device="cpu")
+    model = SentenceTransformer(folder, device=device)
     np.savez(
         folder + "/stock.npz",
         query=model.encode_query(texts),
@@ -69,7 +70,7 @@ def test_plain_sentence_transformers_gives_the_same_embeddings(load: Load, tmp_p
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", STOCK],
-        input=json.dumps([TEXTS, list(expected)]),
+        input=json.dumps([TEXTS, list(expected), DEVICE]),
         text=True,
         capture_output=True,
         env=environment,
