@@ -16,7 +16,7 @@ from embedkit.recipe import registry
 
 PACKAGE = Path(__file__).resolve().parent.parent / "embedkit"
 LAYERS = [
-    {"types", "errors", "versions", "foreign", "disk", "inputs", "terminal"},
+    {"types", "errors", "versions", "moved", "foreign", "disk", "inputs", "terminal"},
     {"recipe"},
     {"data", "model", "objectives"},
     {"vectors"},
