@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from embedkit.data.table import Place
 from embedkit.disk import paths
+from embedkit.disk.files import sha256
 from embedkit.errors import DataError
 from embedkit.foreign import showing
 from embedkit.foreign.quoting import cut, listed, quoted
@@ -144,17 +145,15 @@ def _same_columns(file: str, columns: list[str], used: list[str], first: str) ->
 
 def _digest(file: Path, whole: bool) -> str:
     """sha256 of a file's bytes. A stream may be too long to hash: size, first and last MiB stand for it."""
+    if whole:
+        return sha256(file)
     sha = hashlib.sha256()
     with file.open("rb") as raw:
-        if whole:
-            while block := raw.read(1 << 20):
-                sha.update(block)
-        else:
-            size = raw.seek(0, os.SEEK_END)
-            for start in (0, max(0, size - (1 << 20))):
-                raw.seek(start)
-                sha.update(raw.read(1 << 20))
-            sha.update(str(size).encode())
+        size = raw.seek(0, os.SEEK_END)
+        for start in (0, max(0, size - (1 << 20))):
+            raw.seek(start)
+            sha.update(raw.read(1 << 20))
+    sha.update(str(size).encode())
     return sha.hexdigest()
 
 

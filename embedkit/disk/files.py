@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import itertools
 import os
 import re
@@ -174,6 +175,15 @@ def write_text(path: Path, text: str) -> bool:
 def write_json(path: Path, value: Any, *, indent: int = 1) -> bool:
     """`write_text` of a value as JSON (`as_json`: without secrets, control characters escaped), with a line end."""
     return write_text(path, as_json(value, indent=indent) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file as it lies on disk, in hex digits; read in parts."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 # Folders ------------------------------------------------------------------------------------------------------

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from embedkit.data.bad_rows import BadRows
+from embedkit.disk.files import sha256
 from embedkit.errors import DataError
 from embedkit.foreign import showing
 from embedkit.foreign.quoting import did_you_mean, listed, quoted
@@ -100,8 +100,4 @@ def text_column(row: Row, name: str, *, empty: bool = False) -> str:
 
 def file_digest(path: Path) -> str:
     """First 16 hex digits of the SHA-256 of a file as it lies on disk."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:16]
+    return sha256(path)[:16]

@@ -40,11 +40,11 @@ def named(name: str) -> str:
     return name if len(name) <= SHOWN_CHARACTERS and _PLAIN.fullmatch(name) and redact(name) == name else quoted(name)
 
 
-def listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str], most: int = SHOWN_NAMES) -> str:
     """The first names, separated by commas, and how many more there are."""
     names = names if isinstance(names, Sized) else list(names)
-    shown = ", ".join(named(name) for name in islice(names, SHOWN_NAMES))
-    return shown if len(names) <= SHOWN_NAMES else f"{shown} and {len(names) - SHOWN_NAMES:,} more"
+    shown = ", ".join(named(name) for name in islice(names, most))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:

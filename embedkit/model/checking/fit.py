@@ -18,6 +18,7 @@ from torch import nn
 
 from embedkit.disk.model_files import BASE, NOT_OF_ONE
 from embedkit.errors import RecipeError
+from embedkit.foreign.quoting import listed
 from embedkit.model.reading.structure import layers
 
 SHOWN = 3
@@ -101,7 +102,7 @@ def refuse_misfits(reports: Iterable[Report]) -> None:
         if beyond:
             raise RecipeError(
                 f"the weights of {report.source} hold {len(beyond)} tensors of layers beyond the {count} that its "
-                f"config.json names: {listed(beyond)}",
+                f"config.json names: {listed(sorted(beyond), SHOWN)}",
                 BASE,
                 "correct the number of layers in config.json; a model with fewer layers is saved with save_pretrained",
             )
@@ -153,19 +154,13 @@ def _leaves(output: torch.Tensor) -> set[int]:
     return found
 
 
-def listed(names: Iterable[str]) -> str:
-    """The first of some names, and how many more there are."""
-    ordered = sorted(names)
-    more = len(ordered) - SHOWN
-    return ", ".join(ordered[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")
-
-
 def _missing(report: Report, lacking: set[str], guess: str) -> RecipeError:
     whole = len(report.model.state_dict())
     what = f"{len(lacking):,} of {whole:,} tensors of {type(report.model).__name__} are not in the weights of "
-    what += f"{report.source}: {listed(lacking)}" if lacking else report.source
+    what += f"{report.source}: {listed(sorted(lacking), SHOWN)}" if lacking else report.source
     if report.unexpected:
-        what += f"; they hold {len(report.unexpected):,} that the model does not have: {listed(report.unexpected)}"
+        others = listed(sorted(report.unexpected), SHOWN)
+        what += f"; they hold {len(report.unexpected):,} that the model does not have: {others}"
     cure = f"{guess}: load it with the code that wrote it and save it again with save_pretrained"
     return RecipeError(what, BASE, cure)
 

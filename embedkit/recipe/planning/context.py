@@ -57,9 +57,14 @@ class Context:
         return positives, negatives_per_query(asked, needed="negative" in needed, given=given)
 
 
+def place(source: SourceFacts, *keys: str) -> KeyPath:
+    """Where a key of a source is written."""
+    return ("data", "sources", source.index, *keys)
+
+
 def objective_path(source: SourceFacts) -> KeyPath:
     """Where the objective of a source is written."""
-    return ("data", "sources", source.index, "objective") if source.config.objective is not None else ("objective",)
+    return place(source, "objective") if source.config.objective is not None else ("objective",)
 
 
 def problem(path: KeyPath, what: str, cure: str) -> Problem:

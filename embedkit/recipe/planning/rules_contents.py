@@ -6,18 +6,12 @@ from collections.abc import Callable, Iterator
 
 from embedkit.recipe.objectives.base import leaves, needs
 from embedkit.recipe.objectives.scored import CosineMSE
-from embedkit.recipe.planning.context import Context, problem
-from embedkit.recipe.planning.facts import SourceFacts
+from embedkit.recipe.planning.context import Context, place, problem
 from embedkit.recipe.pool import largest_remainder
 from embedkit.recipe.reading.problems import Problem
-from embedkit.recipe.reading.tree import KeyPath
 
 MANY = 0.5
 """Share of masked in-batch negatives from which a warning is due."""
-
-
-def _path(source: SourceFacts, *keys: str) -> KeyPath:
-    return ("data", "sources", source.index, *keys)
 
 
 def negatives_differ(c: Context) -> Iterator[Problem]:
@@ -32,7 +26,7 @@ def negatives_differ(c: Context) -> Iterator[Problem]:
             "masked as known matches; a row without negatives has loss 0 and no gradient"
         )
         cure = "check the columns in roles, give explicit negatives, or use an objective on labels (supcon) or scores"
-        yield problem(_path(source), what, cure)
+        yield problem(place(source), what, cure)
 
 
 def scores_fit_the_cosine(c: Context) -> Iterator[Problem]:
@@ -43,7 +37,7 @@ def scores_fit_the_cosine(c: Context) -> Iterator[Problem]:
         low, high = held.scores
         if any(isinstance(leaf, CosineMSE) for leaf in leaves(source.objective)) and (low < -1 or high > 1):
             what = f"cosine_mse compares scores with cosines, and those of {source.name} go from {low:g} to {high:g}"
-            yield problem(_path(source, "roles"), what, f"bring them to 0..1, here score / {high:g}, or use cosent")
+            yield problem(place(source, "roles"), what, f"bring them to 0..1, here score / {high:g}, or use cosent")
 
 
 def roles_are_used(c: Context) -> Iterator[Problem]:
@@ -52,7 +46,7 @@ def roles_are_used(c: Context) -> Iterator[Problem]:
             if source.gives(role) is True and role not in needs(source.objective) and source.roles is not None:
                 what = f"{source.name} gives the role {role}, which {source.objective.name} does not use: {effect}"
                 other = "cosent, angle or cosine_mse" if role == "score" else "supcon"
-                yield problem(_path(source, "roles"), what, f"use {other}, or leave the column out of the data")
+                yield problem(place(source, "roles"), what, f"use {other}, or leave the column out of the data")
 
 
 def every_source_has_a_turn(c: Context) -> Iterator[Problem]:
@@ -69,7 +63,7 @@ def every_source_has_a_turn(c: Context) -> Iterator[Problem]:
     for source, count in zip(c.sources, counts, strict=True):
         if count == 0:
             what = f"{source.name} gets no batch in {c.updates:,} updates"
-            yield problem(_path(source, "weight"), what, "raise its weight or train.steps, or remove it")
+            yield problem(place(source, "weight"), what, "raise its weight or train.steps, or remove it")
 
 
 REFUSALS: list[Callable[[Context], Iterator[Problem]]] = []

@@ -8,16 +8,11 @@ from embedkit.disk import paths
 from embedkit.foreign.limits import COMPARED_NAMES
 from embedkit.foreign.quoting import listed, quoted
 from embedkit.recipe.objectives.base import needs
-from embedkit.recipe.planning.context import Context, problem
-from embedkit.recipe.planning.facts import SourceFacts
+from embedkit.recipe.planning.context import Context, place, problem
 from embedkit.recipe.reading.fields import nearest
 from embedkit.recipe.reading.problems import Problem
 from embedkit.recipe.reading.settle import places
 from embedkit.recipe.reading.tree import KeyPath
-
-
-def _path(source: SourceFacts, *keys: str) -> KeyPath:
-    return ("data", "sources", source.index, *keys)
 
 
 def columns_exist(c: Context) -> Iterator[Problem]:
@@ -31,7 +26,7 @@ def columns_exist(c: Context) -> Iterator[Problem]:
                     near = nearest(column, known[:COMPARED_NAMES])
                     cure = f"{f'did you mean {quoted(near)}? ' if near else ''}columns: {listed(known)}"
                     what = f"{source.name} has no column {quoted(column)}"
-                    yield problem(_path(source, "roles", role), what, cure)
+                    yield problem(place(source, "roles", role), what, cure)
 
 
 def roles_given(c: Context) -> Iterator[Problem]:
@@ -45,7 +40,7 @@ def roles_given(c: Context) -> Iterator[Problem]:
             )
             have = f" (columns: {listed(sorted(source.columns))})" if source.columns else ""
             cure = f"name the column in roles, e.g. `roles: {{{missing[0]}: COLUMN}}`{have}, or use another objective"
-            yield problem(_path(source, "roles") if source.config.roles else _path(source), what, cure)
+            yield problem(place(source, "roles") if source.config.roles else place(source), what, cure)
 
 
 def text_stands_alone(c: Context) -> Iterator[Problem]:
@@ -53,7 +48,7 @@ def text_stands_alone(c: Context) -> Iterator[Problem]:
         also = {"query", "positive", "negative"} & set(source.config.roles)
         if "text" in source.config.roles and also:
             what = f"role text means unlabelled text, but {', '.join(sorted(also))} is given too"
-            yield problem(_path(source, "roles", "text"), what, "call the text column query, or drop the other roles")
+            yield problem(place(source, "roles", "text"), what, "call the text column query, or drop the other roles")
 
 
 def debias_has_sentences(c: Context) -> Iterator[Problem]:
@@ -62,10 +57,10 @@ def debias_has_sentences(c: Context) -> Iterator[Problem]:
             continue
         if source.config.streaming:
             what = "triplets are sampled from all sentences together, and a stream never has them all"
-            yield problem(_path(source, "debias"), what, "remove streaming, or debias")
+            yield problem(place(source, "debias"), what, "remove streaming, or debias")
         if source.read is not None and "text" not in source.read:
             what = f"triplets are made of bare text, and {source.name} gives {', '.join(sorted(source.read))}"
-            yield problem(_path(source, "debias"), what, "remove it, or name the column in `roles: {text: COLUMN}`")
+            yield problem(place(source, "debias"), what, "remove it, or name the column in `roles: {text: COLUMN}`")
 
 
 def stream_has_an_end(c: Context) -> Iterator[Problem]:
@@ -73,10 +68,12 @@ def stream_has_an_end(c: Context) -> Iterator[Problem]:
         if not source.config.streaming:
             continue
         if source.config.rows is not None or source.config.pydocs is not None:
-            yield problem(_path(source, "streaming"), "only files and Hub datasets can be streamed", "set it to false")
+            yield problem(place(source, "streaming"), "only files and Hub datasets can be streamed", "set it to false")
         elif c.recipe.train.steps is None:
             yield problem(
-                _path(source, "streaming"), "a stream has no end, so epochs do not say how long", "set train.steps"
+                place(source, "streaming"),
+                "a stream has no end, so epochs do not say how long",
+                "set train.steps",
             )
 
 
@@ -85,10 +82,10 @@ def weights_are_complete(c: Context) -> Iterator[Problem]:
     streams = [s for s in c.sources if s.config.streaming]
     if any(given) and not all(given):
         bare = c.sources[given.index(False)]
-        yield problem(_path(bare), "some sources have a weight and this one has none", "give all a weight, or none")
+        yield problem(place(bare), "some sources have a weight and this one has none", "give all a weight, or none")
     elif len(c.sources) > 1 and streams and not any(given):
         what = "the share of a stream among several sources is unknown"
-        yield problem(_path(streams[0], "streaming"), what, "give every source a weight")
+        yield problem(place(streams[0], "streaming"), what, "give every source a weight")
 
 
 def rows_fill_a_batch(c: Context) -> Iterator[Problem]:
@@ -117,7 +114,7 @@ def file_is_there(c: Context) -> Iterator[Problem]:
         if source.missing:
             what = f"no file matches {source.config.path!r}: its rows and columns are unknown"
             cure = "paths start at the recipe's folder, else at the working folder; override it with "
-            yield problem(_path(source, "path"), what, f"{cure}data.sources.{source.index}.path=FILE")
+            yield problem(place(source, "path"), what, f"{cure}data.sources.{source.index}.path=FILE")
 
 
 def other_paths_lead_somewhere(c: Context) -> Iterator[Problem]:
@@ -138,7 +135,7 @@ def stream_fills_a_batch(c: Context) -> Iterator[Problem]:
         if source.ended is not None:
             size = c.recipe.train.batch_size
             what = f"{source.name} has {source.ended} rows, less than one batch of {size}: a batch repeats its rows"
-            yield problem(_path(source, "streaming"), what, "lower train.batch_size, or give more data")
+            yield problem(place(source, "streaming"), what, "lower train.batch_size, or give more data")
 
 
 def negatives_left_over(c: Context) -> Iterator[Problem]:
@@ -165,7 +162,7 @@ def stream_knows_little(c: Context) -> Iterator[Problem]:
         if source.config.streaming and any(getattr(o, "mask_duplicates", False) for o in [source.objective]):
             what = "a stream cannot know the positives of a query that stand in rows far away"
             yield problem(
-                _path(source, "streaming"), what, "duplicates are masked within a batch only; or do not stream"
+                place(source, "streaming"), what, "duplicates are masked within a batch only; or do not stream"
             )
 
 
