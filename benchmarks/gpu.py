@@ -67,7 +67,18 @@ def parts(cpu: bool, devices: int, out: Path) -> list[Part]:
     quick = [sys.executable, "-m", "embedkit", "train", "quickstart", f"train.device={device}", *tiny]
     if cpu:
         quick += ["eval.suite=null"]
-    pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--maxfail=30", *tests]
+    # A line a test, so that the log names what failed even where the limit ends it.
+    pytest = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-vv",
+        "--tb=short",
+        *_side_by_side(cpu),
+        *tests,
+    ]
     return [
         Part("tests", "fast tests with the models on the device", 150, pytest, {"EMBEDKIT_TEST_DEVICE": device}),
         Part("step", "training step against sentence-transformers, fp32", 60, step),
@@ -95,6 +106,14 @@ def parts(cpu: bool, devices: int, out: Path) -> list[Part]:
             skipped=two,
         ),
     ]
+
+
+def _side_by_side(cpu: bool) -> list[str]:
+    """Test processes that share the GPU: most of a small test is work of the host."""
+    processes = min(8, (os.cpu_count() or 1) // 2)
+    if cpu or processes < 2 or importlib.util.find_spec("xdist") is None:
+        return []
+    return ["-n", str(processes), "--dist", "loadfile"]
 
 
 def _script(name: str) -> list[str]:
