@@ -157,7 +157,7 @@ def read(text: str) -> tuple[dict[str, Any], str]:
             figures["ratio"] = float(line.split()[1])
     if lines and lines[-1].startswith("{"):
         figures |= json.loads(lines[-1])
-    return figures, lines[-1] if lines else "no output"
+    return figures, lines[-1].strip("= ") if lines else "no output"
 
 
 def machine(cpu: bool) -> tuple[dict[str, Any], int]:
