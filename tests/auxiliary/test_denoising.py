@@ -12,6 +12,7 @@ from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncod
 
 from embedkit.auxiliary.denoising import Denoising
 from embedkit.errors import RecipeError
+from embedkit.model.changing.dropout import CPUDropout
 from embedkit.recipe.plan import plan
 from embedkit.recipe.schema import Recipe
 from tests.auxiliary.models import load, row_batch, tiny_masked_lm
@@ -75,6 +76,16 @@ def test_tied_weights_are_the_encoders_and_train_once(base: Path) -> None:
     assert not encoders & {id(p) for p in tsdae.parameters()}
     pooler = [p for n, p in encoder.module.named_parameters() if "pooler" in n]
     assert pooler and not any(p.requires_grad for p in pooler)
+
+
+@pytest.mark.parametrize("tie", [True, False])
+def test_the_decoder_stands_where_the_encoder_does(base: Path, tie: bool) -> None:
+    """Tying hands the encoder parameters that were read to the CPU, after which it no longer says where it was."""
+    encoder = load(base)
+    encoder.module.to("meta")
+    decoder = Denoising(tie=tie, encoder=encoder, seed=4).loss.decoder
+    assert {t.device.type for t in (*decoder.parameters(), *decoder.buffers())} == {"meta"}
+    assert not any(isinstance(m, CPUDropout) for m in decoder.modules())
 
 
 def test_dropout_and_mode_reach_the_decoder(base: Path) -> None:
