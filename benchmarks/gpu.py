@@ -1,7 +1,5 @@
-"""Everything that a GPU has to show, part by part, each with its own time limit; called by gpu.sh.
-
-benchmarks/gpu.sh --help
-"""
+"""Everything that a GPU has to show, part by part, each with its own time limit; called by ``gpu.sh``, whose ``--help``
+says more."""
 
 from __future__ import annotations
 
@@ -10,9 +8,11 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -59,7 +59,8 @@ def parts(cpu: bool, devices: int, out: Path) -> list[Part]:
     device = "cpu" if cpu else "cuda"
     small = ["--steps", "1", "--rounds", "1", "--batch", "4"] if cpu else ["--steps", "10", "--rounds", "2"]
     step = [*_script("train_step"), "--device", device, *small]
-    flash = "" if importlib.util.find_spec("flash_attn") and not cpu else "flash-attn is not installed"
+    flash = "" if importlib.util.find_spec("flash_attn") else "flash-attn is not installed"
+    flash = "flash attention needs a GPU" if cpu else flash
     two = "" if devices > 1 or cpu else f"{devices} GPU here, two are needed"
     tests = ["tests/model/reading/test_seeding.py"] if cpu else ["tests/train", "tests/model", "tests/auxiliary"]
     encode = ["--texts", "8", "--rounds", "1"] if cpu else ["--texts", "4000", "--rounds", "2"]
@@ -153,10 +154,11 @@ def read(text: str) -> tuple[dict[str, Any], str]:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     figures: dict[str, Any] = {}
     for line in lines:
-        if line.startswith("ratio "):
-            figures["ratio"] = float(line.split()[1])
-    if lines and lines[-1].startswith("{"):
-        figures |= json.loads(lines[-1])
+        if found := re.fullmatch(r"ratio (\d+\.\d+)", line):
+            figures["ratio"] = float(found[1])
+    with suppress(ValueError, IndexError):  # a part that was cut off ends anywhere
+        found = json.loads(lines[-1])
+        figures |= found if isinstance(found, dict) else {}
     return figures, lines[-1].strip("= ") if lines else "no output"
 
 

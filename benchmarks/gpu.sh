@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# All that a GPU has to show, in at most eight minutes: tests on the device, bf16, attention, processes, speed, memory.
+# All that a GPU has to show, in at most eight minutes beside making an environment: tests on the device, bf16, attention, processes, speed, memory.
 set -euo pipefail
 usage() {
   cat <<'TEXT'
 Usage: benchmarks/gpu.sh [--out DIR] [--wheels DIR | --python PATH] [--cpu] [--only PART,PART]
 
-Runs every part with a time limit of its own; one that fails does not stop the next. At the end a table, and in DIR
+Runs every part with a time limit of its own, eight minutes for all; one that fails does not stop the next. At the end a table, and in DIR
 one log a part and figures.json with the device, the versions and every part's state.
 
   --out DIR      where logs and figures go (default: gpu-figures)

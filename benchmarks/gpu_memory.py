@@ -8,12 +8,17 @@ The last line is JSON: GiB measured and foreseen. A CPU has no counter of peaks:
 from __future__ import annotations
 
 import json
+import statistics
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
 from common import arguments, placed, sentences, setup
+
+
+def gib(count: float) -> float:
+    """Bytes as GiB."""
+    return round(count / 2**30, 2)
 
 
 def main() -> None:
@@ -23,36 +28,26 @@ def main() -> None:
     import sides
 
     from embedkit.model.running.encoder import Encoder
-    from embedkit.recipe.memory import ADAM_BYTES, activation_bytes
+    from embedkit.recipe.plan import plan
 
-    figures: dict[str, Any] = {}
+    figures: dict[str, float] = {}
     texts = sentences(args.file, args.batch * args.steps)
+    sizes = {"batch": args.batch, "steps": args.steps, "max_length": args.max_length}
+    place = {"device": args.device, "precision": args.precision}
     for graph in ("keep", "reforward"):
-        made = sides.recipe(
-            texts,
-            batch=args.batch,
-            steps=args.steps,
-            max_length=args.max_length,
-            base=args.model,
-            device=args.device,
-            precision=args.precision,
-            graph=graph,
-        )
+        made = sides.recipe(texts, **sizes, **place, base=args.model, graph=graph)
         encoder = Encoder.load(made.model, device="cpu")
-        config = encoder.st.config
         lengths = [min(args.max_length, len(ids)) for ids in encoder.st.tokenizer(texts)["input_ids"]]
-        batch = sorted(lengths)[-args.batch :]
-        tokens = 2 * sum(batch) if graph == "keep" else made.train.tokens_per_micro_batch
-        sizes = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads, max(batch))
-        foreseen = activation_bytes(tokens, *sizes, args.precision)
-        foreseen += ADAM_BYTES * sum(p.numel() for p in encoder.st.parameters())
-        figures[f"{graph} foreseen GiB"] = round(foreseen / 2**30, 2)
+        memory = plan(made, model_config=encoder.st.config.to_dict(), tokens_per_row=statistics.mean(lengths)).memory
+        activations = memory.keep if graph == "keep" else memory.reforward
+        assert memory.optimizer is not None and activations is not None and memory.leaves is not None
+        figures[f"{graph} foreseen GiB"] = gib(memory.optimizer + activations + memory.leaves + memory.block)
         if args.device == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
             with tempfile.TemporaryDirectory() as out:
                 sides.ours(made, Path(out))
-            figures[f"{graph} measured GiB"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+            figures[f"{graph} measured GiB"] = gib(torch.cuda.max_memory_allocated())
     print(json.dumps(figures))
 
 

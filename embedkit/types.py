@@ -19,6 +19,10 @@ PAD_ID = 0
 """Text id that stands for "no text" in id tensors; `text_id` never returns it."""
 
 
+ROLES = ("query", "document")
+"""Whose prompt a text gets; positives and negatives are documents."""
+
+
 class Encodes(Protocol):
     """What evaluation and mining need of a model; `embedkit.model.running.encoder.Encoder` is one.
 

@@ -13,6 +13,7 @@ from embedkit import __version__
 from embedkit.cli import check, debias, encode, env, evaluate, recipes, synth, train, whiten
 from embedkit.cli.console import report
 from embedkit.cli.help import App
+from embedkit.disk.files import REASONS
 from embedkit.errors import EmbedkitError
 from embedkit.foreign.quoting import cut
 from embedkit.foreign.showing import shown
@@ -79,4 +80,5 @@ def _too_long(error: Exception) -> EmbedkitError | None:
     """An error about a name that the file system cannot have, wherever it comes from."""
     if not isinstance(error, OSError) or error.errno != errno.ENAMETOOLONG:
         return None
-    return EmbedkitError("the name is too long for the file system", cut(str(error.filename)), "name a shorter one")
+    what, cure = REASONS[errno.ENAMETOOLONG]
+    return EmbedkitError(what, cut(str(error.filename)), cure)

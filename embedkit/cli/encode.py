@@ -10,12 +10,12 @@ import typer
 from embedkit.cli.console import go_offline, say
 from embedkit.cli.options import Offline
 from embedkit.errors import RecipeError
+from embedkit.types import ROLES
 
 if TYPE_CHECKING:
     from embedkit.vectors.space import Dtype
 
 DTYPES: dict[str, Dtype] = {"f32": "float32", "f16": "float16", "float32": "float32", "float16": "float16"}
-ROLES = ("query", "document")
 
 
 def encode(

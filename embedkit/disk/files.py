@@ -23,7 +23,7 @@ OURS = ".embedkit"
 PART, OLD = ".part", ".old"
 
 _COUNT = itertools.count()
-_REASONS = {
+REASONS = {
     errno.ENOSPC: ("the disk is full", "make room on it"),
     errno.EDQUOT: ("the disk quota is used up", "make room, or ask for more"),
     errno.EFBIG: ("the file is larger than the system allows", "raise the limit (`ulimit -f`)"),
@@ -37,6 +37,7 @@ _REASONS = {
     errno.ENOTEMPTY: ("the folder is not empty", "choose another place, or remove what is in it"),
     errno.EIO: ("the disk reports an error", "look at the system's log; choose another disk"),
 }
+"""What an error number of the system means to a person, and the cure."""
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _TORCH = ("PytorchStreamWriter", "inline_container", "unexpected pos")
 
@@ -74,8 +75,8 @@ def _reason(error: Exception, place: Path) -> tuple[str, str] | None:
         if not _by_torch(error) and not (type(error) is OSError and error.errno is None):
             return None
         return f"could not be written whole; {_room(place)}", "make room, or choose another disk"
-    if code in _REASONS:
-        return _REASONS[code]
+    if code in REASONS:
+        return REASONS[code]
     return f"cannot be written: {os.strerror(code)}", "choose another place"
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from embedkit.errors import DataError
-from embedkit.evaluation.metrics import unit
 from embedkit.types import Encodes
+from embedkit.vectors.view import unit
 
 POSITIVE = 0.8
 """Share of the largest gold score from which a graded pair counts as positive: 4 of 5 on STS."""

@@ -13,14 +13,8 @@ from embedkit.evaluation.ranking import Ranking
 T = TypeVar("T")
 
 
-def unit(embeddings: np.ndarray) -> np.ndarray:
-    """Rows of `embeddings` [n, d] at length 1, in float32. A zero row stays zero: its cosine with anything is 0."""
-    rows = embeddings.astype(np.float32, copy=False)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
-
-
 def paired_cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Cosine of row i of `first` with row i of `second`, both from `unit`, [n] float64.
+    """Cosine of row i of `first` with row i of `second`, both from `embedkit.vectors.view.unit`, [n] float64.
 
     Computed as ``1 - |a - b|^2 / 2``, which is exactly 1 for equal embeddings. The inner product is 1 up to
     rounding, and that noise would put identical pairs in an arbitrary order (0.003 points on STS12). Distances that

@@ -7,9 +7,10 @@ from typing import Literal
 
 import numpy as np
 
-from embedkit.evaluation.metrics import paired_cosine, unit
+from embedkit.evaluation.metrics import paired_cosine
 from embedkit.evaluation.noise import steady
 from embedkit.types import Encodes
+from embedkit.vectors.view import unit
 
 Scores = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """[q, d] and [u, d] -> [q, u]."""

@@ -14,11 +14,12 @@ from embedkit.evaluation import geometry as shape
 from embedkit.evaluation import similarity
 from embedkit.evaluation.kept import Kept
 from embedkit.evaluation.loading import StsData, load_retrieval, load_sts
-from embedkit.evaluation.metrics import name_main, retrieval_metrics, sts_metrics, unit
+from embedkit.evaluation.metrics import name_main, retrieval_metrics, sts_metrics
 from embedkit.evaluation.noise import all_equal
 from embedkit.evaluation.ranking import Relevant, rank_relevant, tie_order
 from embedkit.recipe.suite import RetrievalTask, StsTask
 from embedkit.types import Encodes, RetrievalData, TaskScore
+from embedkit.vectors.view import unit
 
 TaskData = StsData | RetrievalData
 ALL_EQUAL = "all embeddings are equal"

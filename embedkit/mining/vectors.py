@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
+import faiss
 import numpy as np
 
-from embedkit.vectors.view import View
+from embedkit.vectors.index.approximate import Approximate
+from embedkit.vectors.view import View, unit
 
 PART = 16_384
 """Sentences encoded, added to an index or read at once: embeddings depend, in their last bits, on what they were
 encoded with."""
 PROBES = 32
 """Lists of an inverted file that a query looks into."""
-_TRAIN_PER_LIST = 64
 _FLOATS = 2**22
 """Numbers of candidates' embeddings held at once: 16 MiB."""
 
@@ -41,7 +43,7 @@ class Vectors:
         """[m, d] float32 unit vectors of the sentences `which` [m]."""
         chosen = self._view.take(which)
         chosen -= self._mean
-        return chosen / np.maximum(np.linalg.norm(chosen, axis=-1, keepdims=True), 1e-12)
+        return unit(chosen)
 
     def cosine(self, anchors: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """[a, k] cosine of every anchor [a] with its candidates [a, k]."""
@@ -57,7 +59,7 @@ class Vectors:
 class Neighbours:
     """Nearest neighbours by inner product: exact up to `exact_below` vectors, above that an inverted file.
 
-    The inverted file has about ``4 sqrt(n)`` lists, looks into `PROBES` of them and keeps vectors in half precision.
+    Of the inverted file's lists (see `Approximate`) `PROBES` are looked into.
 
     Args:
         rows: ``rows(start, stop)`` gives [stop - start, dim] float32.
@@ -67,27 +69,30 @@ class Neighbours:
     """
 
     def __init__(self, rows: Callable[[int, int], np.ndarray], n: int, dim: int, exact_below: int) -> None:
-        import faiss
-
         self._rows, self.n, self.exact = rows, n, n <= exact_below
-        self._index = faiss.IndexFlatIP(dim) if self.exact else self._inverted_file(faiss, dim)
-        for start in range(0, n, PART):
-            self._index.add(np.ascontiguousarray(rows(start, min(n, start + PART))))
-
-    def _inverted_file(self, faiss: Any, dim: int) -> Any:
-        lists = int(4 * np.sqrt(self.n))
-        index = faiss.IndexIVFScalarQuantizer(
-            faiss.IndexFlatIP(dim), dim, lists, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
-        )
-        index.cp.seed, index.cp.niter = 1, 10
-        index.nprobe = min(PROBES, lists)
-        wanted = min(self.n, _TRAIN_PER_LIST * lists)
-        parts = np.linspace(0, max(0, self.n - PART), -(-wanted // PART)).astype(int)
-        sample = np.concatenate([self._rows(start, min(self.n, start + PART)) for start in parts])
-        index.train(np.ascontiguousarray(sample))
-        return index
+        if self.exact:
+            self._index: Any = faiss.IndexFlatIP(dim)
+            for start in range(0, n, PART):
+                self._index.add(np.ascontiguousarray(rows(start, min(n, start + PART))))
+        else:
+            self._index = Approximate(_Computed(rows, n, dim), "ivf", seed=1, ram_gb=math.inf).index
+            self._index.nprobe = PROBES
 
     def of(self, start: int, stop: int, k: int) -> np.ndarray:
         """[stop - start, k + 1] nearest of vectors start..stop, themselves (usually first) included; -1: no more."""
         found = self._index.search(np.ascontiguousarray(self._rows(start, stop)), min(k + 1, self.n))[1]
         return np.asarray(found)
+
+
+class _Computed(View):
+    """Rows that are made when they are asked for, a run of them at a time."""
+
+    def __init__(self, rows: Callable[[int, int], np.ndarray], n: int, dim: int) -> None:
+        self._computed, self._size, self.dim = rows, n, dim
+
+    def __len__(self) -> int:
+        return self._size
+
+    def _rows(self, at: np.ndarray) -> np.ndarray:
+        first = int(at.min(initial=self._size))
+        return self._computed(first, int(at.max(initial=first)) + 1)[at - first]

@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +22,9 @@ from embedkit.terminal import output
 from embedkit.terminal.progress import progress as bar
 from embedkit.vectors import folder as folders
 from embedkit.vectors.encoding import encode_into
-from embedkit.vectors.keys import first_of_each, keys_of
+from embedkit.vectors.keys import first_of_each, keys_of_ids
 from embedkit.vectors.space import Dtype, Embedder
 from embedkit.vectors.store import RAM_GB, VectorStore
-from embedkit.vectors.view import BLOCK
 
 if TYPE_CHECKING:
     from embedkit.evaluation.forecast import Text
@@ -185,10 +183,7 @@ def _describe(out: Path, texts: TextColumn, record: dict[str, Any]) -> None:
 
 
 def _refuse_repeated_ids(texts: TextColumn) -> None:
-    rest, keys = texts.ids(), [keys_of([])]
-    while block := [str(identity) for identity in islice(rest, BLOCK)]:
-        keys.append(keys_of(block))
-    again = np.flatnonzero(~first_of_each(np.concatenate(keys)))
+    again = np.flatnonzero(~first_of_each(keys_of_ids(texts.ids())))
     if len(again):
         what = f"the {texts.id_column} of an earlier row comes again"
         where = f"{texts.path}:{texts.lines[again[0]]}"

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from embedkit.errors import DataError
 from embedkit.vectors import folder as folders
-from embedkit.vectors.keys import NONE, KeyIndex, first_of_each, keys_of
+from embedkit.vectors.keys import NONE, KeyIndex, first_of_each, keys_of_ids
 from embedkit.vectors.shards import mapped
 from embedkit.vectors.space import Dtype, Embedder, Encode, Space
 from embedkit.vectors.view import View
@@ -155,7 +154,7 @@ def _check(parts: Sequence[np.ndarray], names: Sequence[str]) -> None:
 
 def _places(where: str, ids: Iterable[str | int], wanted: Iterable[str | int], count: int) -> np.ndarray:
     """[m] the vector of each wanted id."""
-    keys = _keys(ids)
+    keys = keys_of_ids(ids)
     if len(keys) != count:
         raise DataError(f"{len(keys):,} ids for {count:,} vectors", where, "give the id of every vector, once")
     again = np.flatnonzero(~first_of_each(keys))
@@ -165,19 +164,12 @@ def _places(where: str, ids: Iterable[str | int], wanted: Iterable[str | int], c
     index = KeyIndex()
     index.add(keys, np.arange(count))
     asked = list(wanted)
-    places = index.find(_keys(asked))
+    places = index.find(keys_of_ids(asked))
     none = np.flatnonzero(places == NONE)
     if len(none):
         what = f"{len(none):,} of {len(places):,} texts have no vector, first id {asked[none[0]]!r:.80}"
         raise DataError(what, where, "give a vector for every text")
     return places
-
-
-def _keys(ids: Iterable[str | int]) -> np.ndarray:
-    rest, found = iter(ids), [keys_of([])]
-    while block := [str(one) for one in islice(rest, _BLOCK)]:
-        found.append(keys_of(block))
-    return np.concatenate(found)
 
 
 class _Given(View):

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
 NONE = -1
 """No place."""
+_BLOCK = 65_536
 
 
 def keys_of(texts: Sequence[str]) -> np.ndarray:
     """[n, 2] uint64: the 128 bits of each text's BLAKE2b; of 10^12 texts, two share one with a chance of 1.5e-15."""
     digests = (hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts)
     return np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2)
+
+
+def keys_of_ids(ids: Iterable[str | int]) -> np.ndarray:
+    """[n, 2] keys of ids that need not fit into memory; a number is the same id as its digits."""
+    rest, found = iter(ids), [keys_of([])]
+    while block := [str(one) for one in islice(rest, _BLOCK)]:
+        found.append(keys_of(block))
+    return np.concatenate(found)
 
 
 def first_of_each(keys: np.ndarray) -> np.ndarray:

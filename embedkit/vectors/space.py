@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 
 from embedkit.errors import RecipeError
+from embedkit.vectors.view import unit
 
 Dtype = Literal["float32", "float16"]
 Encode = Callable[[Sequence[str]], np.ndarray]
@@ -127,8 +128,3 @@ class Embedder:
             return unit(found) if normalize and not whole else found
 
         return cls(space, encode)
-
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    """[n, d] scaled to length 1; zeros stay zeros."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)

@@ -11,6 +11,12 @@ BLOCK = 16_384
 """Rows of a block."""
 
 
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows [n, d] at length 1, in float32. A zero row stays zero: its cosine with anything is 0."""
+    rows = rows.astype(np.float32, copy=False)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
+
+
 class View(ABC):
     """[n, d] float32 rows, row i of text i, that need not fit into memory.
 

@@ -58,7 +58,24 @@ def test_a_part_that_runs_and_one_that_cannot(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     found = figures(tmp_path)
     assert found["tests"]["state"] == "passed" and "passed" in found["tests"]["note"]
-    assert found["step-flash"] == found["step-flash"] | {"state": "skipped", "note": "flash-attn is not installed"}
+    assert found["step-flash"] == found["step-flash"] | {"state": "skipped", "note": "flash attention needs a GPU"}
+
+
+def test_figures_of_a_log_that_ends_anywhere() -> None:
+    """What libraries print looks like figures; none of it may stop the parts that follow."""
+    code = "import sys; sys.path.insert(0, 'benchmarks'); from gpu import read; print(read(sys.stdin.read()))"
+    logs = {
+        "ratio 2.50\nratio 2.99\n": ({"ratio": 2.99}, "ratio 2.99"),
+        'x\n{"keep GiB": 1.5}\n': ({"keep GiB": 1.5}, '{"keep GiB": 1.5}'),
+        "ratio of what\n{'train_runtime': '25.56'}\n": ({}, "{'train_runtime': '25.56'}"),
+        '{"cut': ({}, '{"cut'),
+        "17\n": ({}, "17"),
+        "": ({}, "no output"),
+    }
+    for log, wanted in logs.items():
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, input=log, capture_output=True, text=True, check=True, cwd=ROOT)
+        assert done.stdout.strip() == repr(wanted)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from embedkit.evaluation import metrics
+from embedkit.vectors.view import unit
 
 levels = st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 5)), min_size=3, max_size=40)
 
@@ -66,7 +67,7 @@ def test_the_main_name_follows_the_aggregate() -> None:
 
 
 def test_cosine_of_equal_embeddings_is_exactly_one() -> None:
-    rows = metrics.unit(np.random.default_rng(3).normal(size=(500, 384)).astype(np.float32))
+    rows = unit(np.random.default_rng(3).normal(size=(500, 384)).astype(np.float32))
     assert np.array_equal(metrics.paired_cosine(rows, rows), np.ones(500))
     other = rows[::-1].copy()
     inner = (rows.astype(np.float64) * other).sum(axis=1)
@@ -74,7 +75,7 @@ def test_cosine_of_equal_embeddings_is_exactly_one() -> None:
 
 
 def test_a_zero_embedding_is_similar_to_nothing() -> None:
-    rows = metrics.unit(np.array([[0, 0], [0, 0], [3, 4]], dtype=np.float32))
+    rows = unit(np.array([[0, 0], [0, 0], [3, 4]], dtype=np.float32))
     assert metrics.paired_cosine(rows[:2], rows[1:]) == pytest.approx([0, 0], abs=1e-7)
     assert rows[2] == pytest.approx([0.6, 0.8])
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from embedkit.evaluation.loading import StsData
-from embedkit.evaluation.metrics import unit
 from embedkit.evaluation.noise import all_equal, steady
 from embedkit.evaluation.tasks import ALL_EQUAL, run_task
 from embedkit.recipe.suite import RetrievalTask, StsTask
 from embedkit.types import RetrievalData
+from embedkit.vectors.view import unit
 
 
 class Collapsed:

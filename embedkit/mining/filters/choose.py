@@ -23,7 +23,8 @@ class Choice:
         by: ``best``: the highest scores. ``even``: drawn evenly. ``simans``: drawn without replacement with
             probabilities ``exp(-a (s - p - b)^2)`` for the score s and the positive's p (arXiv 2210.11773); a and b are
             for the scale of the scores, and cosines differ by tenths: a = 0.5 is nearly an even draw on them.
-        seed: of the draws; a query's depends on it and on the query's key alone.
+        seed: of the draws (Gumbel top-k: Kool et al. 2019, arXiv 1903.06059); a query's depends on it and on the
+            query's key alone.
     """
 
     keep: int

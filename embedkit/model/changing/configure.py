@@ -25,6 +25,7 @@ from embedkit.model.reading.structure import (
     is_normalize,
     position_limit,
 )
+from embedkit.types import ROLES
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -65,7 +66,7 @@ def configure(st: SentenceTransformer, config: Model, seed: int) -> None:
     if config.normalize is not None:
         _set_normalize(st, config.normalize)
     _set_max_length(st, config.max_length)
-    for role in ("query", "document"):
+    for role in ROLES:
         prompt = getattr(config.prompts, role)
         if prompt is not None:
             st.prompts[role] = prompt

@@ -31,6 +31,7 @@ from embedkit.model.reading.structure import check_length, longest_text
 from embedkit.model.running import inference, packing, perturb
 from embedkit.model.running.module import RATE, TOWER, EncoderModule
 from embedkit.recipe.views import Variant
+from embedkit.types import ROLES
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
     from embedkit.types import Row, RowBatch
 
 logger = showing.logger(__name__)
-
-ROLES = ("query", "document")
-"""Whose prompt a text gets."""
 
 
 class Encoder:

@@ -8,6 +8,7 @@ from embedkit.disk.model_files import prompt_for
 from embedkit.recipe.objectives.base import leaves
 from embedkit.recipe.planning.context import Context, objective_path, problem
 from embedkit.recipe.reading.problems import Problem
+from embedkit.types import ROLES
 
 MERGE_FIRST = (
     "set model.lora with their r and alpha to go on training them, or merge them first "
@@ -70,7 +71,7 @@ def stored_prompts_are_used(c: Context) -> Iterator[Problem]:
     if c.saved is None:
         return
     given, prompts = c.recipe.model.prompts, {name: text for name, text in c.saved.prompts.items() if text}
-    unused = [name for name in prompts if name not in ("query", "document")]
+    unused = [name for name in prompts if name not in ROLES]
     if unused and given.query is None and given.document is None:
         shown = ", ".join(f"{name!r} ({prompts[name]!r:.40})" for name in unused[:3])
         more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""

@@ -10,7 +10,7 @@ import numpy as np
 
 from embedkit.errors import DataError
 from embedkit.vectors.index.found import Found, asked, blocks
-from embedkit.vectors.view import View
+from embedkit.vectors.view import BLOCK, View
 
 Kind = Literal["ivf", "ivf-pq", "hnsw"]
 _BLOCK = 65_536
@@ -24,6 +24,9 @@ _NEIGHBOURS, _BUILD_SEARCH = 32, 100
 class Approximate:
     """A faiss index whose effort (`nprobe` or `efSearch`) can be raised until its recall is enough.
 
+    Inverted files: Jegou, Douze and Schmid 2011, doi 10.1109/TPAMI.2010.57; HNSW: Malkov and Yashunin 2016, arXiv
+    1603.09320; faiss: Douze et al. 2024, arXiv 2401.08281.
+
     Args:
         rows: the corpus.
         kind: ``ivf``: about 4 sqrt(n) lists of half-precision vectors; ``ivf-pq``: lists of codes of d / 4 bytes, the
@@ -33,6 +36,9 @@ class Approximate:
         folder: an inverted file that takes more than `ram_gb` lies here, mapped; None: a temporary folder, gone with
             the index.
         ram_gb: bounds the index in memory.
+
+    Attributes:
+        index: faiss' own.
 
     Raises:
         DataError: the corpus is empty, a row is NaN, there are too few rows for codes, or an HNSW graph
@@ -56,7 +62,7 @@ class Approximate:
         self.lists = max(1, min(int(4 * np.sqrt(len(rows))), len(rows) // 39 or 1))
         self._room = ram_gb * 2**30 / 2
         self._held: tempfile.TemporaryDirectory[str] | None = None
-        self._index = self._graph() if kind == "hnsw" else self._inverted(folder)
+        self.index = self._graph() if kind == "hnsw" else self._inverted(folder)
         self.effort = 64 if kind == "hnsw" else max(1, min(16, self.lists))
 
     @property
@@ -78,9 +84,9 @@ class Approximate:
     def effort(self, value: int) -> None:
         self._effort = value
         if self.kind == "hnsw":
-            self._index.hnsw.efSearch = value
+            self.index.hnsw.efSearch = value
         else:
-            self._index.nprobe = value
+            self.index.nprobe = value
 
     def search(self, queries: np.ndarray, k: int) -> Found:
         """The k best rows that the index finds for every query; `NONE` where it finds fewer."""
@@ -88,13 +94,13 @@ class Approximate:
         if not len(queries):
             return Found(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
         if self.kind != "ivf-pq":
-            scores, found = self._index.search(queries, k)
+            scores, found = self.index.search(queries, k)
             return Found.of(found, scores)
         step = max(1, int(self._room / (4 * self.rows.dim * _RERANK * k)))
         return Found.join([self._reranked(queries[i : i + step], k) for i in range(0, len(queries), step)])
 
     def _reranked(self, queries: np.ndarray, k: int) -> Found:
-        found = self._index.search(queries, min(_RERANK * k, max(k, len(self.rows))))[1]
+        found = self.index.search(queries, min(_RERANK * k, max(k, len(self.rows))))[1]
         needed, place = np.unique(found, return_inverse=True)
         vectors = self.rows.take(np.maximum(needed, 0))
         scores = np.empty(found.shape, np.float32)
@@ -111,12 +117,12 @@ class Approximate:
         index: Any
         if self.kind == "ivf":
             half = faiss.ScalarQuantizer.QT_fp16
-            index = faiss.IndexIVFScalarQuantizer(centres, dim, self.lists, half, faiss.METRIC_INNER_PRODUCT, False)
+            index = faiss.IndexIVFScalarQuantizer(centres, dim, self.lists, half, faiss.METRIC_INNER_PRODUCT)
         else:
             index = faiss.IndexIVFPQ(centres, dim, self.lists, _codes(dim), 8, faiss.METRIC_INNER_PRODUCT)
             index.by_residual = False
             index.pq.cp.seed = self.seed
-        index.cp.seed, index.cp.niter, index.cp.spherical = self.seed, 10, False
+        index.cp.seed, index.cp.niter = self.seed, 10
         index.train(self._sample(max(_TRAIN_PER_LIST * self.lists, 0 if self.kind == "ivf" else 10_000)))
         if self.bytes <= self._room:
             for _, block in blocks(self.rows, _BLOCK):
@@ -169,9 +175,10 @@ class Approximate:
         return index
 
     def _sample(self, wanted: int) -> np.ndarray:
+        """At least so many rows, if there are, in runs spread evenly over the corpus: disks like runs."""
         n = len(self.rows)
-        chosen = np.sort(np.random.default_rng([self.seed, n]).permutation(n)[: min(n, wanted)])
-        return self.rows.take(chosen)
+        runs = np.linspace(0, max(0, n - BLOCK), -(-min(n, wanted) // BLOCK)).astype(int)
+        return np.concatenate([self.rows[start : min(n, start + BLOCK)] for start in runs])
 
 
 def _codes(dim: int) -> int:

@@ -22,7 +22,8 @@ class Exact:
 
     Args:
         rows: the corpus.
-        method: None times both on the first searched queries and keeps the faster.
+        method: None times both on the first searched queries and keeps the faster. The two round differently: where
+            a search must repeat to the last bit, name one.
         device: of the torch product.
         ram_gb: bounds the rows read at once and the lists kept.
     """
