@@ -21,6 +21,7 @@ class Candidates:
         rank: [q, k] int64 place in the unfiltered list, from 1.
         positive_score: [q] float32, the lowest similarity of the query's positives; NaN where it has none.
         keep: [q, k] bool.
+        query: [q] int64 which queries these are, of all that are mined: what filters know of a query stands there.
     """
 
     rows: np.ndarray
@@ -28,12 +29,14 @@ class Candidates:
     rank: np.ndarray
     positive_score: np.ndarray
     keep: np.ndarray
+    query: np.ndarray
 
     @classmethod
-    def of(cls, found: Found, positive_score: np.ndarray) -> Candidates:
-        """All of a search's documents are allowed at first."""
+    def of(cls, found: Found, positive_score: np.ndarray, first: int = 0) -> Candidates:
+        """All of a search's documents are allowed at first; its queries are `first` and those after it."""
         rank = np.broadcast_to(np.arange(1, found.rows.shape[1] + 1), found.rows.shape)
-        return cls(found.rows, found.scores, rank, np.asarray(positive_score, np.float32), found.rows != NONE)
+        positive, query = np.asarray(positive_score, np.float32), np.arange(first, first + len(found))
+        return cls(found.rows, found.scores, rank, positive, found.rows != NONE, query)
 
 
 class Filter(Protocol):

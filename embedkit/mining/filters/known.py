@@ -25,8 +25,8 @@ class KnownPositives:
     def allows(self, candidates: Candidates) -> np.ndarray:
         ids = self._ids[np.maximum(candidates.rows, 0)]
         allowed = np.ones(ids.shape, bool)
-        for i, known in enumerate(self._known):
-            allowed[i] = ~np.isin(ids[i], np.asarray(known, np.int64))
+        for i, query in enumerate(candidates.query.tolist()):
+            allowed[i] = ~np.isin(ids[i], np.asarray(self._known[query], np.int64))
         return allowed
 
 

@@ -30,6 +30,13 @@ def test_all_positives_of_a_query_go_also_where_a_text_stands_twice() -> None:
     assert kept(KnownPositives([[71, 74], [999]], texts), among) == [[0, 2], [0, 1, 2, 3, 4]]
 
 
+def test_a_block_of_queries_has_their_numbers() -> None:
+    found = Found(np.array([[0, 1, 2]] * 2), np.array([[0.9, 0.8, 0.7]] * 2, np.float32))
+    second = Candidates.of(found, np.array([N, N]), first=2)
+    rule = KnownPositives([[0, 1, 2], [0, 1, 2], [1], [2]], np.arange(3))
+    assert second.query.tolist() == [2, 3] and kept(rule, second) == [[0, 2], [0, 1]]
+
+
 def test_a_copy_goes_and_the_higher_one_stays() -> None:
     same = np.array([7, 8, 7, 9, 8])
     among = candidates([[0.9, 0.8, 0.7, 0.6, 0.5]], [0.9])
