@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar
 from embedkit.errors import RecipeError
 from embedkit.foreign.quoting import did_you_mean, quoted
 
-Kind = Literal["objective", "weighting", "head", "view", "auxiliary"]
+Kind = Literal["objective", "weighting", "head", "view", "auxiliary", "strategy"]
 T = TypeVar("T")
 
 
@@ -38,6 +38,7 @@ class Entry:
 _W = "embedkit.recipe.weighting"
 _A = "embedkit.recipe.auxiliary"
 _V, _H = "embedkit.recipe.views", "embedkit.recipe.heads"
+_M, _S = "embedkit.recipe.mining", "embedkit.mining.strategies"
 _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
     "objective": {
         "none": ("embedkit.recipe.objectives.wrappers:Nothing", "embedkit.objectives.wrappers:Nothing"),
@@ -91,6 +92,12 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "replaced_tokens": (f"{_A}:ReplacedTokens", "embedkit.auxiliary.replaced_tokens:ReplacedTokens"),
         "tsdae": (f"{_A}:Denoising", "embedkit.auxiliary.denoising:Denoising"),
     },
+    "strategy": {
+        "static": (f"{_M}:Static", f"{_S}.static:Static"),
+        "ance": (f"{_M}:Ance", f"{_S}.ance:Ance"),
+        "conan": (f"{_M}:Conan", f"{_S}.conan:Conan"),
+        "curriculum": (f"{_M}:Curriculum", f"{_S}.curriculum:Curriculum"),
+    },
 }
 _PLUGINS: dict[tuple[Kind, str], Entry] = {}
 
@@ -99,7 +106,8 @@ def register(kind: Kind, name: str, *, config: Any) -> Callable[[T], T]:
     """Class decorator: make `name` usable in recipes.
 
     Args:
-        kind: ``"objective"``, ``"weighting"``, ``"head"`` (batch heads), ``"view"`` (transforms) or ``"auxiliary"``.
+        kind: ``"objective"``, ``"weighting"``, ``"head"`` (batch heads), ``"view"`` (transforms), ``"auxiliary"`` or
+            ``"strategy"`` (of mining).
         name: what the recipe's ``name:`` says.
         config: the pydantic model of its options; the class is built with those fields as keyword arguments.
 

@@ -1,7 +1,7 @@
 """The recipe: what a person may ask for, with types, bounds, defaults and the reason for each.
 
-Blocks stand in the order of the walk: model, data, views, negatives, heads, guide, objective, auxiliary, weighting,
-train, eval.
+Blocks stand in the order of the walk: model, data, views, negatives, mining, heads, guide, objective, auxiliary,
+weighting, train, eval.
 No torch here: `embedkit check` reads this and nothing heavier.
 """
 
@@ -18,6 +18,7 @@ from embedkit.recipe.auxiliary import AnyAuxiliary
 from embedkit.recipe.base import LONG_TEXTS, Block, Leads, invalid
 from embedkit.recipe.debias import Debias
 from embedkit.recipe.heads import AnyHead
+from embedkit.recipe.mining import Mining
 from embedkit.recipe.objectives.base import AnyObjective
 from embedkit.recipe.objectives.contrastive import InfoNCE
 from embedkit.recipe.pydocs import PydocsSource
@@ -374,6 +375,7 @@ class Recipe(Block):
     data: Data
     views: Views = Views()
     negatives: Negatives = Negatives()
+    mining: Mining | None = None
     heads: tuple[AnyHead, ...] = Field(
         (), description="Layers over the whole gathered batch before the objective, in order; training only."
     )

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -119,6 +120,14 @@ class Comm:
         if self.world > 1:
             for t in tensors:
                 dist.broadcast(t.data, src=0)
+
+    def collect(self, value: Any) -> list[Any]:
+        """The value of every process, in rank order; every process gets all."""
+        if self.world == 1:
+            return [value]
+        found: list[Any] = [None] * self.world
+        dist.all_gather_object(found, value)
+        return found
 
     def barrier(self) -> None:
         if self.world > 1:

@@ -38,6 +38,12 @@ class Candidates:
         positive, query = np.asarray(positive_score, np.float32), np.arange(first, first + len(found))
         return cls(found.rows, found.scores, rank, positive, found.rows != NONE, query)
 
+    def part(self, rows: range) -> Candidates:
+        """The candidates of some of the queries, by their places here."""
+        own = slice(rows.start, rows.stop)
+        arrays = (self.rows, self.scores, self.rank, self.positive_score, self.keep, self.query)
+        return Candidates(*(array[own] for array in arrays))
+
 
 class Filter(Protocol):
     """One rule."""

@@ -19,7 +19,7 @@ class KnownPositives:
 
     name = "known positives"
 
-    def __init__(self, known: Sequence[Sequence[int]], text_ids: np.ndarray) -> None:
+    def __init__(self, known: Sequence[Sequence[int] | np.ndarray], text_ids: np.ndarray) -> None:
         self._known, self._ids = known, np.asarray(text_ids, np.int64)
 
     def allows(self, candidates: Candidates) -> np.ndarray:

@@ -17,6 +17,9 @@ from embedkit.foreign.showing import visible
 from embedkit.recipe.reading.tree import override_value
 from embedkit.recipe.schema import Recipe
 
+LATER = ("mining",)
+"""Blocks that came after others had been published: absent where they are null, so that hashes stay what they were."""
+
 
 def dump(recipe: Recipe) -> str:
     """The recipe as YAML that loads back to an equal recipe with an equal hash.
@@ -43,7 +46,7 @@ def recipe_hash(recipe: Recipe) -> str:
 
 def _plain(recipe: Recipe) -> dict[str, Any]:
     data: dict[str, Any] = redact(_listed(recipe.model_dump(mode="python"), ()), PLACEHOLDER)
-    return data
+    return {key: value for key, value in data.items() if key not in LATER or value is not None}
 
 
 def _listed(value: Any, path: tuple[str | int, ...]) -> Any:

@@ -171,13 +171,19 @@ def elsewhere(root: type[BaseModel], key: str, block: Sequence[Key] = ()) -> str
     """A place where `key`, or what other tools mean by it, is valid: ``train.batch_size``.
 
     A place in the first element of a list below `block` comes first (``data.sources.0.encoding`` for a key of `data`),
-    then one outside lists, then one in any list.
+    then one outside lists, in a block that every recipe has before one that it may lack, then one in any list.
     """
     wanted = {key, SYNONYMS.get(key, key)}
     found = [path for path in _paths(root, "") if path.rpartition(".")[2] in wanted]
     below = f"{'.'.join(map(str, block))}." if block else None
-    ranks = {path: 2 if below and path.startswith(below) else int(".0." not in path) for path in found}
-    return max(found, key=ranks.__getitem__, default=None)
+
+    def rank(path: str) -> int:
+        if below and path.startswith(below):
+            return 3
+        sure = root.model_fields[path.partition(".")[0]].default is not None
+        return 0 if ".0." in path else 1 + sure
+
+    return max(found, key=rank, default=None)
 
 
 def show(value: Any) -> str:

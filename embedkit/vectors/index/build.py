@@ -77,6 +77,7 @@ def build(
     queries: np.ndarray,
     *,
     kind: IndexKind = "auto",
+    searches: int | None = None,
     recall: float | None = None,
     k: int = PROBE_K,
     ram_gb: float = 4.0,
@@ -91,6 +92,7 @@ def build(
         queries: [q, d] what will be searched; up to `PROBES` of them, drawn by `seed`, are the probe.
         kind: ``auto``: exact where that takes about a minute, else ``ivf`` if it fits into half of `ram_gb`, else
             ``ivf-pq``.
+        searches: queries there will be, for ``auto``; None: as many as `queries`.
         recall: the effort is raised until the probe's recall@k reaches this. None keeps the start values.
         k: of the recall.
         ram_gb: bounds memory beside the mapped vectors.
@@ -108,7 +110,7 @@ def build(
     start = time.perf_counter()
     exact = Exact(rows, device=device, ram_gb=ram_gb)
     if kind == "auto":
-        kind = _chosen(len(rows), rows.dim, len(queries), ram_gb)
+        kind = _chosen(len(rows), rows.dim, len(queries) if searches is None else searches, ram_gb)
     if kind == "exact":
         report = IndexReport("exact", len(rows), rows.dim, {}, 1.0, k, 0, time.perf_counter() - start, 0)
         return Index(exact, report)

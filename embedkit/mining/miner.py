@@ -1,0 +1,326 @@
+"""The miner: encodes, searches, filters and chooses, in blocks of queries and over any number of processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from embedkit.errors import RecipeError
+from embedkit.mining.filters.base import Candidates, Filter, apply
+from embedkit.mining.filters.choose import Choice
+from embedkit.mining.filters.known import KnownPositives, SameText
+from embedkit.mining.problem import Problem
+from embedkit.mining.shares import ALONE, Team, share
+from embedkit.mining.table import ARRAYS, MinedTable
+from embedkit.recipe.mining import Search
+from embedkit.terminal.progress import progress as bar
+from embedkit.vectors.encoding import encode_into, vectors_of
+from embedkit.vectors.index.build import Index, IndexReport, build
+from embedkit.vectors.index.found import NONE, Found
+from embedkit.vectors.space import Embedder
+from embedkit.vectors.store import VectorStore
+from embedkit.vectors.view import View
+
+if TYPE_CHECKING:
+    from embedkit.model.running.encoder import Encoder
+
+BLOCK = 4096
+"""Queries whose candidates are held at once."""
+Chooses = Callable[[Candidates, Sequence[int]], np.ndarray]
+"""Filtered candidates and the queries' text ids -> [q, m] places in their lists, best first; `NONE`: no more."""
+
+
+@dataclass(frozen=True)
+class By:
+    """What gives the vectors of queries and of documents: models, callables, or vectors that are there."""
+
+    query: Embedder | View
+    document: Embedder | View
+
+    @classmethod
+    def of(cls, encoder: Encoder, *, batch_tokens: int = 8192) -> By:
+        """A model with its prompts, each text in its tower; unit vectors where it compares by the cosine.
+
+        Raises:
+            RecipeError: it compares by a distance.
+        """
+        if encoder.similarity not in ("cosine", "dot"):
+            what = f"the model compares by the {encoder.similarity} distance, and search is by inner product"
+            raise RecipeError(what, "mining", "use a model that compares by cosine or dot")
+        towers = [encoder, encoder] if encoder.module.second is None else [encoder.tower(0), encoder.tower(1)]
+        made = [
+            Embedder.of(tower, role=role, normalize=encoder.similarity == "cosine", batch_tokens=batch_tokens)
+            for tower, role in zip(towers, ("query", "document"), strict=True)
+        ]
+        return cls(*made)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the queries' model and of the documents'; empty for vectors that are there."""
+        parts = [side.space.digest if isinstance(side, Embedder) else "" for side in (self.query, self.document)]
+        return " ".join(dict.fromkeys(part for part in parts if part))
+
+    @property
+    def spaces(self) -> list[str]:
+        """The folders of a store that it uses."""
+        return self.fingerprint.split()
+
+
+@dataclass(frozen=True)
+class Mined:
+    """What a search measured.
+
+    Attributes:
+        model: content hash of what encoded; empty for given vectors.
+        index: how the index was built and what it finds, see `IndexReport`.
+        removed: candidates removed per filter, in their order.
+        candidates: documents retrieved in all, before filters.
+        negatives: documents chosen in all.
+        without: queries that have none.
+        score: mean similarity of the chosen to their queries.
+        margin: mean lead of a query's (lowest) positive over its negatives; NaN where no positives are known.
+        suspects: share of the chosen that score at least as high as the query's lowest positive.
+        seconds: of encoding, and of searching and filtering.
+    """
+
+    model: str
+    index: dict[str, Any]
+    removed: dict[str, int]
+    candidates: int
+    negatives: int
+    without: int
+    score: float
+    margin: float
+    suspects: float
+    seconds: dict[str, float]
+
+
+class Miner:
+    """Searches the documents of a problem for negatives of its queries.
+
+    Args:
+        problem: queries and documents.
+        search: depth, index and how many are kept.
+        store: keeps vectors; all processes of a team share its folder.
+        filters: rules beside "no known positive, no text twice", which always come first.
+        team: the processes that search together. Each encodes and searches a share of the documents; the best of all
+            are the same as those of one process (exactly so for exact search).
+        device: of exact search.
+        scratch: folder for an index that does not fit into memory.
+        progress: show bars.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        search: Search,
+        store: VectorStore,
+        *,
+        filters: Sequence[Filter] = (),
+        team: Team = ALONE,
+        device: str = "cpu",
+        scratch: Path | None = None,
+        progress: bool = False,
+    ) -> None:
+        problem.check()
+        self.problem, self.search, self.store, self.team = problem, search, store, team
+        own: list[Filter] = [KnownPositives(problem.known, problem.text_ids), SameText(problem.text_ids)]
+        self.filters = [*own, *filters]
+        self._device, self._scratch, self._progress = device, scratch, progress and team.rank == 0
+
+    def mine(
+        self,
+        by: By,
+        *,
+        filters: Sequence[Filter] = (),
+        choose: Chooses | None = None,
+        seen: Callable[[Candidates, np.ndarray], None] | None = None,
+    ) -> MinedTable:
+        """Retrieve, filter, choose.
+
+        Args:
+            by: gives the vectors.
+            filters: more rules, of this search alone.
+            choose: takes the place of `search.keep` and `search.choose`.
+            seen: is shown every block of filtered candidates and the places chosen of it (in one process only).
+
+        Returns:
+            A table of version 0, whose report is a `Mined` as plain data.
+
+        Raises:
+            DataError: vectors that do not fit or are not finite, a recall that is not reached.
+            WriteError: the store cannot be written.
+        """
+        began = time.perf_counter()
+        queries = self._vectors(self.problem.queries, by.query, "queries")
+        documents = self._vectors(self.problem.documents, by.document, "documents")
+        own = share(len(self.problem.documents), self.team)
+        encoded = time.perf_counter()
+        index = self._index(documents, own, queries)
+        rules = [*self.filters, *filters]
+        chooses = choose or self._choice().of
+        parts: list[tuple[MinedTable, dict[str, int], int]] = []
+        with bar("searching", len(queries), "queries", show=self._progress) as shown:
+            for start in range(0, len(queries), BLOCK):
+                block = queries[start : start + BLOCK]
+                candidates = self._retrieved(index, block, own.start, documents, start)
+                parts.append(self._part(candidates, rules, chooses, seen))
+                shown.advance(len(block))
+        table = _joined([table for table, _, _ in parts])
+        removed = {name: sum(counts[name] for _, counts, _ in parts) for name in parts[0][1]}
+        seconds = {"encoding": encoded - began, "searching": time.perf_counter() - encoded}
+        report = _measured(table, by.fingerprint, index.report, removed, sum(n for _, _, n in parts), seconds)
+        return replace(table, report=report)
+
+    def scores(self, by: By, rows: np.ndarray) -> np.ndarray:
+        """[q, m] float32 similarities of every query to its documents `rows` [q, m]; -inf where there is none.
+
+        No other document is encoded.
+        """
+        queries = self._vectors(self.problem.queries, by.query, "queries")
+        named = np.unique(rows[rows != NONE])
+        if isinstance(by.document, View):
+            documents: View = by.document
+            at = rows
+        else:
+            documents = self._vectors([self.problem.documents[i] for i in named.tolist()], by.document, "documents")
+            at = np.searchsorted(named, rows)
+        out = np.full(rows.shape, -np.inf, np.float32)
+        for start in range(0, len(rows), BLOCK):
+            owner, place = np.nonzero(rows[start : start + BLOCK] != NONE)
+            left = queries[start : start + BLOCK][owner]
+            out[start + owner, place] = np.einsum("nd,nd->n", left, documents.take(at[start + owner, place]))
+        return out
+
+    def _vectors(self, texts: Sequence[str], by: Embedder | View, what: str) -> View:
+        """What is missing is encoded, each process its share."""
+        if isinstance(by, Embedder) and self.team.world > 1:
+            own = share(len(texts), self.team)
+            encode_into(self.store.of(by.space), texts, by.encode, rows=own, progress=self._progress, unit=what)
+            self.team.barrier()
+        return vectors_of(texts, by, self.store, progress=self._progress, unit=what)
+
+    def _index(self, documents: View, own: range, queries: View) -> Index:
+        rows = documents if self.team.world == 1 else _Part(documents, own)
+        options = self.search
+        probe = queries.take(np.sort(np.random.default_rng([options.seed, 1]).permutation(len(queries))[:256]))
+        return build(
+            rows,
+            probe,
+            kind=options.index,
+            searches=len(queries),
+            recall=options.recall,
+            ram_gb=options.ram_gb,
+            seed=options.seed,
+            folder=self._scratch,
+            device=self._device,
+        )
+
+    def _choice(self) -> Choice:
+        return Choice(self.search.keep, self.search.choose, seed=self.search.seed)
+
+    def _retrieved(self, index: Index, block: np.ndarray, first: int, documents: View, start: int) -> Candidates:
+        k = min(self.search.depth, len(self.problem.documents))
+        found = index.search(block, min(k, index.report.rows))
+        if self.team.world > 1:
+            rows = np.where(found.rows == NONE, NONE, found.rows + first)
+            parts = self.team.collect((rows, found.scores))
+            best = Found.of(np.hstack([rows for rows, _ in parts]), np.hstack([scores for _, scores in parts]))
+            found = Found(best.rows[:, :k], best.scores[:, :k])
+        return Candidates.of(found, self._positive_scores(block, documents, start), start)
+
+    def _positive_scores(self, block: np.ndarray, documents: View, start: int) -> np.ndarray:
+        """[b] the lowest similarity of each query's positives; NaN without any."""
+        rows = [self.problem.positives[start + i] for i in range(len(block))]
+        counts = np.array([len(r) for r in rows])
+        lowest = np.full(len(block), np.nan, np.float32)
+        if not counts.any():
+            return lowest
+        owner = np.repeat(np.arange(len(block)), counts)
+        scores = np.einsum("nd,nd->n", block[owner], documents.take(np.concatenate([np.array(r, int) for r in rows])))
+        np.fmin.at(lowest, owner, scores.astype(np.float32))
+        return lowest
+
+    def _part(
+        self,
+        candidates: Candidates,
+        rules: Sequence[Filter],
+        chooses: Chooses,
+        seen: Callable[[Candidates, np.ndarray], None] | None,
+    ) -> tuple[MinedTable, dict[str, int], int]:
+        """One block filtered and chosen from, each process its share of the queries."""
+        mine = share(len(candidates.rows), self.team)
+        own = candidates.part(mine)
+        left, counts = apply(rules, own)
+        places = chooses(left, self.problem.query_text_ids[left.query].tolist())
+        if seen is not None:
+            seen(left, places)
+        retrieved = int((own.rows != NONE).sum())
+        parts = self.team.collect((_chosen(left, places), counts, retrieved))
+        total = {name: sum(c[name] for _, c, _ in parts) for name in counts}
+        return _joined([table for table, _, _ in parts]), total, sum(n for _, _, n in parts)
+
+
+class _Part(View):
+    """A run of another view's rows."""
+
+    def __init__(self, whole: View, rows: range) -> None:
+        self.dim, self._whole, self._own = whole.dim, whole, rows
+
+    def __len__(self) -> int:
+        return len(self._own)
+
+    def _rows(self, at: np.ndarray) -> np.ndarray:
+        return self._whole.take(at + self._own.start)
+
+
+def _chosen(candidates: Candidates, places: np.ndarray) -> MinedTable:
+    there = places != NONE
+    at = np.where(there, places, 0)
+
+    def taken(values: np.ndarray, none: float) -> np.ndarray:
+        return np.where(there, np.take_along_axis(values, at, 1), none) if values.shape[1] else np.full(at.shape, none)
+
+    return MinedTable(
+        taken(candidates.rows, NONE).astype(np.int64),
+        taken(candidates.scores, -np.inf).astype(np.float32),
+        taken(candidates.rank, 0).astype(np.int64),
+        candidates.positive_score,
+    )
+
+
+def _joined(parts: Sequence[MinedTable]) -> MinedTable:
+    rows, scores, rank, positive = (np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS)
+    return MinedTable(rows, scores, rank, positive)
+
+
+def _measured(
+    table: MinedTable,
+    model: str,
+    index: IndexReport,
+    removed: dict[str, int],
+    candidates: int,
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    there = table.rows != NONE
+    lead = np.where(there, table.positive_score[:, None] - np.where(there, table.scores, 0), np.nan)
+    known = there & ~np.isnan(lead)
+    return vars(
+        Mined(
+            model=model,
+            index=index.plain(),
+            removed=removed,
+            candidates=candidates,
+            negatives=int(there.sum()),
+            without=int((~there.any(axis=1)).sum()),
+            score=float(table.scores[there].mean()) if there.any() else float("nan"),
+            margin=float(lead[known].mean()) if known.any() else float("nan"),
+            suspects=float((lead[known] <= 0).mean()) if known.any() else 0.0,
+            seconds={name: round(value, 3) for name, value in seconds.items()},
+        )
+    )

@@ -1,0 +1,37 @@
+"""How the work of a search is divided among processes."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Team(Protocol):
+    """The processes that search together: `embedkit.train.distributed.Comm`, or `ALONE`."""
+
+    rank: int
+    world: int
+
+    def barrier(self) -> None: ...
+
+    def collect(self, value: Any) -> list[Any]:
+        """The value of every process, in rank order, in every process."""
+        ...
+
+
+class _Alone:
+    rank, world = 0, 1
+
+    def barrier(self) -> None:
+        return
+
+    def collect(self, value: Any) -> list[Any]:
+        return [value]
+
+
+ALONE: Team = _Alone()
+
+
+def share(count: int, team: Team) -> range:
+    """The numbers of 0..count-1 that this process has: contiguous, of equal size but for one."""
+    start, stop = (count * rank // team.world for rank in (team.rank, team.rank + 1))
+    return range(start, stop)

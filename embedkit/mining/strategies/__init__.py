@@ -1,0 +1,1 @@
+"""What becomes of a run's negatives at a refresh: small classes, one a file."""
