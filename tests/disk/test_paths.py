@@ -100,7 +100,7 @@ def marked(block: type[Block], seen: set[type[Block]]) -> set[str]:
         return set()
     seen.add(block)
     found = {f"{block.__name__}.{name}" for name, field in block.model_fields.items() if marker(field)}
-    kinds: tuple[registry.Kind, ...] = ("objective", "weighting", "head", "view", "auxiliary")
+    kinds: tuple[registry.Kind, ...] = get_args(registry.Kind)
     named = [registry.resolve(registry.lookup(kind, name).config) for kind in kinds for name in registry.names(kind)]
     inner = [kind for f in block.model_fields.values() for kind in classes(f.annotation)]
     return found.union(*(marked(kind, seen) for kind in [*inner, *named]))
@@ -121,6 +121,7 @@ def test_every_path_of_the_schema_is_marked() -> None:
         "Debias.guide",
         "SubstituteWords.synonyms",
         "Guide.model",
+        "Mining.corpus",
         "ReplacedTokens.generator",
         "Eval.suite",
         "Eval.during",
