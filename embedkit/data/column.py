@@ -17,7 +17,7 @@ from embedkit.errors import DataError
 from embedkit.foreign.quoting import did_you_mean, listed, quoted
 from embedkit.inputs.cures import PLAIN, Cures
 from embedkit.inputs.records import columns_of, format_of, read
-from embedkit.inputs.texts import fault, is_absent
+from embedkit.inputs.texts import fault, fault_of_id, is_absent
 from embedkit.terminal.progress import watched
 
 SAMPLE = 1000
@@ -125,9 +125,4 @@ class TextColumn(Sequence[str]):
         wrong = fault(text)
         if wrong or self.id_column is None:
             return wrong
-        identity = values.get(self.id_column)
-        if is_absent(identity):
-            return f"no {self.id_column}"
-        if isinstance(identity, bool) or not isinstance(identity, (str, int)):
-            return f"{self.id_column}: a text or a whole number is expected"
-        return fault(identity) if isinstance(identity, str) else ""
+        return fault_of_id(values.get(self.id_column), self.id_column)

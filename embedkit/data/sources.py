@@ -107,7 +107,7 @@ def load_source(
     cures = cures or Cures.of_source()
     origin = open_origin(source, cures)
     if not origin.columns:
-        _refuse_shapeless(origin, cures)
+        refuse_shapeless(origin, cures)
     roles = resolve_roles(origin.columns, source.roles, origin.where)
     reading = _Reading(source, origin, roles, cures)
     loaded = _stream(reading, seed, peek) if source.streaming else _table(reading, progress)
@@ -117,7 +117,7 @@ def load_source(
     return loaded
 
 
-def _refuse_shapeless(origin: Origin, cures: Cures) -> None:
+def refuse_shapeless(origin: Origin, cures: Cures) -> None:
     """No row shows a column: say whether all are bad or there are none."""
     bad = BadRows(cures)
     for row in origin.rows([]):

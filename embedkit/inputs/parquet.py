@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,10 @@ from embedkit.errors import DataError
 from embedkit.inputs.opening import HEAD, open_bytes, refuse_foreign
 from embedkit.inputs.rows import Record
 
+MINED = "embedkit.mined"
+"""Key of the metadata of a file of mined negatives."""
+FORMATS = {MINED: "1"}
+"""Kinds of Parquet files that embedkit writes, with the version of each that it reads."""
 _BATCH = 4096
 
 
@@ -20,9 +25,10 @@ def columns(path: Path) -> list[str]:
     """The names of the columns.
 
     Raises:
-        DataError: not a readable Parquet file.
+        DataError: not a readable Parquet file, or one that another version of embedkit wrote.
     """
     with _opened(path) as file:
+        _about(file, path)
         return list(file.schema_arrow.names)
 
 
@@ -53,6 +59,33 @@ def rows(path: Path, names: list[str]) -> Iterator[Record]:
                 continue
             for number, values in enumerate(found, number + 1):  # noqa: B020
                 yield Record(number, values)
+
+
+def about_of(path: Path) -> dict[str, Any] | None:
+    """What a file that embedkit wrote says about itself; None for any other.
+
+    Raises:
+        DataError: not a readable Parquet file, or one that another version of embedkit wrote.
+    """
+    with _opened(path) as file:
+        return _about(file, path)
+
+
+def _about(file: Any, path: Path) -> dict[str, Any] | None:
+    metadata = file.schema_arrow.metadata or {}
+    for kind, version in FORMATS.items():
+        if kind.encode() not in metadata:
+            continue
+        try:
+            found = json.loads(metadata[kind.encode()])
+            written = found["format"]
+        except (ValueError, KeyError, TypeError):
+            raise DataError(f"{kind} in its metadata is damaged", str(path), "make the file again") from None
+        if written != version:
+            what = f"was written by another version of embedkit: format {written} of {kind}, and {version} is read here"
+            raise DataError(what, str(path), "make it again with this version, or read it with that one")
+        return dict(found)
+    return None
 
 
 def _one_by_one(batch: Any, number: int) -> Iterator[Record]:

@@ -56,6 +56,15 @@ def is_absent(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
+def fault_of_id(value: Any, column: str) -> str:
+    """Why the value of a column is no id, which is a text or a whole number; empty for one."""
+    if is_absent(value):
+        return f"no {column}"
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return f"{column}: a text or a whole number is expected"
+    return fault(value) if isinstance(value, str) else ""
+
+
 def as_number(value: Any) -> float | None:
     """The finite number that a value is, or that a text writes, white space around it aside; None for anything else.
     Python's own ways of writing one (``1_000``, digits of other scripts) are none."""

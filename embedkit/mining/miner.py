@@ -197,6 +197,14 @@ class Miner:
             out[start + owner, place] = np.einsum("nd,nd->n", left, documents.take(at[start + owner, place]))
         return out
 
+    def positive_scores(self, by: By) -> np.ndarray:
+        """[pairs] float32 similarity of every query to each of its positives, query by query."""
+        queries = self._vectors(self.problem.queries, by.query, "queries")
+        documents = self._vectors(self.problem.documents, by.document, "documents")
+        starts = range(0, len(queries), BLOCK)
+        parts = [self._pairs(queries[start : start + BLOCK], documents, start)[1] for start in starts]
+        return np.concatenate([np.zeros(0, np.float32), *parts])
+
     def _vectors(self, texts: Sequence[str], by: Embedder | View, what: str) -> View:
         """What is missing is encoded, each process its share."""
         if isinstance(by, Embedder) and self.team.world > 1:
@@ -236,15 +244,19 @@ class Miner:
 
     def _positive_scores(self, block: np.ndarray, documents: View, start: int) -> np.ndarray:
         """[b] the lowest similarity of each query's positives; NaN without any."""
-        rows = [self.problem.positives[start + i] for i in range(len(block))]
-        counts = np.array([len(r) for r in rows])
         lowest = np.full(len(block), np.nan, np.float32)
-        if not counts.any():
-            return lowest
-        owner = np.repeat(np.arange(len(block)), counts)
-        scores = np.einsum("nd,nd->n", block[owner], documents.take(np.concatenate([np.array(r, int) for r in rows])))
-        np.fmin.at(lowest, owner, scores.astype(np.float32))
+        owner, scores = self._pairs(block, documents, start)
+        np.fmin.at(lowest, owner, scores)
         return lowest
+
+    def _pairs(self, block: np.ndarray, documents: View, start: int) -> tuple[np.ndarray, np.ndarray]:
+        """[p] query of the block and [p] float32 similarity of each of their positives."""
+        rows = [self.problem.positives[start + i] for i in range(len(block))]
+        owner = np.repeat(np.arange(len(block)), [len(r) for r in rows])
+        if not len(owner):
+            return owner, np.zeros(0, np.float32)
+        positives = documents.take(np.concatenate([np.array(r, int) for r in rows]))
+        return owner, np.einsum("nd,nd->n", block[owner], positives).astype(np.float32)
 
     def _part(
         self,

@@ -155,3 +155,13 @@ def test_scores_encode_only_what_is_asked_for(tmp_path: Path) -> None:
     assert set(world.asked) == {*given.queries, "document 5", "document 9"}
     q, d = world(list(given.queries)), world(list(given.documents))
     assert np.allclose(found[:, 0], q @ d[5]) and np.isclose(found[3, 1], q[3] @ d[9]) and found[2, 1] == -np.inf
+
+
+def test_the_similarity_of_every_positive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK", 5)
+    world, given = World(), problem()
+    made = miner(tmp_path)
+    scores = made.positive_scores(world.by)
+    q, d = world(list(given.queries)), world(list(given.documents))
+    assert np.allclose(scores, [q[i] @ d[row] for i, rows in enumerate(given.positives) for row in rows], atol=1e-6)
+    assert np.allclose(scores.reshape(-1, 2).min(axis=1), made.mine(world.by).positive_score)
