@@ -44,6 +44,11 @@ class RunFolder:
         """Where the model is written and tried before it gets its name."""
         return self.root / f"{files.OURS}-model"
 
+    @property
+    def frozen(self) -> Path:
+        """The tower that stayed as it is, where two were asked for and one was frozen."""
+        return self.root / "frozen"
+
     def triplets(self, source: int) -> Path:
         """Triplets sampled from the texts of a source, with their diagnostics."""
         return self.root / "triplets" / f"source-{source}"

@@ -161,6 +161,9 @@ class Model(Block):
         1,
         description="2: positives and negatives are encoded by a second copy of the model, trained on its own.",
     )
+    frozen_tower: Literal["query", "document"] | None = Field(
+        None, description="Of two towers, the one that stays as it is, without gradient (LiT); the other is the result."
+    )
     keep_tower: Literal["first", "second", "best"] = Field(
         "best",
         description="Which of two towers becomes the result. best: by the metric of `eval.select`, where something is "

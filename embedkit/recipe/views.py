@@ -187,6 +187,10 @@ class Views(Block):
 # How rows are encoded -----------------------------------------------------------------------------------------------
 
 
+TOWERS = ("query", "document")
+"""What the first of two towers encodes, and the second."""
+
+
 @dataclass(frozen=True)
 class Variant:
     """One way to encode rows; rows of different variants never share a micro-batch.

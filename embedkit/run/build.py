@@ -205,8 +205,10 @@ def keep_graph(recipe: Recipe, encoder: Encoder, processes: int = 1) -> Callable
     config, budget = encoder.st.config, _activation_budget(encoder.device, processes)
 
     def fits(batch: RowBatch) -> bool:
+        locked = [rows for rows in batch.micro_batches if encoder.is_frozen(batch, rows)]
+        frozen = sum(len(batch.input_ids[i]) for rows in locked for i in rows)
         need = activation_bytes(
-            batch.tokens,
+            batch.tokens - frozen,
             layers=config.num_hidden_layers,
             hidden=config.hidden_size,
             heads=config.num_attention_heads,

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from embedkit.evaluation import suite as suites
 from embedkit.foreign import showing
 from embedkit.model.running.encoder import Encoder
+from embedkit.model.running.towers import Pair
 from embedkit.publish.report import render_report, summary_table
 from embedkit.run import forecast, measure
 from embedkit.run.environment import now
@@ -17,7 +18,9 @@ from embedkit.types import Scores
 logger = showing.logger(__name__)
 
 
-def finish(run: Run, trainer: Trainer, encoder: Encoder, before: Scores | None, error: Exception | None = None) -> None:
+def finish(
+    run: Run, trainer: Trainer, encoder: Encoder | Pair, before: Scores | None, error: Exception | None = None
+) -> None:
     """Measure the result and compare it, write record and report; the model is on disk already.
 
     What fails here, or failed since the training (`error`), costs neither record nor report: the record is finished
@@ -37,7 +40,7 @@ def finish(run: Run, trainer: Trainer, encoder: Encoder, before: Scores | None, 
         raise error
 
 
-def measure_result(run: Run, trainer: Trainer, encoder: Encoder, before: Scores | None) -> None:
+def measure_result(run: Run, trainer: Trainer, encoder: Encoder | Pair, before: Scores | None) -> None:
     """Scores of the result, and what changed."""
     updates = trainer.state.global_step
     run.measuring.masked_lm(trainer.engine.auxiliaries, run.record, updates, run.say)

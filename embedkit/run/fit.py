@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from embedkit.model.running.encoder import Encoder
+from embedkit.model.running.towers import Pair
 from embedkit.run import data
 from embedkit.run.state import Run
 from embedkit.train import checkpoint
@@ -47,7 +48,7 @@ def _record(run: Run, trainer: Trainer) -> None:
         run.record.warnings.append(f"the embeddings began to collapse at step {trainer.guards.collapsed_at}")
 
 
-def result(run: Run, trainer: Trainer, encoder: Encoder) -> tuple[Encoder, Exception | None]:
+def result(run: Run, trainer: Trainer, encoder: Encoder) -> tuple[Encoder | Pair, Exception | None]:
     """The model that the run gives: of the best evaluation where the recipe keeps it, and one of two towers.
 
     Returns:
@@ -59,10 +60,11 @@ def result(run: Run, trainer: Trainer, encoder: Encoder) -> tuple[Encoder, Excep
     if run.recipe.model.towers < 2 or not run.first:
         return encoder, None
     error: Exception | None = None
+    kept: Encoder | Pair
     try:
-        encoder, which = run.measuring.kept_tower(encoder)
+        kept, which = run.measuring.kept_tower(encoder)
     except Exception as caught:
-        encoder, error = encoder.tower(0), caught
+        kept, error = encoder.tower(0), caught
         which = "the first of two towers is kept: which is better could not be measured"
     run.record.warnings.append(which)
-    return encoder, error
+    return kept, error

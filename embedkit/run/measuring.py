@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from embedkit.evaluation.forecast import Forecast
     from embedkit.evaluation.tasks import TaskData
     from embedkit.model.running.encoder import Encoder
+    from embedkit.model.running.towers import Pair
 
 
 class Measuring:
@@ -29,7 +30,9 @@ class Measuring:
         self._read: dict[str, tuple[Suite, list[TaskData]]] = {}
         self._texts: list[str] | None = None
 
-    def score(self, encoder: Encoder, reference: str | Suite, name: str, resamples: int, progress: bool) -> Scores:
+    def score(
+        self, encoder: Encoder | Pair, reference: str | Suite, name: str, resamples: int, progress: bool
+    ) -> Scores:
         """Scores of the encoder on a suite.
 
         Args:
@@ -128,22 +131,26 @@ class Measuring:
         found = self._towers(encoder)
         return max((self._metrics(tower, step) for _, tower in found), key=lambda m: m[self.config.select])
 
-    def kept_tower(self, encoder: Encoder) -> tuple[Encoder, str]:
+    def kept_tower(self, encoder: Encoder) -> tuple[Encoder | Pair, str]:
         """The tower of `encoder` that becomes the result, and a sentence that says which and why."""
+        from embedkit.model.running.towers import Pair
+
         found = self._towers(encoder)
         if len(found) == 1:
-            return found[0][1], f"the {found[0][0]} of two towers is kept"
+            name, tower = found[0]
+            beside = ": the other one is frozen, and measured with it" if isinstance(tower, Pair) else ""
+            return tower, f"the {name} of two towers is kept{beside}"
         scores = [self._metrics(tower, 0)[self.config.select] for _, tower in found]
         name, tower = found[scores.index(max(scores))]
         measured = ", ".join(f"{n} {score:.2f}" for (n, _), score in zip(found, scores, strict=True))
         return tower, f"the {name} of two towers is kept ({self.config.select}: {measured})"
 
-    def _towers(self, encoder: Encoder) -> list[tuple[str, Encoder]]:
+    def _towers(self, encoder: Encoder) -> list[tuple[str, Encoder | Pair]]:
         from embedkit.model.running.towers import candidates
 
         return candidates(encoder, self.keep_tower, evaluated=self.config.every is not None)
 
-    def _metrics(self, encoder: Encoder, step: int) -> dict[str, float]:
+    def _metrics(self, encoder: Encoder | Pair, step: int) -> dict[str, float]:
         reference = self.config.during or self.config.suite
         assert reference is not None, "the plan refuses eval.every without a suite"
         scores = self.score(encoder, reference, f"step {step}", resamples=0, progress=False)

@@ -11,20 +11,25 @@ from embedkit.disk import files
 from embedkit.errors import EmbedkitError
 from embedkit.model.reading.loading import load_saved
 from embedkit.model.running.encoder import Encoder
+from embedkit.model.running.towers import Pair
 from embedkit.run.state import Run
 from embedkit.train.trainer import Trainer
 
 PROBE = ["A short sentence.", "And a second one, which is a little longer than the first."]
 
 
-def save(run: Run, trainer: Trainer, encoder: Encoder) -> None:
-    """Write the result and what auxiliary losses leave behind."""
+def save(run: Run, trainer: Trainer, encoder: Encoder | Pair) -> None:
+    """Write the result, its frozen partner where it has one, and what auxiliary losses leave behind."""
     if not run.first:
         return
     then = "the checkpoints are whole: go on with --resume"
     with run.timed("saving"), files.writing(run.folder.root, then):
         cure = "the checkpoint of the last update is good; please report this"
-        write_model(encoder, run.folder.unfinished_model, run.folder.model, cure=cure)
+        staging = run.folder.unfinished_model
+        if isinstance(encoder, Pair):
+            write_model(encoder.frozen, staging, run.folder.frozen, cure=cure)
+            encoder = encoder.trained
+        write_model(encoder, staging, run.folder.model, cure=cure)
         for auxiliary in trainer.engine.auxiliaries:
             auxiliary.export(run.folder.root)
 

@@ -55,7 +55,7 @@ def train(
         forecast.announce(run, encoder, trainer, resume)
         before = measure.before(run, encoder, trainer)
         fit.fit(run, trainer, resume)
-        encoder, error = fit.result(run, trainer, encoder)
-        save.save(run, trainer, encoder)
-        finish.finish(run, trainer, encoder, before, error)
+        result, error = fit.result(run, trainer, encoder)
+        save.save(run, trainer, result)
+        finish.finish(run, trainer, result, before, error)
         return run.record

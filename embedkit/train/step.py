@@ -37,16 +37,19 @@ class RowEncoder(Protocol):
 
     def features(self, batch: RowBatch, rows: np.ndarray) -> dict[str, Any]: ...
     def embed(self, features: dict[str, Any]) -> Tensor: ...
+    def is_frozen(self, batch: RowBatch, rows: np.ndarray) -> bool: ...
 
 
 @dataclass(frozen=True)
 class _Forward:
     """Embeddings of this process's rows, and what the way back needs.
 
-    `outputs` is empty when rows will be encoded again; then `states` holds the random state before each micro-batch.
+    Micro-batches of a frozen tower have no way back: only the block holds their embeddings. `outputs` is empty when
+    rows will be encoded again; then `states` holds the random state before each micro-batch.
     """
 
     block: Tensor  # [n * S, d]
+    micro_batches: list[np.ndarray]
     positions: list[Tensor]
     outputs: list[Tensor]
     states: list[RandomState]
@@ -119,7 +122,8 @@ class Step:
         answer = self._batch_side(batch, forward.block, coefficient)
         if keep:
             gradients = [answer.leaf[p].to(o.dtype) for p, o in zip(forward.positions, forward.outputs, strict=True)]
-            torch.autograd.backward(forward.outputs, gradients)
+            if gradients:
+                torch.autograd.backward(forward.outputs, gradients)
         else:
             self._encode_again(batch, forward, answer.leaf)
         return self._result(batch, answer, forward.padded_tokens, "keep" if keep else "reforward")
@@ -203,6 +207,7 @@ class Step:
         )
 
     def _forward(self, batch: RowBatch, keep: bool) -> _Forward:
+        trained: list[np.ndarray] = []
         positions: list[Tensor] = []
         outputs: list[Tensor] = []
         states: list[RandomState] = []
@@ -212,23 +217,28 @@ class Step:
             features = self.encoder.features(batch, rows)
             device = features["input_ids"].device
             padded += features["input_ids"].numel()
-            if not keep:
+            frozen = self.encoder.is_frozen(batch, rows)
+            if not (keep or frozen):
                 states.append(RandomState(device))
-            with self.autocast(), torch.set_grad_enabled(keep):
+            with self.autocast(), torch.set_grad_enabled(keep and not frozen):
                 out = self.encoder.embed(features)
             if block is None:
                 wide = torch.promote_types(out.dtype, torch.float32)
                 block = out.new_zeros((batch.n * batch.slots, out.shape[-1]), dtype=wide)
-            positions.append(send(batch.position[rows], device))
-            block[positions[-1]] = out.detach().to(block.dtype)
+            position = send(batch.position[rows], device)
+            block[position] = out.detach().to(block.dtype)
+            if frozen:
+                continue
+            trained.append(rows)
+            positions.append(position)
             if keep:
                 outputs.append(out)
         assert block is not None, "a batch has at least one row"
-        return _Forward(block, positions, outputs, states, padded)
+        return _Forward(block, trained, positions, outputs, states, padded)
 
     def _encode_again(self, batch: RowBatch, forward: _Forward, leaf_gradient: Tensor) -> None:
         end = RandomState(forward.block.device)  # after the auxiliaries, so that no mask of theirs is drawn again
-        for rows, position, state in zip(batch.micro_batches, forward.positions, forward.states, strict=True):
+        for rows, position, state in zip(forward.micro_batches, forward.positions, forward.states, strict=True):
             features = self.encoder.features(batch, rows)
             state.restore()
             with self.autocast(), torch.enable_grad():

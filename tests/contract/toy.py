@@ -35,6 +35,9 @@ class ToyEncoder(nn.Module):
         mask = torch.tensor([[1.0] * len(i) + [0.0] * (width - len(i)) for i in ids], dtype=torch.float64)
         return {"input_ids": padded, "attention_mask": mask}
 
+    def is_frozen(self, batch: RowBatch, rows: np.ndarray) -> bool:
+        return False
+
     def embed(self, features: dict[str, Tensor]) -> Tensor:
         mask = features["attention_mask"][..., None]
         x = (self.token(features["input_ids"]) * mask).sum(1) / mask.sum(1)

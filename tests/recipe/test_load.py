@@ -368,12 +368,16 @@ class TestDump:
         recipe = load_recipe(write(DATA))
         data: dict[str, Any] = YAML(typ="safe").load(io.StringIO(dump(recipe)))
 
-        def same(block: Any, value: Any) -> None:
+        def same(block: Any, value: Any, path: tuple[str, ...] = ()) -> None:
             if hasattr(type(block), "model_fields"):
-                fields = [k for k in type(block).model_fields if k not in LATER or getattr(block, k) is not None]
+                names = type(block).model_fields
+                fields = [k for k in names if (*path, k) not in LATER or getattr(block, k) is not None]
                 assert list(value) == fields
                 for key in value:
-                    same(getattr(block, key), value[key])
+                    same(getattr(block, key), value[key], (*path, key))
+            elif isinstance(block, tuple):
+                for one, item in zip(block, value, strict=True):
+                    same(one, item, path)
 
         same(recipe, data)
 

@@ -54,6 +54,16 @@ CASES: dict[str, dict[str, Any]] = {
         "objective": {"name": "contrastive_tension"},
         "model": {"dropout": 0.0, "towers": 2},
     },
+    "locked-documents": {  # the rate of the frozen tower must not matter: it runs without dropout
+        "views": {"transforms": [[NO_DROPOUT]]},
+        "objective": NT_XENT,
+        "model": {"dropout": 0.4, "towers": 2, "frozen_tower": "document"},
+    },
+    "locked-queries": {
+        "views": {"transforms": [[{"name": "dropout", "rate": 0.4}], [NO_DROPOUT]]},
+        "objective": {"name": "infonce"},
+        "model": {"dropout": 0.4, "towers": 2, "frozen_tower": "query"},
+    },
 }
 
 

@@ -30,7 +30,7 @@ from embedkit.model.reading.seeding import seeded
 from embedkit.model.reading.structure import check_length, longest_text
 from embedkit.model.running import inference, packing, perturb
 from embedkit.model.running.module import RATE, TOWER, EncoderModule
-from embedkit.recipe.views import Variant
+from embedkit.recipe.views import TOWERS, Variant
 from embedkit.types import ROLES
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ class Encoder:
         encoder.from_scratch = config.from_scratch
         if config.towers == 2:
             encoder.module.second = encoder.module.copy()
+        if config.frozen_tower is not None:
+            encoder.tower(TOWERS.index(config.frozen_tower)).module.lock()
         return encoder
 
     @property
@@ -202,6 +204,11 @@ class Encoder:
         if reorders:
             perturb.check_positions(self.st)
         return perturb.embedding_width(self.st) if cuts else 0
+
+    def is_frozen(self, batch: RowBatch, rows: np.ndarray) -> bool:
+        """Whether the rows of a micro-batch are encoded by a tower that does not train."""
+        index = 0 if batch.variant is None else self.variants[batch.variant[rows[0]]].tower
+        return self.tower(index).module.locked
 
     def tower(self, index: int) -> Encoder:
         """One of the towers as an encoder of its own; it shares the weights. Without a second tower, 0 is all."""

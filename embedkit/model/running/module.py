@@ -29,6 +29,7 @@ class EncoderModule(nn.Module):
 
     Attributes:
         second: the second tower, a module like this one, or None (see `embedkit.model.running.towers`).
+        locked: whether its own weights stay as they are: no gradient, dropout off also in training.
         packs: whether `layout` packs rows (see `embedkit.model.running.packing`) or pads them.
     """
 
@@ -37,6 +38,7 @@ class EncoderModule(nn.Module):
         self.st, self.head = st, head
         self.packs = False
         self.second: EncoderModule | None = None
+        self.locked = False
         self._head_position = head_position(st)
 
     def forward(self, features: dict[str, Any]) -> Tensor:
@@ -69,6 +71,22 @@ class EncoderModule(nn.Module):
         if self.packs:
             return packing.pack(self.st, input_ids, extra)
         return tokens.pad(self.st, input_ids, extra, self.st.device)
+
+    def lock(self) -> None:
+        """Switch off the gradient of this tower's weights and its dropout, for good."""
+        self.locked = True
+        for part in (self.st, *([] if self.head is None else [self.head])):
+            part.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> EncoderModule:
+        """As in torch, but a locked tower stays as it is used."""
+        super().train(mode)
+        if self.locked:
+            self.training = False
+            for part in (self.st, *([] if self.head is None else [self.head])):
+                part.train(False)
+        return self
 
     def copy(self) -> EncoderModule:
         """An independent module with the same weights, train-only head included."""

@@ -129,7 +129,10 @@ def _optimizer(c: Context, model: EncoderSize) -> int:
     """Adam on all weights; frozen ones and those under LoRA keep their value only (adapters are small)."""
     trained = _trained(c, model)
     frozen = c.recipe.model.lora is not None or "all" in c.recipe.model.freeze or trained is not None
-    return c.recipe.model.towers * (model.parameters * (4 if frozen else ADAM_BYTES) + (trained or 0) * ADAM_BYTES)
+    tower = model.parameters * (4 if frozen else ADAM_BYTES) + (trained or 0) * ADAM_BYTES
+    if c.recipe.model.frozen_tower is not None:
+        return tower + model.parameters * 4
+    return c.recipe.model.towers * tower
 
 
 def _trained(c: Context, model: EncoderSize) -> int | None:

@@ -106,7 +106,30 @@ def similarity_is_trained(c: Context) -> Iterator[Problem]:
                 yield problem(objective_path(source), what, cure)
 
 
+def frozen_tower_has_a_partner(c: Context) -> Iterator[Problem]:
+    """A frozen tower is the base as it is, and what trains has to stay in its space."""
+    model, path = c.recipe.model, ("model", "frozen_tower")
+    if model.frozen_tower is None:
+        return
+    if model.towers == 1:
+        what = "with one tower queries and documents share their weights, and freezing one side freezes both"
+        yield problem(path, what, "set model.towers: 2")
+    if model.keep_tower == ("first" if model.frozen_tower == "query" else "second"):
+        what = f"the {model.keep_tower} tower is the frozen one: the result would be the base"
+        yield problem(("model", "keep_tower"), what, "leave it out: the trained tower is the result")
+    parts = {"head": model.head is not None, "soft_prompts": model.soft_prompts is not None}
+    for name in (name for name, given in parts.items() if given):
+        what = f"{name} is new in both towers, and the frozen one would no longer give the base's vectors"
+        yield problem(("model", name), what, "leave it out, or do not freeze a tower")
+    if model.from_scratch:
+        yield problem(path, "the frozen tower would keep random weights", "remove from_scratch, or frozen_tower")
+    if c.recipe.auxiliary and model.frozen_tower == "query":
+        what = "auxiliary losses train the first tower, which is the one of queries and frozen"
+        yield problem(("auxiliary",), what, "remove them, or freeze the tower of documents")
+
+
 REFUSALS = [
+    frozen_tower_has_a_partner,
     soft_prompts_alone,
     soft_prompts_leave_room,
     prompts_in_a_template_are_pooled,

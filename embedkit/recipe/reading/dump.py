@@ -17,8 +17,9 @@ from embedkit.foreign.showing import visible
 from embedkit.recipe.reading.tree import override_value
 from embedkit.recipe.schema import Recipe
 
-LATER = ("mining",)
-"""Blocks that came after others had been published: absent where they are null, so that hashes stay what they were."""
+LATER = {("mining",), ("model", "frozen_tower")}
+"""Keys that came after recipes had been published, places in lists left out: absent where they are null, so that hashes
+stay what they were."""
 
 
 def dump(recipe: Recipe) -> str:
@@ -45,8 +46,17 @@ def recipe_hash(recipe: Recipe) -> str:
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:
-    data: dict[str, Any] = redact(_listed(recipe.model_dump(mode="python"), ()), PLACEHOLDER)
-    return {key: value for key, value in data.items() if key not in LATER or value is not None}
+    data: dict[str, Any] = _without_later(redact(_listed(recipe.model_dump(mode="python"), ()), PLACEHOLDER))
+    return data
+
+
+def _without_later(value: Any, path: tuple[str, ...] = ()) -> Any:
+    if isinstance(value, list):
+        return [_without_later(item, path) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {key: inner for key, inner in value.items() if inner is not None or (*path, key) not in LATER}
+    return {key: _without_later(inner, (*path, key)) for key, inner in kept.items()}
 
 
 def _listed(value: Any, path: tuple[str | int, ...]) -> Any:
