@@ -29,6 +29,7 @@ TITLES: dict[registry.Kind, str] = {
     "head": "Batch heads",
     "view": "View transforms",
     "auxiliary": "Auxiliary losses",
+    "strategy": "Strategies of mining",
 }
 
 
