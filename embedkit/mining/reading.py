@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -11,11 +11,11 @@ from embedkit.data.bad_rows import BadRows
 from embedkit.data.origins import Origin, open_origin
 from embedkit.data.roles import BadRow, Roles, RowParser, resolve_roles
 from embedkit.data.sources import refuse_shapeless
+from embedkit.disk import paths
 from embedkit.errors import DataError
 from embedkit.foreign.quoting import did_you_mean, listed
 from embedkit.inputs.cures import PLAIN
 from embedkit.inputs.texts import fault, fault_of_id, is_absent
-from embedkit.recipe.load import made
 from embedkit.recipe.schema import Source
 from embedkit.terminal.progress import watched
 
@@ -61,6 +61,10 @@ class Rows:
 
     def __init__(self, *, skip: bool = False) -> None:
         self.bad, self.count, self._skip = BadRows(replace(PLAIN, skip="add --skip-bad-rows")), 0, skip
+
+    def stands_for(self, texts: Sequence[str]) -> bool:
+        """Whether every row of the file is one of the texts, and the other way round."""
+        return not self.bad.counts and self.count == len(texts)
 
     def of(self, origin: Origin, used: list[str], parse: Callable[[Values, str], T], progress: bool) -> Iterator[T]:
         """What `parse` makes of every row.
@@ -134,7 +138,8 @@ class Rows:
 
 
 def _opened(path: str | Path) -> Origin:
-    origin = open_origin(made(Source, path=str(Path(path).resolve())), PLAIN)
+    settled = paths.locate(path if isinstance(path, str) else str(path), "files")  # a recipe's may be settled already
+    origin = open_origin(Source(path=str(path)).model_copy(update={"path": settled}), PLAIN)
     if not origin.columns:
         refuse_shapeless(origin, PLAIN)
     return origin

@@ -75,12 +75,14 @@ class Gathered:
         left_out: rows that are not used, by reason.
         notes: what was done to the data, by kind.
         remarks: what is odd about rows that are used.
+        ordered: whether queries and documents each stand in the order of their file, one for every row.
     """
 
     problem: Problem
     left_out: dict[str, int] = field(default_factory=dict)
     notes: dict[str, int] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    ordered: tuple[bool, bool] = (False, False)
 
 
 def gather(data: Data, recipe: Recipe | None = None, *, progress: bool = False) -> Gathered:
@@ -117,7 +119,11 @@ def _beir(folder: Path, split: str) -> Gathered:
             assembly.document(text, name, answers=answers.get(name, ()))
         else:
             left_out["documents without text"] += 1
-    return Gathered(assembly.finish(), dict(left_out), dict(assembly.notes))
+    problem = assembly.finish()
+    ordered = [
+        len(mine) == len(all_) for mine, all_ in ((problem.queries, found.queries), (problem.documents, found.corpus))
+    ]
+    return Gathered(problem, dict(left_out), dict(assembly.notes), ordered=(ordered[0], ordered[1]))
 
 
 def _files(data: Data, progress: bool) -> Gathered:
@@ -140,7 +146,10 @@ def _files(data: Data, progress: bool) -> Gathered:
     elif not assembly.has_answers:
         raise DataError("no column `positive`, and no corpus", str(data.queries), "give --corpus FILE")
     left_out: Counter[str] = sum((Counter(rows.bad.by_reason) for rows in read), Counter())
-    return Gathered(assembly.finish(), dict(left_out), +assembly.notes, tuple(r for x in read for r in x.bad.remarks))
+    problem, remarks = assembly.finish(), tuple(line for rows in read for line in rows.bad.remarks)
+    asking = read[1] if data.queries is None else read[0]
+    ordered = (asking.stands_for(problem.queries), read[1].stands_for(problem.documents))
+    return Gathered(problem, dict(left_out), dict(+assembly.notes), remarks, ordered)
 
 
 def _sources(recipe: Recipe, skip: bool, progress: bool) -> Gathered:

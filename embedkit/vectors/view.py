@@ -69,3 +69,20 @@ class ArrayView(View):
 
     def _rows(self, at: np.ndarray) -> np.ndarray:
         return np.asarray(self._array[at], np.float32)
+
+
+class UnitView(View):
+    """Rows of another view at length 1.
+
+    Args:
+        rows: the other view.
+    """
+
+    def __init__(self, rows: View) -> None:
+        self.dim, self._view = rows.dim, rows
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    def _rows(self, at: np.ndarray) -> np.ndarray:
+        return unit(self._view.take(at))

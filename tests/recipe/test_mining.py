@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from embedkit.errors import RecipeError
-from embedkit.recipe.load import dump, load_recipe, recipe_hash
-from embedkit.recipe.mining import Mining
+from embedkit.recipe.load import dump, load_recipe, made, recipe_hash
+from embedkit.recipe.mining import Mining, Search
 from tests.recipe.conftest import DATA, Write
 
 
@@ -42,3 +42,10 @@ def test_a_recipe_without_it_keeps_the_hash_it_had(write: Write) -> None:
 def test_what_cannot_be_is_refused(write: Write, block: str, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         load_recipe(write(f"{DATA}mining: {block}\n"))
+
+
+def test_a_rule_between_keys_is_told_of_a_block_alone() -> None:
+    """Such an error has no key."""
+    with pytest.raises(RecipeError, match="9 negatives of 8 retrieved documents") as caught:
+        made(Search, depth=8, keep=9)
+    assert caught.value.cure == "raise depth, or lower keep"

@@ -136,7 +136,7 @@ def _problem(item: _Located, places: _Places, tree: Node) -> Problem:
     if item.type == "missing":
         cure = f"add it ({place.help()})" if place else "add it"
         return Problem(node.where, path, "required key is missing", cure)
-    if item.error["loc"][-1] == "[key]":
+    if item.error["loc"][-1:] == ("[key]",):
         return _wrong_key(item, places, tree)
     if item.type in ("union_tag_invalid", "union_tag_not_found"):
         return _wrong_tag(item, place, tree)

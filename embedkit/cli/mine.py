@@ -1,0 +1,132 @@
+"""``embedkit mine``: hard negatives of queries, found once and written to a file that training reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from embedkit.cli.console import go_offline, say
+from embedkit.cli.options import Offline
+
+Out = Annotated[Path, typer.Option("--out", metavar="F.parquet", help="The negatives.")]
+Model = Annotated[str | None, typer.Option("--model", metavar="MODEL", help="Encodes: a folder, or a Hub id.")]
+Beir = Annotated[Path | None, typer.Option("--beir", metavar="DIR", help="corpus.jsonl, queries.jsonl, qrels/.")]
+Split = Annotated[str, typer.Option("--split", metavar="NAME", help="Of the BEIR folder's qrels.")]
+Queries = Annotated[
+    str | None,
+    typer.Option("--queries", metavar="FILE", help="Columns query, positive (texts, if known), query_id or id."),
+]
+Corpus = Annotated[
+    str | None,
+    typer.Option("--corpus", metavar="FILE", help="Columns text, title, _id or id. Without it: the positives."),
+]
+QueriesFrom = Annotated[
+    str | None,
+    typer.Option("--queries-from", metavar="title", help="Unlabelled: titles ask for the texts they stand over."),
+]
+Recipe = Annotated[
+    str | None, typer.Option("--recipe", metavar="RECIPE", help="Its sources, model and mining block are taken.")
+]
+Depth = Annotated[int | None, typer.Option("--depth", metavar="K", min=1, help="Documents retrieved a query (100).")]
+Keep = Annotated[int | None, typer.Option("--keep", metavar="N", min=1, help="Negatives a query, at most (8).")]
+Filters = Annotated[
+    list[str] | None,
+    typer.Option("--filter", metavar="NAME=ARG", help="Again for each: what may not be a negative, in this order."),
+]
+Choose = Annotated[
+    str | None, typer.Option("--choose", metavar="NAME", help="Of those left: best, an even draw, or simans (best).")
+]
+Index = Annotated[str | None, typer.Option("--index", metavar="NAME", help="auto, exact, ivf, ivf-pq or hnsw (auto).")]
+Recall = Annotated[
+    float | None, typer.Option("--recall", metavar="R", help="Recall@50 that an approximate index must reach.")
+]
+Ram = Annotated[float | None, typer.Option("--ram", metavar="GB", help="For vectors and index, besides the model (4).")]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="Of draws, index and its probe (0).")]
+QueryVectors = Annotated[
+    Path | None, typer.Option("--query-vectors", metavar="F.npy", help="Given vectors, or a folder of `encode`.")
+]
+QueryIds = Annotated[
+    Path | None, typer.Option("--query-ids", metavar="FILE", help="Their ids: npy, jsonl, or one a line.")
+]
+CorpusVectors = Annotated[
+    Path | None, typer.Option("--corpus-vectors", metavar="F.npy", help="The same for the documents.")
+]
+CorpusIds = Annotated[Path | None, typer.Option("--corpus-ids", metavar="FILE", help="The same for the documents.")]
+Normalize = Annotated[bool, typer.Option("--normalize", help="Scale given vectors to length 1.")]
+Store = Annotated[
+    Path | None, typer.Option("--store", metavar="DIR", help="Keeps vectors for the next time; default: the cache.")
+]
+MaxLength = Annotated[
+    int | None, typer.Option("--max-length", metavar="N", min=3, help="Tokens per text; default: the model's.")
+]
+BatchTokens = Annotated[int, typer.Option("--batch-tokens", metavar="N", min=16, help="Padded tokens per batch.")]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or mps.")]
+Skip = Annotated[bool, typer.Option("--skip-bad-rows", help="Leave bad rows out and count them.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+
+
+def mine(
+    out: Out,
+    model: Model = None,
+    beir: Beir = None,
+    split: Split = "train",
+    queries: Queries = None,
+    corpus: Corpus = None,
+    queries_from: QueriesFrom = None,
+    recipe: Recipe = None,
+    depth: Depth = None,
+    keep: Keep = None,
+    filters: Filters = None,
+    choose: Choose = None,
+    index: Index = None,
+    recall: Recall = None,
+    ram: Ram = None,
+    seed: Seed = None,
+    query_vectors: QueryVectors = None,
+    query_ids: QueryIds = None,
+    corpus_vectors: CorpusVectors = None,
+    corpus_ids: CorpusIds = None,
+    normalize: Normalize = False,
+    store: Store = None,
+    max_length: MaxLength = None,
+    batch_tokens: BatchTokens = 8192,
+    device: Device = "auto",
+    skip: Skip = False,
+    overwrite: Overwrite = False,
+    offline: Offline = False,
+) -> None:
+    """Find hard negatives: documents that a model puts near a query and that do not answer it.
+
+    F.parquet has a row for each query and positive, with the columns query_id, query, positive_id, positive,
+    negative_id, negative, positive_score, negative_score and negative_rank, and how it was made in its metadata.
+    `embedkit train` reads it as it is. A recipe's mining block has the same settings; options go before it.
+
+    Known positives, the query itself and texts that repeat never become negatives. Interrupted, or killed, the same
+    command goes on where it stopped.
+
+    \b
+      embedkit mine --model path/to/model --beir data/scifact --split train --out mined.parquet
+      embedkit mine --model path/to/model --queries q.jsonl --corpus c.jsonl --depth 200 --keep 4 --out mined.parquet
+      embedkit mine --model path/to/model --corpus wiki.jsonl --queries-from title --out mined.parquet
+    """
+    go_offline(offline)
+    from embedkit.run import mining_job
+
+    search = {"depth": depth, "keep": keep, "filters": filters, "choose": choose, "index": index, "recall": recall}
+    search |= {"ram_gb": ram, "seed": seed}
+    mining_job.mine(
+        model,
+        out=out,
+        data=mining_job.Data(beir, split, queries, corpus, queries_from, skip),
+        recipe=recipe,
+        search={key: value for key, value in search.items() if value is not None and value != []},
+        given=mining_job.Given(query_vectors, corpus_vectors, query_ids, corpus_ids, normalize),
+        store=store,
+        max_length=max_length,
+        batch_tokens=batch_tokens,
+        device=device,
+        overwrite=overwrite,
+        say=say,
+    )

@@ -1,0 +1,247 @@
+"""`mine`: hard negatives of queries, found once and written to a file that training reads."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedkit import __version__
+from embedkit.data.cache import cache_folder
+from embedkit.disk import files
+from embedkit.disk.locks import hold_file
+from embedkit.errors import EmbedkitError, RecipeError
+from embedkit.mining import mined_file
+from embedkit.mining.miner import Miner
+from embedkit.mining.problem import Problem
+from embedkit.mining.table import MinedTable
+from embedkit.model.running.encoder import pick_device
+from embedkit.recipe.load import load_recipe, made, validate_tree
+from embedkit.recipe.mining import Search
+from embedkit.recipe.reading.tree import Node
+from embedkit.recipe.schema import Model, Recipe
+from embedkit.run.environment import quiet_libraries
+from embedkit.run.mining_data import Data, Gathered, gather
+from embedkit.run.mining_vectors import Given, Sides, forecast, sides
+from embedkit.run.state import Say
+from embedkit.terminal import output
+from embedkit.vectors.index.build import IndexReport
+from embedkit.vectors.space import Encode
+from embedkit.vectors.store import VectorStore
+
+if TYPE_CHECKING:
+    from embedkit.mining.filters.base import Filter
+
+KEPT = 16 * 2**30
+"""Bytes of vectors kept in the cache for the next search; the models used longest ago go first."""
+OPTIONS = {"ram_gb": "--ram", "filters": "--filter"}
+"""How the command line calls keys of `Search`, where it is not by their names."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `mine` found.
+
+    Attributes:
+        path: the Parquet file.
+        problem: queries and documents.
+        table: their negatives, as rows of the documents.
+        about: what stands in the file's metadata.
+    """
+
+    path: Path
+    problem: Problem
+    table: MinedTable
+    about: dict[str, Any]
+
+
+def mine(
+    model: str | Encode | None = None,
+    *,
+    out: str | Path,
+    data: Data | None = None,
+    recipe: str | Path | None = None,
+    search: Mapping[str, Any] | None = None,
+    given: Given | None = None,
+    store: str | Path | None = None,
+    max_length: int | None = None,
+    batch_tokens: int = 8192,
+    device: str = "auto",
+    overwrite: bool = False,
+    say: Say = output.say,
+    progress: bool = True,
+) -> Result:
+    """Mine hard negatives and write them to a Parquet file (`embedkit.mining.mined_file`).
+
+    Vectors are kept as they come: killed and started again, it goes on where it stopped.
+
+    Args:
+        model: folder, Hub id, or what gives [n, d] numbers for n texts; None: that of the recipe, or none at all where
+            `given` has all vectors.
+        out: the file, ending with ``.parquet``.
+        data: queries and documents; None: those of the recipe.
+        recipe: its sources, model and mining block are taken where nothing else is given.
+        search: keys of `embedkit.recipe.mining.Search`; they go before the recipe's.
+        given: vectors that are there.
+        store: folder for vectors; None: ``$XDG_CACHE_HOME/embedkit/mining``, within `KEPT`.
+        max_length: tokens per text; None: the model's own setting.
+        batch_tokens: padded tokens per batch.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        overwrite: replace `out`.
+        say: receives what is done and found, in lines.
+        progress: show bars.
+
+    Raises:
+        RecipeError: settings that cannot be, a model that is not found or compares by a distance.
+        DataError: rows are bad, ids repeat, there is no query or document, vectors do not fit, a demanded recall is not
+            reached.
+        EmbedkitError: `out` exists.
+        BusyError: another process writes to it.
+        WriteError: it, or the store, cannot be written.
+    """
+    quiet_libraries()
+    target = Path(out)
+    _refuse_name(target)
+    read = None if recipe is None else load_recipe(recipe)
+    settings = _settings(read, search or {})
+    rules = _rules(settings)
+    data, given = data or Data(), given or Given()
+    data.check(read is not None)
+    _refuse_existing(target, overwrite)
+    with hold_file(target, "mining"):
+        gathered = gather(data, read, progress=progress)
+        for line in _read_lines(gathered, settings):
+            say(line)
+        ends = sides(
+            _model(model, read), given, gathered, device=device, max_length=max_length, batch_tokens=batch_tokens
+        )
+        shelves = _store(store, settings)
+        found, scores = _search(gathered.problem, ends, settings, rules, shelves, target, device, say, progress)
+        about = _about(gathered, found, settings, ends)
+        rows = mined_file.write(target, mined_file.blocks(gathered.problem, found, scores), about)
+        for line in _found_lines(gathered.problem, found, rows, target):
+            say(line)
+    return Result(target, gathered.problem, found, about)
+
+
+def _search(
+    problem: Problem,
+    ends: Sides,
+    settings: Search,
+    rules: Sequence[Filter],
+    store: VectorStore,
+    target: Path,
+    device: str,
+    say: Say,
+    progress: bool,
+) -> tuple[MinedTable, Any]:
+    """The negatives, and the similarity of every positive."""
+    foreseen = forecast(ends.by, problem.queries, problem.documents, store) if ends.encoder is not None else None
+    if foreseen is not None:
+        say(f"forecast: encoding takes {foreseen.words}")
+    scratch = target.with_name(f"{files.OURS}-{target.name}.index")
+    shutil.rmtree(scratch, ignore_errors=True)  # of a killed process
+    place = str(ends.encoder.device if ends.encoder is not None else pick_device(device))
+    miner = Miner(problem, settings, store, filters=rules, device=place, scratch=scratch, progress=progress)
+    try:
+        table = miner.mine(ends.by)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return table, miner.positive_scores(ends.by)
+
+
+def _settings(recipe: Recipe | None, given: Mapping[str, Any]) -> Search:
+    """The recipe's settings under those that are given, with errors that name the options."""
+    block = None if recipe is None else recipe.mining
+    own = {} if block is None else {name: getattr(block, name) for name in Search.model_fields}
+    options = {name: Node(_listed(value), OPTIONS.get(name, f"--{name}")) for name, value in {**own, **given}.items()}
+    return validate_tree(Search, Node(options, "mine"))
+
+
+def _listed(value: Any) -> Any:
+    return [Node(one, OPTIONS["filters"]) for one in value] if isinstance(value, (list, tuple)) else value
+
+
+def _rules(settings: Search) -> list[Filter]:
+    if settings.filters:
+        raise RecipeError("there are no filters yet", OPTIONS["filters"], "leave them out")
+    return []
+
+
+def _model(model: str | Encode | None, recipe: Recipe | None) -> Model | Encode | None:
+    if model is None:
+        return None if recipe is None else recipe.model
+    return made(Model, base=model) if isinstance(model, str) else model
+
+
+def _store(folder: str | Path | None, settings: Search) -> VectorStore:
+    store = VectorStore(cache_folder("mining") if folder is None else Path(folder), ram_gb=settings.ram_gb / 2)
+    if folder is None:
+        store.trim(KEPT)
+    return store
+
+
+def _refuse_name(out: Path) -> None:
+    if out.suffix != ".parquet":
+        raise RecipeError("the file of negatives must end with .parquet", "--out", "e.g. --out mined.parquet")
+
+
+def _refuse_existing(out: Path, overwrite: bool) -> None:
+    with files.writing(out):
+        there = out.exists()
+    if there and not overwrite:
+        raise EmbedkitError("exists already", str(out), "name another file, or add --overwrite")
+
+
+def _about(gathered: Gathered, table: MinedTable, settings: Search, ends: Sides) -> dict[str, Any]:
+    """What stands in the file's metadata."""
+    problem, report = gathered.problem, table.report
+    counts = {
+        "queries": len(problem.queries),
+        "positives": sum(map(len, problem.positives)),
+        "documents": len(problem.documents),
+        **{name: report[name] for name in ("candidates", "negatives", "without")},
+    }
+    return {
+        "embedkit": __version__,
+        "model": {"name": _public(ends.name), "fingerprint": ends.fingerprint, "spaces": ends.by.spaces},
+        "data": {"digest": problem.digest, "left_out": gathered.left_out, "notes": gathered.notes},
+        "settings": settings.model_dump(mode="json"),
+        "counts": counts,
+        "filters": report["removed"],
+        "index": report["index"],
+        "suspects": report["suspects"],
+        "seconds": report["seconds"],
+    }
+
+
+def _read_lines(gathered: Gathered, settings: Search) -> list[str]:
+    problem = gathered.problem
+    known, count = sum(map(len, problem.positives)), len(problem.documents)
+    lines = [*gathered.remarks]
+    lines += [f"{number:,} {what}" for what, number in gathered.notes.items()]
+    lines += [f"{number:,} rows left out: {why}" for why, number in gathered.left_out.items()]
+    answered = f"{known:,} positives" if known else "no positives (unlabelled)"
+    lines.append(f"{len(problem.queries):,} queries with {answered}, {count:,} documents")
+    if settings.depth > count:
+        lines.append(f"depth {settings.depth:,} is more than the corpus has: all {count:,} documents are retrieved")
+    return lines
+
+
+def _found_lines(problem: Problem, table: MinedTable, rows: int, out: Path) -> list[str]:
+    report = table.report
+    removed = ", ".join(f"{name} {count:,}" for name, count in report["removed"].items())
+    suspects = f"; {report['suspects']:.1%} score as high as a positive" if any(problem.positives) else ""
+    return [
+        IndexReport(**report["index"]).line(),
+        f"{report['candidates']:,} candidates, removed by {removed}",
+        f"{report['negatives']:,} negatives, {report['without']:,} of {len(table):,} queries have none{suspects}",
+        f"{rows:,} rows -> {out}",
+    ]
+
+
+def _public(model: str) -> str:
+    """A name that may be passed on: not where on this machine it is."""
+    return Path(model).name if Path(model).is_absolute() else model

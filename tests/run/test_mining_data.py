@@ -1,0 +1,141 @@
+"""What is mined: from a BEIR folder, files, titles, and a recipe's sources."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedkit.errors import DataError, RecipeError
+from embedkit.mining.assembly import ADDED
+from embedkit.recipe.load import load_recipe
+from embedkit.run.mining_data import Data, Gathered, gather
+
+
+def jsonl(path: Path, *rows: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def answers(found: Gathered) -> dict[str, list[str]]:
+    p = found.problem
+    pairs = zip(p.query_ids, p.positives, strict=True)
+    return {name: [p.document_ids[row] for row in rows] for name, rows in pairs}
+
+
+def beir(folder: Path) -> Path:
+    corpus = [{"_id": f"d{i}", "title": "T" if i else "", "text": f"text {i}"} for i in range(4)]
+    jsonl(folder / "corpus.jsonl", *corpus, {"_id": "empty", "title": "", "text": ""})
+    jsonl(folder / "queries.jsonl", *({"_id": f"q{i}", "text": f"query {i}"} for i in range(4)))
+    (folder / "qrels").mkdir()
+    judged = [
+        ("q0", "d0", 1),
+        ("q0", "d2", 2),
+        ("q1", "d1", 1),
+        ("q1", "empty", 1),
+        ("q2", "empty", 1),
+        ("q3", "d1", 0),
+    ]
+    lines = ["query-id\tcorpus-id\tscore", *("\t".join(map(str, row)) for row in judged)]
+    (folder / "qrels/train.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_a_beir_folder_with_several_positives_and_documents_without_text(tmp_path: Path) -> None:
+    found = gather(Data(beir=beir(tmp_path / "b"), split="train"))
+    assert answers(found) == {"q0": ["d0", "d2"], "q1": ["d1"]}
+    assert found.problem.documents == ["text 0", "T text 1", "T text 2", "T text 3"]
+    assert found.left_out == {"queries whose positives have no text": 1, "documents without text": 1}
+    assert found.ordered == (False, False)
+    with pytest.raises(DataError, match=r"no qrels/test.tsv"):
+        gather(Data(beir=tmp_path / "b", split="test"))
+
+
+def test_files_of_queries_and_documents(tmp_path: Path) -> None:
+    queries = jsonl(
+        tmp_path / "q.jsonl",
+        {"id": "x", "query": "a", "positive": "text 1"},
+        {"id": "x", "query": "a", "positive": "elsewhere"},
+        {"id": "y", "query": "b", "positive": "T text 2"},
+    )
+    corpus = jsonl(tmp_path / "c.jsonl", *({"id": i, "title": "T", "text": f"text {i}"} for i in range(4)))
+    found = gather(Data(queries=queries, corpus=corpus))
+    assert answers(found) == {"x": ["1", "d4"], "y": ["2"]} and found.notes == {ADDED: 1}
+    assert found.ordered == (False, False)
+    again = jsonl(tmp_path / "p.jsonl", {"query": "a", "positive": "text 1"})
+    assert gather(Data(queries=again, corpus=corpus)).ordered == (True, True)
+
+
+def test_without_a_corpus_the_positives_are_searched(tmp_path: Path) -> None:
+    file = jsonl(tmp_path / "q.jsonl", *({"query": f"q{i}", "positive": f"p{i}"} for i in range(3)))
+    assert gather(Data(queries=file)).problem.documents == ["p0", "p1", "p2"]
+    with pytest.raises(DataError, match="no column `positive`, and no corpus"):
+        gather(Data(queries=jsonl(tmp_path / "b.jsonl", {"query": "q"})))
+
+
+def test_queries_without_positives_are_unlabelled(tmp_path: Path) -> None:
+    corpus = jsonl(tmp_path / "c.jsonl", {"text": "x"}, {"text": "y"})
+    found = gather(Data(queries=jsonl(tmp_path / "q.jsonl", {"_id": 5, "text": "q"}), corpus=corpus))
+    assert answers(found) == {"5": []} and found.problem.document_ids == ["d0", "d1"]
+
+
+def test_titles_ask_for_their_own_texts(tmp_path: Path) -> None:
+    """A title in front of its text would be found by its words alone."""
+    rows = [{"_id": "a", "title": "T", "text": "x"}, {"_id": "b", "title": "", "text": "y"}]
+    rows += [{"_id": "c", "title": "T", "text": "z"}, {"_id": "d", "title": "no text", "text": ""}]
+    found = gather(Data(corpus=jsonl(tmp_path / "c.jsonl", *rows), queries_from="title"))
+    assert found.problem.queries == ["T"] and found.problem.documents == ["x", "y", "z"]
+    assert list(answers(found).values()) == [["a", "c"]]
+    assert found.notes == {
+        "documents without a title, which are no one's answer": 1,
+        "titles without a text, left out": 1,
+    }
+
+
+RECIPE = """\
+data:
+  sources:
+    - rows: [{query: q, positive: [p, p2], negative: [n, m]}, {query: r, positive: p}]
+    - rows: [{query: s, positive: t, score: 0.1}]
+    - rows: [{text: u}]
+mining: {depth: 9, corpus: c.jsonl}
+"""
+
+
+def test_a_recipe_gives_its_pairs_and_all_their_texts(tmp_path: Path) -> None:
+    jsonl(tmp_path / "c.jsonl", {"id": "d", "text": "other"}, {"id": "e", "text": "p"})
+    (tmp_path / "r.yaml").write_text(RECIPE)
+    found = gather(Data(), load_recipe(tmp_path / "r.yaml"))
+    assert found.problem.documents == ["other", "p", "p2", "n", "m"]
+    assert answers(found) == {"q0": ["e", "d2"], "q1": ["e"]}
+    assert [line.partition(": ")[2] for line in found.remarks] == [
+        "not mined (roles positive, query, score)",
+        "not mined (roles text)",
+    ]
+
+
+def test_a_recipe_without_pairs_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("data: {sources: [{rows: [{text: a}]}]}\n")
+    with pytest.raises(DataError, match=r"no source has queries and positives; rows: not mined \(roles text\)"):
+        gather(Data(), load_recipe(tmp_path / "r.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("data", "recipe", "what"),
+    [
+        (Data(), False, "nothing gives queries"),
+        (Data(corpus="c"), False, "nothing gives queries"),
+        (Data(beir=Path("b"), queries="q"), False, "--beir and --queries both give queries"),
+        (Data(queries="q"), True, "--queries and --recipe both give queries"),
+        (Data(corpus="c"), True, "--recipe brings its own corpus: mining.corpus"),
+        (Data(beir=Path("b"), corpus="c"), False, "--beir brings its own corpus"),
+        (Data(queries_from="title"), False, "titles are taken from a corpus"),
+        (Data(queries_from="body", corpus="c"), False, "there is no 'body'"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(data: Data, recipe: bool, what: str) -> None:
+    with pytest.raises(RecipeError, match=what):
+        data.check(recipe)

@@ -1,0 +1,261 @@
+"""`mine`: the whole way with given vectors and a callable, what is refused, and going on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pyarrow import parquet
+
+from embedkit.errors import DataError, EmbedkitError, RecipeError, WriteError
+from embedkit.mining.mined_file import read_about
+from embedkit.run.mining_data import Data
+from embedkit.run.mining_job import Result, mine
+from embedkit.run.mining_vectors import Given
+from embedkit.vectors import folder as folders
+from tests.mining.worlds import World
+
+QUIET: dict[str, Any] = {"say": lambda line: None, "progress": False, "device": "cpu"}
+
+
+def texts(count: int = 30, queries: int = 6) -> Data:
+    """Files in the working folder."""
+    with Path("c.jsonl").open("w") as file:
+        file.writelines(json.dumps({"_id": f"d{i}", "text": f"document {i}"}) + "\n" for i in range(count))
+    with Path("q.jsonl").open("w") as file:
+        rows = [{"id": i, "query": f"query {i}", "positive": f"document {2 * i}"} for i in range(queries)]
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    return Data(queries="q.jsonl", corpus="c.jsonl")
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Data:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return texts()
+
+
+def mined(data: Data, model: Any = None, **options: Any) -> Result:
+    return mine(model, out="m.parquet", data=data, **{**QUIET, **options})
+
+
+def naive(depth: int, keep: int) -> list[tuple[list[str], list[int]]]:
+    world = World()
+    q, d = world([f"query {i}" for i in range(6)]), world([f"document {i}" for i in range(30)])
+    found = []
+    for i, scores in enumerate(q @ d.T):
+        order = np.argsort(-scores, kind="stable")[:depth]
+        ranked = [(f"d{row}", rank) for rank, row in enumerate(order, 1) if row != 2 * i][:keep]
+        found.append(([name for name, _ in ranked], [rank for _, rank in ranked]))
+    return found
+
+
+def rows() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = parquet.read_table("m.parquet").to_pylist()
+    return found
+
+
+def test_a_callable_finds_what_a_naive_search_finds(data: Data) -> None:
+    lines: list[str] = []
+    result = mined(data, World(), search={"depth": 10, "keep": 4}, say=lines.append)
+    assert [(r["negative_id"], r["negative_rank"]) for r in rows()] == naive(10, 4)
+    q, d = World()([f"query {i}" for i in range(6)]), World()([f"document {2 * i}" for i in range(6)])
+    assert np.allclose([r["positive_score"] for r in rows()], (q * d).sum(axis=1), atol=1e-6)
+    about = read_about(result.path)
+    assert about == {"format": "1", **result.about}
+    assert about["settings"]["depth"] == 10 and about["counts"]["negatives"] == 24 and about["index"]["kind"] == "exact"
+    assert list(about["filters"]) == ["known positives", "same text"]
+    assert lines[0] == "6 queries with 6 positives, 30 documents"
+    assert lines[1] == "exact search over 30 vectors of 8 dimensions" and lines[-1] == "6 rows -> m.parquet"
+
+
+@pytest.mark.parametrize("with_ids", [True, False])
+def test_given_vectors_find_the_same(data: Data, with_ids: bool) -> None:
+    order = np.random.default_rng(0).permutation(30) if with_ids else np.arange(30)
+    np.save("d.npy", World()([f"document {i}" for i in order]))
+    np.save("q.npy", World()([f"query {i}" for i in range(6)]))
+    Path("d.ids").write_text("".join(f"d{i}\n" for i in order))
+    ids = Path("d.ids") if with_ids else None
+    mined(data, given=Given(Path("q.npy"), Path("d.npy"), document_ids=ids), search={"depth": 10, "keep": 4})
+    assert [(r["negative_id"], r["negative_rank"]) for r in rows()] == naive(10, 4)
+
+
+def test_given_vectors_are_scaled_where_that_is_asked(data: Data) -> None:
+    lengths = np.random.default_rng(0).uniform(0.1, 9, (30, 1)).astype(np.float32)
+    np.save("d.npy", World()([f"document {i}" for i in range(30)]) * lengths)
+    np.save("q.npy", World()([f"query {i}" for i in range(6)]))
+    given = Given(Path("q.npy"), Path("d.npy"), normalize=True)
+    mined(data, given=given, search={"depth": 10, "keep": 4})
+    assert [r["negative_id"] for r in rows()] == [names for names, _ in naive(10, 4)]
+    mined(data, given=replace(given, normalize=False), search={"depth": 10, "keep": 4}, overwrite=True)
+    assert [r["negative_id"] for r in rows()] != [names for names, _ in naive(10, 4)]
+
+
+def test_vectors_without_ids_are_refused_where_rows_and_texts_differ(data: Data) -> None:
+    """A positive that the corpus lacks is added, a query that repeats is one: counts may agree by accident."""
+    np.save("q.npy", World()([f"query {i}" for i in range(6)]))
+    np.save("d.npy", World()([f"document {i}" for i in range(30)]))
+    with Path("c.jsonl").open("a") as file:
+        file.write(json.dumps({"_id": "bad", "text": ""}) + "\n")
+    with pytest.raises(DataError, match="not every row is one of the texts"):
+        mined(replace(data, skip=True), given=Given(Path("q.npy"), Path("d.npy")))
+    assert not Path("m.parquet").exists()
+
+
+def encoded(folder: str, count: int, what: str, fingerprint: str) -> Path:
+    """A folder as `embedkit encode` leaves it."""
+    path = Path(folder)
+    path.mkdir()
+    np.save(path / folders.names(1)[0], World()([f"{what} {i}" for i in range(count)]))
+    record = {"fingerprint": fingerprint, "ids": None, "files": folders.names(1), "whole": True, "dim": 8}
+    folders.write_record(path, record)
+    return path
+
+
+def test_vectors_of_two_models_are_refused(data: Data) -> None:
+    given = Given(encoded("q", 6, "query", "a"), encoded("d", 30, "document", "b"))
+    with pytest.raises(DataError, match=r"^d: of another model than q"):
+        mined(data, given=given)
+    mined(data, given=replace(given, documents=encoded("e", 30, "document", "a")), search={"depth": 10, "keep": 4})
+    assert [(r["negative_id"], r["negative_rank"]) for r in rows()] == naive(10, 4)
+
+
+@pytest.mark.parametrize(
+    ("queries", "documents", "what"),
+    [
+        ((6, 8), (30, 7), "queries have 8 dimensions .*documents 7"),
+        ((6, 8), (29, 8), "29 vectors for 30 texts"),
+        ((5, 8), (30, 8), "5 vectors for 6 texts"),
+        ((6,), (30, 8), "are no vectors"),
+    ],
+)
+def test_vectors_that_do_not_fit_are_refused(
+    data: Data, queries: tuple[int, ...], documents: tuple[int, ...], what: str
+) -> None:
+    np.save("q.npy", np.ones(queries, np.float32))
+    np.save("d.npy", np.ones(documents, np.float32))
+    with pytest.raises(DataError, match=what):
+        mined(data, given=Given(Path("q.npy"), Path("d.npy")))
+    assert not Path("m.parquet").exists()
+
+
+def test_a_vector_that_is_not_finite_is_refused(data: Data) -> None:
+    vectors = World()([f"document {i}" for i in range(30)])
+    vectors[17, 3] = np.nan
+    np.save("d.npy", vectors)
+    np.save("q.npy", World()([f"query {i}" for i in range(6)]))
+    with pytest.raises(DataError, match="17"):
+        mined(data, given=Given(Path("q.npy"), Path("d.npy")))
+
+
+def test_ids_without_vectors_and_vectors_without_a_model_are_refused(data: Data) -> None:
+    np.save("d.npy", World()([f"document {i}" for i in range(30)]))
+    with pytest.raises(RecipeError, match="nothing gives vectors"):
+        mined(data, given=Given(documents=Path("d.npy")))
+    with pytest.raises(RecipeError, match="--query-ids: ids of no vectors"):
+        mined(data, World(), given=Given(query_ids=Path("x")))
+
+
+def test_a_callable_for_one_side_and_a_file_for_the_other(data: Data) -> None:
+    np.save("d.npy", World()([f"document {i}" for i in range(30)]))
+    world = World()
+    mined(data, world, given=Given(documents=Path("d.npy")), search={"depth": 10, "keep": 4})
+    assert [(r["negative_id"], r["negative_rank"]) for r in rows()] == naive(10, 4)
+    assert not [text for text in world.asked if text.startswith("document")]
+
+
+def test_depth_beyond_the_corpus_is_a_note(data: Data) -> None:
+    lines: list[str] = []
+    mined(data, World(), search={"depth": 100, "keep": 50}, say=lines.append)
+    assert lines[1] == "depth 100 is more than the corpus has: all 30 documents are retrieved"
+    assert [(r["negative_id"], r["negative_rank"]) for r in rows()] == naive(30, 30)
+
+
+def test_unlabelled_queries_have_null_positives(data: Data) -> None:
+    Path("u.jsonl").write_text('{"text": "query 0"}\n')
+    lines: list[str] = []
+    mined(replace(data, queries="u.jsonl"), World(), search={"depth": 5, "keep": 5}, say=lines.append)
+    (row,) = rows()
+    assert row["positive"] is row["positive_id"] is row["positive_score"] is None and len(row["negative"]) == 5
+    assert lines[0] == "1 queries with no positives (unlabelled), 30 documents"
+
+
+@pytest.mark.parametrize(
+    ("search", "where", "what"),
+    [
+        ({"keep": 200}, "mine", "200 negatives of 100 retrieved documents"),
+        ({"depth": 0}, "--depth", "must be >= 1"),
+        ({"recall": 1.5}, "--recall", "must be <= 1"),
+        ({"ram_gb": -1.0}, "--ram", "must be > 0"),
+        ({"index": "tree"}, "--index", "expected one of auto, exact"),
+        ({"choose": "worst"}, "--choose", "expected one of best"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(data: Data, search: dict[str, Any], where: str, what: str) -> None:
+    with pytest.raises(RecipeError, match=what) as caught:
+        mined(data, World(), search=search)
+    assert caught.value.where == where and caught.value.cure
+
+
+def test_a_recall_that_is_not_reached_writes_nothing(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    from embedkit.vectors.index import build
+
+    monkeypatch.setattr(build, "recall_of", lambda found, truth: 0.5)
+    with pytest.raises(DataError, match=r"reaches a recall@50 of 0\.500"):
+        mined(data, World(), search={"index": "hnsw", "recall": 0.99})
+    assert sorted(p.name for p in Path().iterdir()) == ["c.jsonl", "cache", "q.jsonl"]
+
+
+def test_a_recipe_gives_settings_and_options_go_before_them(data: Data) -> None:
+    Path("r.yaml").write_text(
+        "data: {sources: [{path: q.jsonl}]}\nmining: {depth: 9, keep: 3, choose: even, corpus: c.jsonl}\n"
+    )
+    result = mine(World(), out="m.parquet", recipe="r.yaml", search={"keep": 2}, **QUIET)
+    settings = result.about["settings"]
+    assert (settings["depth"], settings["keep"], settings["choose"]) == (9, 2, "even")
+    assert result.about["counts"]["documents"] == 30 and all(len(r["negative"]) == 2 for r in rows())
+
+
+def test_what_is_there_is_not_replaced_unasked(data: Data) -> None:
+    Path("m.parquet").write_text("mine")
+    world = World()
+    with pytest.raises(EmbedkitError, match="exists already"):
+        mined(data, world)
+    assert Path("m.parquet").read_text() == "mine" and not world.asked
+    mined(data, world, overwrite=True)
+    assert len(rows()) == 6
+    with pytest.raises(RecipeError, match=r"must end with \.parquet"):
+        mine(world, out="m.jsonl", data=data, **QUIET)
+
+
+class Stops(World):
+    """A model that fails after some texts, as one does whose process is killed."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        if len(self.asked) >= self.after:
+            raise WriteError("the disk is full", "somewhere")
+        return super().__call__(texts)
+
+
+def test_stopped_it_goes_on_with_what_was_encoded(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    from embedkit.run import mining_vectors
+    from embedkit.vectors import encoding
+    from embedkit.vectors.given import given_embedder
+
+    monkeypatch.setattr(encoding.encode_into, "__kwdefaults__", {**encoding.encode_into.__kwdefaults__, "call": 8})
+    monkeypatch.setattr(mining_vectors, "given_embedder", lambda call: given_embedder(call, name="one", dim=8))
+    with pytest.raises(WriteError):
+        mined(data, first := Stops(16))
+    assert sorted(p.name for p in Path().iterdir()) == ["c.jsonl", "cache", "q.jsonl"]
+    mined(data, second := World(), search={"depth": 10, "keep": 4})
+    assert len(first.asked) + len(second.asked) == 36 and not set(first.asked) & set(second.asked)
+    assert [(r["negative_id"], r["negative_rank"]) for r in rows()] == naive(10, 4)
