@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from embedkit.recipe.objectives.base import ObjectiveConfig
 from embedkit.recipe.objectives.contrastive import InfoNCE, softmaxes
 from embedkit.recipe.objectives.dclr import DCLR
+from embedkit.recipe.objectives.debiased import Debiased
 from embedkit.recipe.objectives.supcon import SupCon
 from embedkit.recipe.objectives.wrappers import ViewPairs
 
@@ -88,6 +89,8 @@ def contrasts(config: ObjectiveConfig, n: int, p: int, m: int) -> list[Seen]:
     """What each softmax of an objective contrasts its positive with, wrappers included; arguments as of `seen`."""
     if isinstance(config, InfoNCE):
         return seen(config, n, p, m)
+    if isinstance(config, Debiased):
+        return seen(config.softmax, n, p, m)
     if isinstance(config, SupCon):
         others = "those of its label" if config.labels else "those of its text"
         return [Seen(0, (n - 1) * (1 + p), 0, "view", less=others)]

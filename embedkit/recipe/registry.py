@@ -50,9 +50,11 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "margin_mse": ("embedkit.recipe.objectives.scored:MarginMSE", "embedkit.objectives.scored:MarginMSE"),
         "kl": ("embedkit.recipe.objectives.scored:KLDistillation", "embedkit.objectives.scored:KLDistillation"),
         "dclr": ("embedkit.recipe.objectives.dclr:DCLR", "embedkit.objectives.dclr:DCLR"),
+        "debiased": ("embedkit.recipe.objectives.debiased:Debiased", "embedkit.objectives.debiased:Debiased"),
         "macl": ("embedkit.recipe.objectives.macl:MACL", "embedkit.objectives.macl:MACL"),
         "supcon": ("embedkit.recipe.objectives.supcon:SupCon", "embedkit.objectives.supcon:SupCon"),
         "rank": ("embedkit.recipe.objectives.spectrum:Rank", "embedkit.objectives.spectrum:Rank"),
+        "spread_out": ("embedkit.recipe.objectives.spread:SpreadOut", "embedkit.objectives.spread:SpreadOut"),
         "energy_hinge": ("embedkit.recipe.objectives.hinge:EnergyHinge", "embedkit.objectives.hinge:EnergyHinge"),
         "contrastive_tension": (
             "embedkit.recipe.objectives.scored:ContrastiveTension",

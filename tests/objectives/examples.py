@@ -185,6 +185,20 @@ EXAMPLES: dict[str, Case] = {
         o.DCLR(variant="paper", phi=0.5, step_length=0.1, noise_temperature=0.5), guided(tangled(batch(m=1)))
     ),
     "dclr-paper-no-noise": Case(o.DCLR(variant="paper", noise_times=0.0), guided(tangled(batch()))),
+    "debiased": Case(o.Debiased(), batch()),
+    "debiased-tangled": Case(
+        o.Debiased(temperature=0.3, tau_plus=0.05, directions=ALL), tangled(batch(p=2, m=2, weight=WEIGHT))
+    ),
+    "debiased-hard": Case(o.Debiased(beta=1.0), tangled(batch(m=1))),
+    "debiased-hard-views": Case(
+        o.Debiased(temperature=0.4, tau_plus=0.01, beta=2.0, directions=ALL), tangled(batch(p=2))
+    ),
+    "debiased-hard-constants": Case(
+        o.Debiased(tau_plus=0.0, beta=1.5, detach_weights=True, directions=("q-d", "d-q")), tangled(batch(m=1))
+    ),
+    "spread_out": Case(o.SpreadOut(), batch()),
+    "spread_out-tangled": Case(o.SpreadOut(), tangled(batch(p=2, m=1, weight=WEIGHT))),
+    "spread_out-query": Case(o.SpreadOut(of="query", similarity="dot"), batch(p=0)),
     "macl": Case(o.MACL(), batch()),
     "macl-tangled": Case(o.MACL(tau0=0.1, alpha=1.0, a0=0.5), tangled(batch(p=2, m=1, weight=WEIGHT))),
     "supcon": Case(o.SupCon(), tangled(batch(p=2, label=CLASSES, weight=WEIGHT))),

@@ -3,10 +3,12 @@
 from embedkit.recipe.objectives.base import *  # noqa: F403
 from embedkit.recipe.objectives.contrastive import *  # noqa: F403
 from embedkit.recipe.objectives.dclr import *  # noqa: F403
+from embedkit.recipe.objectives.debiased import *  # noqa: F403
 from embedkit.recipe.objectives.hinge import *  # noqa: F403
 from embedkit.recipe.objectives.macl import *  # noqa: F403
 from embedkit.recipe.objectives.scored import *  # noqa: F403
 from embedkit.recipe.objectives.spectrum import *  # noqa: F403
+from embedkit.recipe.objectives.spread import *  # noqa: F403
 from embedkit.recipe.objectives.st import *  # noqa: F403
 from embedkit.recipe.objectives.supcon import *  # noqa: F403
 from embedkit.recipe.objectives.wrappers import *  # noqa: F403

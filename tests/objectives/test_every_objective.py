@@ -11,7 +11,6 @@ from torch import Tensor
 from embedkit.objectives.base import Objective
 from embedkit.recipe import registry
 from embedkit.recipe.objectives.dclr import DCLR
-from embedkit.recipe.objectives.macl import MACL
 from embedkit.recipe.weighting import Focal, Hardness
 from embedkit.types import Embeddings
 from tests.objectives import options as o
@@ -92,7 +91,8 @@ def test_the_order_of_examples_does_not_matter(name: str) -> None:
 def stops_gradient(case: Case) -> bool:
     held = any(isinstance(p, Hardness) or (isinstance(p, Focal) and p.detach) for p in case.weighting)
     moved = isinstance(case.config, DCLR) and case.config.noise_times and case.config.noise_steps
-    return held or bool(moved) or isinstance(case.config, MACL)
+    fixed = isinstance(case.config, o.MACL) or getattr(case.config, "detach_weights", False)
+    return held or bool(moved) or fixed
 
 
 @pytest.mark.parametrize("name", [n for n in CASES if not stops_gradient(EXAMPLES[n])])

@@ -381,6 +381,11 @@ WARNED = [
         "rows, less than one batch of 1000: a batch repeats its rows",
     ),
     (PAIR, ["objective.similarity=dot"], "dot products of unnormalised embeddings divided by 0.05 saturate"),
+    (
+        PAIR,
+        ["objective={name: debiased, temperature: 0.05}"],
+        "tau_plus 0.1 at temperature 0.05: negatives get no gradient",
+    ),
     (PAIR, ["train.objective_learning_rate=1e-3"], "the objective has no parameters of its own"),
     (SCORED, ["objective=cosent", "train.rows_per_block=4"], "not cut into blocks"),
     (PAIR, ["eval.every=5"], "the run has 1 updates, so the model is evaluated after the last one alone"),

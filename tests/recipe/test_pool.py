@@ -15,6 +15,7 @@ from embedkit.objectives.base import build
 from embedkit.recipe.objectives.base import ObjectiveConfig
 from embedkit.recipe.objectives.contrastive import InfoNCE, columns
 from embedkit.recipe.objectives.dclr import DCLR
+from embedkit.recipe.objectives.debiased import Debiased
 from embedkit.recipe.objectives.hinge import EnergyHinge
 from embedkit.recipe.objectives.macl import MACL
 from embedkit.recipe.objectives.spectrum import Rank
@@ -89,7 +90,9 @@ def test_own_negatives_only() -> None:
     assert [(s.own, s.others, s.others_explicit, s.total) for s in found] == [(3, 0, 0, 3)]
 
 
-@pytest.mark.parametrize("config", [MACL(), EnergyHinge(), DCLR(phi=1.0, noise_times=2.5)], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "config", [MACL(), Debiased(), EnergyHinge(), DCLR(phi=1.0, noise_times=2.5)], ids=lambda c: c.name
+)
 def test_other_objectives_with_a_pool_see_what_they_count(config: ObjectiveConfig) -> None:
     e = embeddings(4, 1, 2)
     (found,) = contrasts(config, 4, 1, 2)

@@ -6,12 +6,16 @@ from collections.abc import Iterator
 
 from embedkit.recipe.objectives.base import ObjectiveConfig, leaves, needs
 from embedkit.recipe.objectives.contrastive import InfoNCE
+from embedkit.recipe.objectives.debiased import Debiased
 from embedkit.recipe.objectives.wrappers import Matryoshka
 from embedkit.recipe.planning.context import Context, objective_path, problem
 from embedkit.recipe.planning.facts import SourceFacts
 from embedkit.recipe.pool import seen
 from embedkit.recipe.reading.problems import Problem
 from embedkit.recipe.weighting import Hardness
+
+NARROW = 0.5
+"""A gap in cosines that many pairs of a trained encoder have between a positive and its negatives."""
 
 
 def _infonce(c: Context) -> Iterator[tuple[SourceFacts, InfoNCE]]:
@@ -90,6 +94,16 @@ def temperature_fits_dot(c: Context) -> Iterator[Problem]:
             yield problem((*objective_path(source), "similarity"), what, "use cos, or a temperature of 1 or more")
 
 
+def debiased_does_not_saturate(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        for leaf in leaves(source.objective):
+            if isinstance(leaf, Debiased) and leaf.gap < NARROW:
+                what = f"tau_plus {leaf.tau_plus:g} at temperature {leaf.temperature:g}: negatives get no gradient "
+                what += f"where the positive's cosine is more than {leaf.gap:.2g} above theirs (metric `saturated`)"
+                cure = "raise the temperature, or set tau_plus: 0"
+                yield problem((*objective_path(source), "tau_plus"), what, cure)
+
+
 def learning_rate_has_parameters(c: Context) -> Iterator[Problem]:
     learned = any(leaf.learn_temperature for _, leaf in _infonce(c))
     built_in = all(leaf.__module__.startswith("embedkit.") for s in c.sources for leaf in leaves(s.objective))
@@ -122,4 +136,4 @@ REFUSALS = [
     matryoshka_fits,
     matryoshka_not_on_a_dropped_head,
 ]
-WARNINGS = [temperature_fits_dot, learning_rate_has_parameters, batch_scope_ignores_blocks]
+WARNINGS = [temperature_fits_dot, debiased_does_not_saturate, learning_rate_has_parameters, batch_scope_ignores_blocks]

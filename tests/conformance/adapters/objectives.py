@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from embedkit.objectives.base import build
+from embedkit.recipe.objectives.debiased import Debiased
 from embedkit.recipe.objectives.scored import AnglE, CoSENT, Triplet
 from embedkit.recipe.objectives.st import STLoss
 from embedkit.recipe.objectives.supcon import SupCon
-from tests.conformance.ours import embeddings, infonce, loss, nt_xent, option
+from tests.conformance.ours import FOUR, embeddings, infonce, loss, nt_xent, option
 from tests.conformance.runner import Case, adapter
 
 
@@ -48,6 +49,17 @@ def dcl_oneway(case: Case) -> dict[str, Tensor]:
         directions=("q-d", "q-q"),
         positive_in_denominator="never",
     )
+    return {"loss": loss(config, embeddings(case["A"], case["B"]))}
+
+
+@adapter("objectives", "debiased", "hcl")
+def debiased(case: Case) -> dict[str, Tensor]:
+    case.hyper.only("clamp", True)
+    case.hyper.only("weights_detached", False, default=False)
+    options = {"tau_plus": case.hyper["tau_plus"], "temperature": case.hyper["temperature"]}
+    if case.entry.name == "hcl":
+        options["beta"] = case.hyper["beta"]
+    config = option(Debiased, directions=FOUR, **{name: float(value) for name, value in options.items()})
     return {"loss": loss(config, embeddings(case["A"], case["B"]))}
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from embedkit.recipe.objectives.scored import CoSENT, KLDistillation
+from embedkit.recipe.objectives.spread import SpreadOut
 from embedkit.recipe.objectives.st import STLoss
 from embedkit.recipe.weighting import Focal, Hardness
 from embedkit.types import Embeddings
@@ -209,6 +210,11 @@ def hardness(case: Case) -> dict[str, Tensor]:
     batch = embeddings(case["q"], case["p"], case["n"])
     weighting = option(Hardness, alpha=float(case.hyper["alpha"]), on="own")
     return {"loss": loss(infonce(1 / case.hyper["scale"]), batch, weighting)}
+
+
+@adapter("retrieval", r"spread-out: .*no 1/d hinge")
+def spread_out_paper(case: Case) -> dict[str, Tensor]:
+    return {"loss": loss(option(SpreadOut, similarity="dot"), embeddings(case["q"], case["p"]))}
 
 
 @adapter("retrieval", r"sentence-transformers GOR\b.*")

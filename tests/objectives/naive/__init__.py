@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.objectives.naive import contrastive, dclr, hinge, macl, scored, spectrum, supcon
+from tests.objectives.naive import contrastive, dclr, debiased, hinge, macl, scored, spectrum, spread, supcon
 from tests.objectives.naive.base import Rows
 
 __all__ = ["LOOPS", "OTHERWISE", "Rows"]
@@ -24,9 +24,11 @@ LOOPS: dict[str, Any] = {
     "kl": scored.kl,
     "contrastive_tension": scored.contrastive_tension,
     "dclr": dclr.dclr,
+    "debiased": debiased.debiased,
     "macl": macl.macl,
     "supcon": supcon.supcon,
     "rank": spectrum.rank,
+    "spread_out": spread.spread_out,
     "energy_hinge": hinge.energy_hinge,
 }
 

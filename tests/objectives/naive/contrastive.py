@@ -48,7 +48,7 @@ def _terms(
             positive = torch.exp(similarity(e.query[i], e.positive[i, k], c.similarity) / temperature)
             negatives = []
             for direction in group:
-                negatives += _negatives(c, e, i, k, direction, pieces, temperature)
+                negatives += negatives_of(c, e, i, k, direction, pieces, temperature)
             times = sum(d in ("q-d", "d-q") for d in group)
             times = {"each": times, "once": 1, "never": 0}[c.positive_in_denominator]
             rest = torch.stack(negatives).sum() if negatives else torch.zeros((), dtype=torch.float64)
@@ -74,7 +74,7 @@ def guide_objects(c: o.InfoNCE, g: Embeddings, i: int, k: int, direction: str, c
     return bool(similarity(anchor, candidate, "cos") > (c.guide_margin if limit is None else limit))
 
 
-def _negatives(
+def negatives_of(
     c: o.InfoNCE,
     e: Embeddings,
     i: int,
