@@ -2,78 +2,38 @@
 
 from __future__ import annotations
 
-import io
-import re
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from embedkit.publish import view
-from embedkit.publish.palette import LIGHT
+from embedkit.publish.figures import (
+    BLUE,
+    CYCLE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    SMALL,
+    STYLE,
+    Plot,
+    as_svg,
+    new_figure,
+)
 from embedkit.terminal.times import duration
 from embedkit.types import LOGGED, Interval, RunRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREEN, PURPLE, GREY = (LIGHT[name] for name in ("blue", "orange", "green", "purple", "grey"))
-INK, FAINT = LIGHT["ink"], LIGHT["line"]
-CYCLE = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PURPLE, ":"))
 SIMILARITIES = ("similarity", "cosine", "hardest_negative")
 """Metrics whose names hold one of these lie on one scale and share a panel."""
-STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.edgecolor": GREY,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "axes.formatter.useoffset": False,  # 126.99, not 0.01 and somewhere else +1.2698e2
-    "axes.formatter.limits": (-12, 12),  # nor a power of ten in a corner
-    "lines.linewidth": 1.5,
-    "legend.frameon": False,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "text.parse_math": False,  # names hold texts, not formulas
-    "svg.fonttype": "path",
-    "svg.hashsalt": "embedkit",
-}
-SMALL = 8
 NAME = 16
 """Characters in a line of a name on an axis."""
-WIDTH = 4.2
-"""Inches: half of a wide page, and no text under 9 pixels on a telephone's."""
 LEAST = 0.1
 """Points by which the axis of differences goes to both sides at least."""
 LEVEL = 1e-3
 """A quantity that varies by less than this share of itself is drawn as level."""
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A figure for the report.
-
-    Attributes:
-        name: file name without ending, and the anchor in the page.
-        title: heading.
-        alt: what the figure shows, for those who cannot see it.
-        svg: the figure.
-    """
-
-    name: str
-    title: str
-    alt: str
-    svg: str
 
 
 def draw(record: RunRecord) -> list[Plot]:
@@ -92,7 +52,7 @@ def loss(record: RunRecord) -> Plot | None:
     steps, values = _series(record.curve, "loss")
     if len(steps) < 2:
         return None
-    figure, (top, bottom) = _figure(3.4, 2, height_ratios=(3, 1), sharex=True)
+    figure, (top, bottom) = new_figure(3.4, 2, height_ratios=(3, 1), sharex=True)
     _smooth(top, steps, values, BLUE, "-")
     top.set_title("loss")
     bottom.plot(*_series(record.curve, "learning_rate"), color=GREY)
@@ -100,7 +60,7 @@ def loss(record: RunRecord) -> Plot | None:
     bottom.yaxis.set_major_formatter("{x:g}")
     _over_updates(bottom)
     alt = f"Training loss from {values[0]:.4g} at update {steps[0]:.0f} to {values[-1]:.4g} at update {steps[-1]:.0f}."
-    return Plot("loss", "Loss and learning rate", alt, _svg(figure, "loss"))
+    return Plot("loss", "Loss and learning rate", alt, as_svg(figure, "loss"))
 
 
 def metrics(record: RunRecord) -> Plot | None:
@@ -111,7 +71,7 @@ def metrics(record: RunRecord) -> Plot | None:
         return None
     together = [n for n in names if any(w in n for w in SIMILARITIES)][: len(CYCLE)]
     panels = ([together] if together else []) + [[n] for n in names if n not in together][:5]
-    figure, axes = _figure(1.1 + 1.25 * len(panels), len(panels), sharex=True)
+    figure, axes = new_figure(1.1 + 1.25 * len(panels), len(panels), sharex=True)
     for ax, group in zip(axes, panels, strict=True):
         for name, (colour, dash) in zip(group, CYCLE, strict=False):
             _smooth(ax, *_series(record.curve, name), colour, dash, label=_words(name))
@@ -120,7 +80,7 @@ def metrics(record: RunRecord) -> Plot | None:
         _show_level(ax)
     _over_updates(axes[-1])
     ends = (f"{_words(n)} from {v[0]:.3g} to {v[-1]:.3g}" for n in names for v in [_series(record.curve, n)[1]])
-    return Plot("metrics", "Training metrics", "During training: " + ", ".join(ends) + ".", _svg(figure, "metrics"))
+    return Plot("metrics", "Training metrics", "During training: " + ", ".join(ends) + ".", as_svg(figure, "metrics"))
 
 
 def evaluation(record: RunRecord) -> Plot | None:
@@ -132,7 +92,7 @@ def evaluation(record: RunRecord) -> Plot | None:
     untrained = view.selected_before(record)
     if untrained is not None:
         steps, values = [0, *steps], [untrained, *values]
-    figure, (ax,) = _figure(2.4, 1)
+    figure, (ax,) = new_figure(2.4, 1)
     ax.plot(steps, values, color=BLUE, marker="o", markersize=4)
     title = f"{name[5:]}, 0 to 100"
     alt = f"{name[5:]} at {len(steps)} evaluations, from {values[0]:.2f} to {values[-1]:.2f}"
@@ -145,7 +105,7 @@ def evaluation(record: RunRecord) -> Plot | None:
     _show_level(ax)
     ax.set_title(title)
     _over_updates(ax)
-    return Plot("evaluation", "Evaluation during training", f"{alt}.", _svg(figure, "evaluation"))
+    return Plot("evaluation", "Evaluation during training", f"{alt}.", as_svg(figure, "evaluation"))
 
 
 def before_after(record: RunRecord) -> Plot | None:
@@ -153,7 +113,7 @@ def before_after(record: RunRecord) -> Plot | None:
     lines = [line for line in view.task_lines(record) if line.before and line.after]
     if not lines:
         return None
-    figure, (left, right) = _figure(1.1 + 0.42 * len(lines), columns=2, width_ratios=(3, 2), sharey=True)
+    figure, (left, right) = new_figure(1.1 + 0.42 * len(lines), columns=2, width_ratios=(3, 2), sharey=True)
     places = list(range(len(lines)))[::-1]
     for y, line in zip(places, lines, strict=True):
         _whisker(left, line.before, y + 0.13, GREY, "o", label="before" if y == 0 else None)
@@ -180,7 +140,7 @@ def before_after(record: RunRecord) -> Plot | None:
         for line in lines
         if line.before and line.after
     )
-    return Plot("before-after", "Before and after", f"{alt}.", _svg(figure, "before-after"))
+    return Plot("before-after", "Before and after", f"{alt}.", as_svg(figure, "before-after"))
 
 
 def cost(record: RunRecord) -> Plot | None:
@@ -193,7 +153,7 @@ def cost(record: RunRecord) -> Plot | None:
     curves = [("padding, share of the encoder's tokens", padding), ("real tokens per second", _series(timed, "rate"))]
     curves = [(title, series) for title, series in curves if len(series[0]) > 1 and max(series[1]) > 0]
     heights = (0.35 + 0.22 * len(stages), *(1.0 for _ in curves))
-    figure, (bars, *rest) = _figure(sum(heights) + 1.0 + 0.3 * len(curves), 1 + len(curves), height_ratios=heights)
+    figure, (bars, *rest) = new_figure(sum(heights) + 1.0 + 0.3 * len(curves), 1 + len(curves), height_ratios=heights)
     names, seconds = zip(*stages[::-1], strict=True)
     drawn = bars.barh(names, seconds, color=BLUE, height=0.62)
     bars.bar_label(drawn, [duration(s) for s in seconds], padding=4)
@@ -210,7 +170,7 @@ def cost(record: RunRecord) -> Plot | None:
     alt = "Wall time: " + ", ".join(f"{name} {duration(s)}" for name, s in stages)
     if padding[1]:
         alt += f"; padding is {sum(padding[1]) / len(padding[1]):.1%} of the encoder's tokens on average"
-    return Plot("cost", "Time and padding", f"{alt}.", _svg(figure, "cost"))
+    return Plot("cost", "Time and padding", f"{alt}.", as_svg(figure, "cost"))
 
 
 def draw_triplets(report: dict[str, Any]) -> Plot:
@@ -232,7 +192,7 @@ def triplets(report: dict[str, Any], number: int = 0) -> Plot:
     """
     names = {"surface": "surface similarity", "length": "length difference", "meaning": "cosine in meaning"}
     moments = {"before": "before", "drawn": "after"}
-    figure, axes = _figure(4.6, len(names), len(moments), sharex="row", sharey="row")
+    figure, axes = new_figure(4.6, len(names), len(moments), sharex="row", sharey="row")
     said = []
     for place, ax in enumerate(axes):
         feature, when = list(names)[place // 2], list(moments)[place % 2]
@@ -248,25 +208,7 @@ def triplets(report: dict[str, Any], number: int = 0) -> Plot:
     figure.legend(loc="outside lower left", ncols=2)
     alt = "; ".join(said) or "No pairs to compare."
     name = f"triplets-{number}" if number else "triplets"
-    return Plot(name, "Positives and negatives before and after debiasing", f"{alt}.", _svg(figure, name))
-
-
-def _figure(height: float, rows: int = 1, columns: int = 1, **kwargs: Any) -> tuple[Figure, Sequence[Axes]]:
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    FigureCanvasSVG(figure)
-    return figure, list(figure.subplots(rows, columns, squeeze=False, **kwargs).flat)
-
-
-def _svg(figure: Figure, name: str) -> str:
-    """The <svg> element alone: no XML head, no date, and ids that do not meet another figure's on the page."""
-    out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    svg = out.getvalue()
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg).strip()
+    return Plot(name, "Positives and negatives before and after debiasing", f"{alt}.", as_svg(figure, name))
 
 
 def _series(lines: Sequence[dict[str, Any]], name: str) -> tuple[list[float], list[float]]:

@@ -14,7 +14,7 @@ from embedkit.disk.locks import hold_folder
 from embedkit.errors import RecordError
 from embedkit.foreign.redacting import redact
 from embedkit.foreign.showing import as_json, shown, shown_deep, visible
-from embedkit.publish import palette, plots, view
+from embedkit.publish import figures, palette, plots, view
 from embedkit.publish.places import without_places
 from embedkit.terminal.tables import Column, Grid, name_column
 from embedkit.types import Interval, RunRecord
@@ -97,7 +97,7 @@ def summary_table(record: RunRecord) -> Grid:
     return grid
 
 
-def _context(record: RunRecord, recipe: str, folder: RunFolder, drawn: list[plots.Plot]) -> dict[str, Any]:
+def _context(record: RunRecord, recipe: str, folder: RunFolder, drawn: list[figures.Plot]) -> dict[str, Any]:
     """What the two templates share."""
     facts = [
         ("Did it help?", view.headline(record)),

@@ -22,7 +22,7 @@ def figures(monkeypatch: pytest.MonkeyPatch, record: RunRecord) -> dict[str, Any
         found[name] = figure
         return "<svg/>"
 
-    monkeypatch.setattr(plots, "_svg", keep)
+    monkeypatch.setattr(plots, "as_svg", keep)
     plots.draw(record)
     return found
 
