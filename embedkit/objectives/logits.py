@@ -188,6 +188,7 @@ class Pool:
     Attributes:
         sides: the embeddings.
         exists: [N P + N M] which documents there are.
+        document_id: [N P + N M, 1] their text ids.
 
     Raises:
         DataError: the batch has no positives.
@@ -211,7 +212,7 @@ class Pool:
         self._owner = torch.cat([example.repeat_interleave(p), example.repeat_interleave(m)])
         self._explicit = torch.arange(n * (p + m), device=rows.device) >= n * p
         self.exists = torch.cat([torch.ones_like(self._owner[: n * p], dtype=torch.bool), e.negative_mask.flatten()])
-        self._document_id = torch.cat([e.positive_id.flatten(), e.negative_id.flatten()])[:, None]
+        self.document_id = torch.cat([e.positive_id.flatten(), e.negative_id.flatten()])[:, None]
         self._match_id = torch.cat([e.query_id[:, None], e.positive_id, e.known_id], dim=1)
         """[N, 1 + P + K] every text known to match the query of a row."""
 
@@ -290,4 +291,4 @@ class Pool:
         own = self._match_id[self.rows]
         if direction == "q-q":
             return same_text(own, e.query_id[:, None])
-        return same_text(own, self._document_id) | (same_query[:, self._owner] & ~self._explicit)
+        return same_text(own, self.document_id) | (same_query[:, self._owner] & ~self._explicit)

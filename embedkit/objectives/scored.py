@@ -136,12 +136,12 @@ class Triplet(Objective):
         self.margin, self.distance = margin, distance
 
     def forward(self, e: Embeddings, rows: Tensor) -> LossOut:
-        exists = _own_negatives(e, rows, "triplet")
+        exists = own_negatives(e, rows, "triplet")
         query = e.query[rows, None]
         to_positive, to_negative = self._distance(query, e.positive[rows]), self._distance(query, e.negative[rows])
         violation = (to_positive[:, :, None] - to_negative[:, None] + self.margin).relu().mean(1)  # [m, M]
         metrics = {"violations": _mean((violation > 0).to(violation.dtype).detach(), exists).mean()}
-        return LossOut(_mean(violation, exists), _weight(e, rows, exists), metrics)
+        return LossOut(_mean(violation, exists), weight_of(e, rows, exists), metrics)
 
     def _distance(self, a: Tensor, b: Tensor) -> Tensor:
         if self.distance == "cosine":
@@ -161,14 +161,14 @@ class MarginMSE(Objective):
         self.similarity: Similarity = similarity
 
     def forward(self, e: Embeddings, rows: Tensor) -> LossOut:
-        exists = _own_negatives(e, rows, "margin_mse")
+        exists = own_negatives(e, rows, "margin_mse")
         m = exists.shape[1]
         teacher = targets(e, "margin_mse", (m + 1, m))[rows]
         margin = teacher[:, :1] - teacher[:, 1:] if teacher.shape[1] == m + 1 else teacher
-        student = _own_similarities(e, rows, self.similarity, "margin_mse")
+        student = own_similarities(e, rows, self.similarity, "margin_mse")
         error = student[:, :1] - student[:, 1:] - margin.masked_fill(~exists, 0.0)
         metrics = {"margin_error": _mean(error.detach().abs(), exists).mean()}
-        return LossOut(_mean(error**2, exists), _weight(e, rows, exists), metrics)
+        return LossOut(_mean(error**2, exists), weight_of(e, rows, exists), metrics)
 
 
 class KLDistillation(Objective):
@@ -191,19 +191,19 @@ class KLDistillation(Objective):
         self.factor = temperature**2 if rescale else 1.0
 
     def forward(self, e: Embeddings, rows: Tensor) -> LossOut:
-        exists = _own_negatives(e, rows, "kl")
+        exists = own_negatives(e, rows, "kl")
         missing = functional.pad(~exists, (1, 0), value=False)
         teacher = targets(e, "kl", (exists.shape[1] + 1,))[rows] / self.teacher_temperature
-        student = _own_similarities(e, rows, self.similarity, "kl") / self.temperature
+        student = own_similarities(e, rows, self.similarity, "kl") / self.temperature
         p = teacher.masked_fill(missing, -torch.inf).log_softmax(1)
         q = student.masked_fill(missing, -torch.inf).log_softmax(1)
         # 0 log 0 = 0 on missing candidates; -inf - -inf would be NaN, in the gradient too.
         loss = (p.exp() * (p.masked_fill(missing, 0.0) - q.masked_fill(missing, 0.0))).sum(1)
         agree = (p.argmax(1) == q.argmax(1)).to(p.dtype).mean()
-        return LossOut(self.factor * loss, _weight(e, rows, exists), {"teacher_agreement": agree})
+        return LossOut(self.factor * loss, weight_of(e, rows, exists), {"teacher_agreement": agree})
 
 
-def _own_negatives(e: Embeddings, rows: Tensor, name: str) -> Tensor:
+def own_negatives(e: Embeddings, rows: Tensor, name: str) -> Tensor:
     """[m, M] which explicit negatives the rows have.
 
     Raises:
@@ -219,7 +219,7 @@ def _own_negatives(e: Embeddings, rows: Tensor, name: str) -> Tensor:
     return e.negative_mask[rows]
 
 
-def _own_similarities(e: Embeddings, rows: Tensor, similarity: Similarity, name: str) -> Tensor:
+def own_similarities(e: Embeddings, rows: Tensor, similarity: Similarity, name: str) -> Tensor:
     """[m, 1 + M] similarities of the rows' queries with their positive and negatives."""
     documents = torch.cat([one_positive(e, name)[rows, None], e.negative[rows]], dim=1)
     return (prepare(e.query[rows, None], similarity) * prepare(documents, similarity)).sum(-1)
@@ -230,5 +230,5 @@ def _mean(values: Tensor, exists: Tensor) -> Tensor:
     return values.masked_fill(~exists, 0.0).sum(1) / exists.sum(1).clamp_min(1)
 
 
-def _weight(e: Embeddings, rows: Tensor, exists: Tensor) -> Tensor:
+def weight_of(e: Embeddings, rows: Tensor, exists: Tensor) -> Tensor:
     return example_weight(e, rows) * exists.any(1)

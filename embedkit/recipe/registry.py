@@ -49,6 +49,14 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "triplet": ("embedkit.recipe.objectives.scored:Triplet", "embedkit.objectives.scored:Triplet"),
         "margin_mse": ("embedkit.recipe.objectives.scored:MarginMSE", "embedkit.objectives.scored:MarginMSE"),
         "kl": ("embedkit.recipe.objectives.scored:KLDistillation", "embedkit.objectives.scored:KLDistillation"),
+        "symmetric_kl": (
+            "embedkit.recipe.objectives.distillation:SymmetricKL",
+            "embedkit.objectives.distillation:SymmetricKL",
+        ),
+        "partial_rank": (
+            "embedkit.recipe.objectives.distillation:PartialRank",
+            "embedkit.objectives.distillation:PartialRank",
+        ),
         "dclr": ("embedkit.recipe.objectives.dclr:DCLR", "embedkit.objectives.dclr:DCLR"),
         "debiased": ("embedkit.recipe.objectives.debiased:Debiased", "embedkit.objectives.debiased:Debiased"),
         "macl": ("embedkit.recipe.objectives.macl:MACL", "embedkit.objectives.macl:MACL"),

@@ -224,6 +224,19 @@ EXAMPLES: dict[str, Case] = {
         o.KLDistillation(similarity="dot", temperature=2.0, teacher_temperature=0.3, rescale=True),
         tangled(batch(m=2, score=scores(3), weight=WEIGHT)),
     ),
+    "symmetric_kl": Case(o.SymmetricKL(temperature=0.2), tangled(batch(m=3, score=scores(4)))),
+    "symmetric_kl-dot": Case(
+        o.SymmetricKL(similarity="dot", temperature=1.5, epsilon=0.0),
+        tangled(batch(m=2, score=scores(3), weight=WEIGHT)),
+    ),
+    "partial_rank": Case(o.PartialRank(temperature=0.2), tangled(batch(m=3, score=scores(4), weight=WEIGHT))),
+    "partial_rank-top": Case(
+        o.PartialRank(similarity="dot", temperature=2.0, top=2), tangled(batch(m=3, score=(scores(4) * 3).round()))
+    ),
+    "partial_rank-given": Case(
+        o.PartialRank(temperature=0.3, order="given", weights="teacher", teacher_temperature=0.4),
+        tangled(batch(m=2, score=scores(3))),
+    ),
     "st": Case(
         st("ContrastiveLoss", target="label", arguments={"distance_metric": "SiameseDistanceMetric.EUCLIDEAN"}),
         batch(label=torch.arange(N) % 2),

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from embedkit.recipe.objectives.distillation import PartialRank, SymmetricKL
 from embedkit.recipe.objectives.scored import CoSENT, KLDistillation
 from embedkit.recipe.objectives.spread import SpreadOut
 from embedkit.recipe.objectives.st import STLoss
@@ -75,12 +76,23 @@ def cross_device(case: Case) -> dict[str, Any]:
 
 @adapter("retrieval", r"knowledge-distillation term only")
 def distillation(case: Case) -> dict[str, Tensor]:
-    """FlagEmbedding reports a cross-entropy: our KL divergence plus the teacher's entropy, which is constant."""
-    case.hyper.only("kd_loss_type", "kl_div")
+    """FlagEmbedding's kl_div is a cross-entropy: our KL divergence plus the teacher's entropy, which is constant."""
     teacher = case["t"]
+    if case.hyper.only("kd_loss_type", "kl_div", "m3_kd_loss") == "m3_kd_loss":
+        options = {"order": "given", "weights": "teacher", "temperature": case.hyper["temperature"]}
+        return {"loss": loss(option(PartialRank, similarity="dot", **options), _groups(case, score=teacher))}
     config = option(KLDistillation, similarity="dot", temperature=case.hyper["temperature"])
     entropy = torch.distributions.Categorical(logits=teacher).entropy().mean()
     return {"loss": loss(config, _groups(case, score=teacher)) + entropy}
+
+
+@adapter("retrieval", r"0\.5\*\(KL\(T\|\|S\)\+KL\(S\|\|T\)\), both softmaxed with the same tau")
+def judged(case: Case) -> dict[str, Tensor]:
+    """The judge's scores are the sigmoid of `s`; the first candidate is the positive."""
+    case.hyper.remark("candidates")
+    candidates, judge = case["c"], case["s"].sigmoid()
+    config = option(SymmetricKL, similarity="dot", temperature=case.hyper["temperature"])
+    return {"loss": loss(config, embeddings(case["q"], candidates[:, 0], candidates[:, 1:], score=judge))}
 
 
 @adapter("retrieval", r"MRL: mean \(not sum\) over dims of in-batch InfoNCE.*")

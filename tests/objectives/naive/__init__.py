@@ -9,7 +9,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.objectives.naive import contrastive, dclr, debiased, hinge, macl, scored, spectrum, spread, supcon
+from tests.objectives.naive import (
+    contrastive,
+    dclr,
+    debiased,
+    distillation,
+    hinge,
+    macl,
+    scored,
+    spectrum,
+    spread,
+    supcon,
+)
 from tests.objectives.naive.base import Rows
 
 __all__ = ["LOOPS", "OTHERWISE", "Rows"]
@@ -23,6 +34,8 @@ LOOPS: dict[str, Any] = {
     "margin_mse": scored.margin_mse,
     "kl": scored.kl,
     "contrastive_tension": scored.contrastive_tension,
+    "symmetric_kl": distillation.symmetric_kl,
+    "partial_rank": distillation.partial_rank,
     "dclr": dclr.dclr,
     "debiased": debiased.debiased,
     "macl": macl.macl,
