@@ -107,6 +107,7 @@ class Bar:
         return self._console
 
     def _draw(self) -> None:
+        from rich.errors import LiveError
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         fields = ("{task.description}", "{task.fields[rate]}", "{task.fields[note]}")
@@ -115,7 +116,10 @@ class Bar:
         self._drawn = Progress(*columns, console=self._where(), transient=True)
         shown: dict[str, Any] = {"note": self.note, "rate": _words(self._rate(self._clock() - self._start))}
         self._task = self._drawn.add_task(self.what, total=self.total, completed=self.done, **shown)
-        self._drawn.start()
+        try:
+            self._drawn.start()
+        except LiveError:  # rich before 14.1 draws one bar at a time, and another one is there
+            self._drawn, self._show = None, False
 
 
 def _words(rate: float) -> str:

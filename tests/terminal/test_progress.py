@@ -6,6 +6,7 @@ import io
 
 import pytest
 from rich.console import Console
+from rich.errors import LiveError
 
 from embedkit.terminal import progress as terminal
 from embedkit.terminal.progress import Bar, progress, watched
@@ -100,3 +101,23 @@ def test_a_drawn_bar_has_a_rate() -> None:
         made.advance(80)
     made.close()
     assert "40 a second" in out.getvalue()
+
+
+def test_a_bar_within_a_bar_is_drawn_or_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """rich before 14.1 refuses a second one: the work goes on without it."""
+    clock = Clock()
+    outer, out = bar(clock, terminal=True)
+    inner = Bar("scoring", 10, "pairs", console=outer._console, clock=clock)
+    clock.now += 3
+    outer.advance(1)
+
+    def refuse(*_: object) -> bool:
+        raise LiveError("Only one live display may be active at once")
+
+    monkeypatch.setattr(Console, "set_live", refuse)
+    for _ in range(3):
+        inner.advance(1)
+    inner.close()
+    outer.advance(1)
+    outer.close()
+    assert inner.done == 3 and "encoding" in out.getvalue() and "scoring" not in out.getvalue()
