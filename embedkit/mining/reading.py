@@ -15,10 +15,11 @@ from embedkit.disk import paths
 from embedkit.errors import DataError
 from embedkit.foreign.quoting import did_you_mean, listed
 from embedkit.inputs.cures import PLAIN
-from embedkit.inputs.texts import fault, fault_of_id, is_absent
+from embedkit.inputs.texts import as_number, fault, fault_of_id, is_absent
 from embedkit.recipe.schema import Source
 from embedkit.terminal.progress import watched
 
+SCORES = ("query_id", "document_id", "score")
 IDS = ("_id", "id")
 """Columns of ids, the first that is there."""
 T = TypeVar("T")
@@ -46,6 +47,14 @@ class Document(NamedTuple):
     def whole(self) -> str:
         """Title and text joined by a space, as BEIR and MTEB do."""
         return f"{self.title} {self.text}".strip()
+
+
+class Score(NamedTuple):
+    """A row of a file of scores."""
+
+    query: str | int
+    document: str | int
+    score: float
 
 
 class Rows:
@@ -121,10 +130,7 @@ class Rows:
             DataError: as `of`; a column is missing.
         """
         origin = _opened(path)
-        for wanted in ("text", "title") if titles else ("text",):
-            if wanted not in origin.columns:
-                hint = did_you_mean(wanted, origin.columns)
-                raise DataError(f"no column {wanted!r}", origin.where, f"{hint}columns: {listed(origin.columns)}")
+        _need(origin, ("text", "title") if titles else ("text",))
         name = next((column for column in IDS if column in origin.columns), None)
         title = ["title"] if "title" in origin.columns else []
 
@@ -136,6 +142,35 @@ class Rows:
 
         return self.of(origin, ["text", *title, *([name] if name else [])], parse, progress)
 
+    def scores(self, path: str | Path, *, progress: bool = False) -> Iterator[Score]:
+        """The scores of a file with columns `query_id`, `document_id` and `score`.
+
+        Args:
+            path: any format of a source.
+            progress: show a bar when reading takes long.
+
+        Raises:
+            DataError: as `of`; a column is missing.
+        """
+        origin = _opened(path)
+        _need(origin, SCORES)
+        query, document, score = SCORES
+
+        def parse(values: Values, where: str) -> Score:
+            found = as_number(values.get(score)) if origin.textual or not isinstance(values.get(score), str) else None
+            if found is None:
+                raise BadRow(f"{score}: a finite number is expected")
+            return Score(_an_id(values, query), _an_id(values, document), found)
+
+        return self.of(origin, list(SCORES), parse, progress)
+
+
+def _need(origin: Origin, columns: Sequence[str]) -> None:
+    for wanted in columns:
+        if wanted not in origin.columns:
+            hint = did_you_mean(wanted, origin.columns)
+            raise DataError(f"no column {wanted!r}", origin.where, f"{hint}columns: {listed(origin.columns)}")
+
 
 def _opened(path: str | Path) -> Origin:
     settled = paths.locate(path if isinstance(path, str) else str(path), "files")  # a recipe's may be settled already
@@ -146,8 +181,10 @@ def _opened(path: str | Path) -> Origin:
 
 
 def _id_of(values: Values, column: str | None) -> str | int | None:
-    if column is None:
-        return None
+    return None if column is None else _an_id(values, column)
+
+
+def _an_id(values: Values, column: str) -> str | int:
     if wrong := fault_of_id(values.get(column), column):
         raise BadRow(wrong)
     found: str | int = values[column]

@@ -8,11 +8,8 @@ from typing import Any, Protocol
 class Team(Protocol):
     """The processes that search together: `embedkit.train.distributed.Comm`, or `ALONE`."""
 
-    @property
-    def rank(self) -> int: ...
-
-    @property
-    def world(self) -> int: ...
+    rank: int
+    world: int
 
     def barrier(self) -> None: ...
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -56,6 +57,26 @@ class Filter(Protocol):
     def allows(self, candidates: Candidates) -> np.ndarray:
         """[q, k] bool, by this rule alone; what it says of `NONE` does not matter."""
         ...
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """A filter that meets more than its count says.
+
+    Attributes:
+        notes: e.g. answers that could not be used, by kind.
+    """
+
+    notes: Counter[str]
+
+
+def notes_of(filters: Sequence[Filter]) -> dict[str, int]:
+    """What the filters noted since they were made."""
+    total: Counter[str] = Counter()
+    for rule in filters:
+        if isinstance(rule, Noting):
+            total.update(rule.notes)
+    return dict(total)
 
 
 def apply(filters: Sequence[Filter], candidates: Candidates) -> tuple[Candidates, dict[str, int]]:

@@ -1,4 +1,5 @@
-"""Which of the allowed candidates become negatives: the best, an even draw, or SimANS'. Never more than there are."""
+"""Which of the allowed candidates become negatives: the best, an even draw, SimANS' draw, or one of every few. Never
+more than there are."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import numpy as np
 from embedkit.mining.filters.base import Candidates
 from embedkit.vectors.index.found import NONE
 
-By = Literal["best", "even", "simans"]
+By = Literal["best", "even", "simans", "stride"]
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,12 @@ class Choice:
     Attributes:
         keep: negatives a query.
         by: ``best``: the highest scores. ``even``: drawn evenly. ``simans``: drawn without replacement with
-            probabilities ``exp(-a (s - p - b)^2)`` for the score s and the positive's p (arXiv 2210.11773); a and b are
-            for the scale of the scores, and cosines differ by tenths: a = 0.5 is nearly an even draw on them.
+            probabilities ``exp(-a |s - p - b|^power)`` for the score s and the positive's p (arXiv 2210.11773); a and b
+            are for the scale of the scores, and cosines differ by tenths: a = 0.5 is nearly an even draw on them.
+            ``stride``: the first of every `stride` that passed, then the second of each, and so on, which spreads them
+            over the list (UniME-V2, arXiv 2510.13515).
+        power: 2 is the paper's; the authors' code has 1 on MS MARCO, and the opposite sign of b on Wikipedia.
+        stride: of ``stride``; the paper has 5.
         seed: of the draws (Gumbel top-k: Kool et al. 2019, arXiv 1903.06059); a query's depends on it and on the
             query's key alone.
     """
@@ -31,6 +36,8 @@ class Choice:
     by: By = "best"
     a: float = 0.5
     b: float = 0.0
+    power: float = 2.0
+    stride: int = 5
     seed: int = 0
 
     def of(self, candidates: Candidates, keys: Sequence[int]) -> np.ndarray:
@@ -53,17 +60,22 @@ class Choice:
     def _order(self, candidates: Candidates, keys: Sequence[int]) -> np.ndarray:
         if self.by == "best":
             return -candidates.rank.astype(np.float64)
+        if self.by == "stride":
+            number = candidates.keep.cumsum(axis=1) - 1  # among those that passed
+            cycles = -(-candidates.keep.shape[1] // self.stride)
+            order: np.ndarray = -(number % self.stride * cycles + number // self.stride).astype(np.float64)
+            return order
         log_weight: np.ndarray = np.zeros(candidates.scores.shape)
         if self.by == "simans":
-            log_weight = log_weights(candidates.scores, candidates.positive_score, self.a, self.b)
+            log_weight = log_weights(candidates.scores, candidates.positive_score, self.a, self.b, self.power)
         draws = [np.random.default_rng([self.seed, key & (2**64 - 1)]).gumbel(size=log_weight.shape[1]) for key in keys]
         return log_weight + np.stack(draws) if draws else log_weight
 
 
-def log_weights(scores: np.ndarray, positive: np.ndarray, a: float, b: float) -> np.ndarray:
-    """[q, k] ``-a (s - p - b)^2``; without a positive the query's best candidate stands for it."""
+def log_weights(scores: np.ndarray, positive: np.ndarray, a: float, b: float, power: float = 2.0) -> np.ndarray:
+    """[q, k] ``-a |s - p - b|^power``; without a positive the query's best candidate stands for it."""
     with np.errstate(invalid="ignore"):
         best = np.where(np.isfinite(scores), scores, -np.inf).max(axis=1, initial=-np.inf)
         p = np.where(np.isnan(positive), best, positive)[:, None]
-        found: np.ndarray = -a * (scores.astype(np.float64) - p - b) ** 2
+        found: np.ndarray = -a * np.abs(scores.astype(np.float64) - p - b) ** power
     return np.where(np.isfinite(found), found, -np.inf)

@@ -26,7 +26,7 @@ class RankWindow:
     def __post_init__(self) -> None:
         if self.first < 1 or (self.last is not None and self.last < self.first):
             raise RecipeError(
-                f"ranks {self.first} to {self.last}", "mining", "ranks count from 1 and rise, e.g. 10-100"
+                f"ranks {self.first} to {self.last}", "mining", "ranks count from 1 and rise, e.g. 10:100"
             )
 
     def allows(self, candidates: Candidates) -> np.ndarray:

@@ -18,7 +18,7 @@ from embedkit.model.checking.trust import own_classes
 from embedkit.model.reading.resolve import Origin, cache_folder
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import CrossEncoder, SentenceTransformer
 
     from embedkit.recipe.schema import Model
 
@@ -175,3 +175,25 @@ def _untrained(origin: Origin, options: dict[str, Any], saved: Saved) -> Sentenc
         st = SentenceTransformer(folder, **{**options, "revision": None, "local_files_only": True})
     st[0].auto_model.config._name_or_path = origin.target
     return st
+
+
+# Cross-encoders -----------------------------------------------------------------------------------------------
+
+
+def load_cross_encoder(origin: Origin, device: torch.device) -> CrossEncoder:
+    """A cross-encoder whose weights are all there: one made of a plain encoder would score at random.
+
+    Raises:
+        RecipeError: it is damaged, does not load, or lacks weights.
+    """
+    from sentence_transformers import CrossEncoder
+
+    find = files_of(origin)
+    with reading("the cross-encoder", origin, find):
+        look_over(find)
+        with fit.watching() as reports:
+            model = CrossEncoder(origin.target, **_options(origin, device, False, {"dtype": torch.float32}))
+        fit.refuse_misfits(reports)
+        for report in reports:
+            fit.refuse_gaps(report, report.missing)
+        return model

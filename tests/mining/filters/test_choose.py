@@ -18,7 +18,7 @@ def candidates(queries: int, k: int, keep: np.ndarray | None = None) -> Candidat
     return made if keep is None else replace(made, keep=keep)
 
 
-WAYS: list[By] = ["best", "even", "simans"]
+WAYS: list[By] = ["best", "even", "simans", "stride"]
 
 
 @pytest.mark.parametrize("by", WAYS)
@@ -68,3 +68,19 @@ def test_simans_draws_with_the_papers_probabilities() -> None:
 def test_simans_without_a_positive_goes_by_the_best() -> None:
     weights = log_weights(np.array([[0.9, 0.4, -np.inf]]), np.array([np.nan]), 1.0, 0.0)
     np.testing.assert_allclose(weights, [[0, -0.25, -np.inf]], atol=1e-9)
+
+
+def test_a_stride_goes_over_what_passed_in_cycles() -> None:
+    """UniME-V2: every fifth, then every fifth from the second on."""
+    assert Choice(8, "stride").of(candidates(1, 12), [1]).tolist() == [[0, 1, 2, 5, 6, 7, 10, 11]]
+    assert Choice(3, "stride").of(candidates(1, 12), [1]).tolist() == [[0, 5, 10]]
+    assert Choice(4, "stride", stride=2).of(candidates(1, 3), [1]).tolist() == [[0, 1, 2, NONE]]
+    keep = np.ones((1, 12), bool)
+    keep[0, [0, 2, 4]] = False  # left: 1 3 5 6 7 8 9 10 11
+    assert Choice(2, "stride").of(candidates(1, 12, keep), [1]).tolist() == [[1, 8]]
+    assert Choice(3, "stride").of(candidates(1, 12, keep), [1]).tolist() == [[1, 3, 8]]
+
+
+def test_simans_power_one_is_the_code_of_ms_marco() -> None:
+    weight = np.exp(log_weights(np.array([[0.9, 0.8, 0.6]]), np.array([0.8]), 3.0, 0.0, 1.0))[0]
+    np.testing.assert_allclose(weight, np.exp([-0.3, 0, -0.6]), rtol=1e-9)
