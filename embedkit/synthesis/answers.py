@@ -12,6 +12,7 @@ _THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 _QUOTES = (('"', '"'), ("“", "”"), ("'", "'"), ("\u2018", "\u2019"), ("«", "»"), ("`", "`"))
 _LIST_MARK = re.compile(r"^\s*(?:[-*•]|\(?\d{1,3}[.):])\s+")
 _NUMBER = re.compile(r"(?:score\s*[:=]\s*)?(0(?:\.\d+)?|\.\d+|1(?:\.0+)?)\.?", re.IGNORECASE)
+_YES_NO = re.compile(r"[\s*_\"'`]*(yes|no)(?![\w'-])\s*(?:[^\w\s]|$)", re.IGNORECASE)
 _CANNOT = r"(?: can't| cannot| can not|(?:'m| am) (?:unable|not able)| won't| will not|(?:'m| am) not comfortable)"
 _DO = (
     r"(?:assist|help (?:you|with)|provide|generate|create|fulfil\w*|comply|complete|produce|rewrite|paraphrase"
@@ -89,6 +90,24 @@ def score(reply: Reply) -> float:
     if not found:
         raise BadAnswer("not a number from 0 to 1")
     return float(found[1])
+
+
+def yes(reply: Reply) -> bool:
+    """Whether a reply says yes.
+
+    Its first word is yes or no, with the end or a mark behind it (``No.``, ``Yes, for ...``). What follows may be
+    cut off.
+
+    Raises:
+        BadAnswer: refusal, prompt too long, or anything else.
+    """
+    text = _plain(Reply(reply.text, "stop") if reply.finish == "length" else reply)
+    if is_refusal(text):
+        raise BadAnswer("refusal")
+    found = _YES_NO.match(text)
+    if not found:
+        raise BadAnswer("neither yes nor no")
+    return found[1].casefold() == "yes"
 
 
 def _plain(reply: Reply) -> str:

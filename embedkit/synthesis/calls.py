@@ -19,7 +19,7 @@ class Call:
     """One question.
 
     Attributes:
-        kind: which prompt it was made from: paraphrase, fill, score, positive, negative, sentences.
+        kind: which prompt it was made from: paraphrase, fill, score, positive, negative, sentences, answers, grade.
         messages: (role, content) pairs of a chat.
         temperature: 0 takes the most likely token.
         top_p: share of the probability mass that is sampled from.

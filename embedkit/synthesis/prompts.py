@@ -25,6 +25,8 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "positive": ("text",),
     "negative": ("text",),
     "sentences": ("count",),
+    "answers": ("query", "document"),
+    "grade": ("query", "document"),
 }
 """What each kind of prompt is told."""
 MANY_LINES = frozenset({"sentences"})
@@ -61,6 +63,8 @@ class Prompts(Block):
     positive: Prompt
     negative: Prompt
     sentences: Prompt
+    answers: Prompt
+    grade: Prompt
 
 
 def load_prompts(path: Path | None = None) -> Prompts:
@@ -130,7 +134,7 @@ class Prompter:
         """The call of a kind.
 
         Args:
-            kind: paraphrase, fill, score, positive, negative or sentences.
+            kind: one of `VARIABLES`.
             draw: number of the draw, where the same is asked several times.
             fields: what the kind is told (`VARIABLES`).
         """

@@ -20,6 +20,8 @@ REFUSAL = "I'm sorry, but I can't help with that."
 def reply_to(prompt: str) -> str:
     """What a model might say to embedkit's own prompts: mostly good answers, some refusals, some nonsense."""
     number = zlib.crc32(prompt.encode())
+    if found := re.search(r"^Query: (.*)\n+Document: (.*)", prompt, re.MULTILINE):
+        return judged(*found.groups(), graded="one number" in prompt)
     if found := re.search(r"^First sentence: .*", prompt, re.MULTILINE):
         return "about half" if number % 11 == 0 else f"{number % 5 / 5:.1f}"
     if number % 17 == 0:
@@ -31,6 +33,16 @@ def reply_to(prompt: str) -> str:
         return "\n".join(["Here they are:", *lines])
     text = re.findall(r"^Sentence: (.*)", prompt, re.MULTILINE)[-1]
     return f'"answer {number % 1000} to {text}"'
+
+
+def judged(query: str, document: str, *, graded: bool) -> str:
+    """How a model might judge: by a number of the two texts."""
+    number = zlib.crc32(f"{query} {document}".encode())
+    if number % 13 == 0:
+        return REFUSAL
+    if number % 11 == 0:
+        return "It depends."
+    return f"{number % 5 / 5:.1f}" if graded else ("Yes.", "no", "**No**, it does not.")[number % 3]
 
 
 @dataclass

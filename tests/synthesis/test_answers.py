@@ -112,3 +112,28 @@ def test_lists_lose_numbers_bullets_introduction_and_what_was_cut() -> None:
     assert answers.sentences(Reply("1984 was a year."), 2) == ["1984 was a year."]
     assert reason(lambda reply: answers.sentences(reply, 5), "Hm:") == "no sentence"
     assert reason(lambda reply: answers.sentences(reply, 5), "One is he", "length") == "cut off"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Yes", True),
+        ("no.", False),
+        (" **No**, it does not", False),
+        ('"yes"', True),
+        ("Yes, because it", True),
+        ("<think>no</think>\nyes", True),
+    ],
+)
+def test_the_first_word_says_yes_or_no(text: str, value: bool) -> None:
+    assert answers.yes(Reply(text)) is value and answers.yes(Reply(text, "length")) is value
+
+
+@pytest.mark.parametrize("text", ["", "No idea", "yes-men", "Yesterday.", "It does: yes", "<think>no", "nope", "0"])
+def test_anything_else_is_neither(text: str) -> None:
+    assert reason(answers.yes, text) == "neither yes nor no"
+
+
+def test_a_refusal_is_no_no() -> None:
+    assert reason(answers.yes, "I'm sorry, but I can't help with that.") == "refusal"
+    assert reason(answers.yes, "", "refused") == "refusal" and reason(answers.yes, "", "too_long") == "prompt too long"

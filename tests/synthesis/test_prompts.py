@@ -16,6 +16,8 @@ FIELDS = {
     "positive": {"text": "A cat sat."},
     "negative": {"text": "A cat sat."},
     "sentences": {"count": 10},
+    "answers": {"query": "Who sat?", "document": "A cat sat."},
+    "grade": {"query": "Who sat?", "document": "A cat sat."},
 }
 
 
