@@ -58,6 +58,16 @@ Normalize = Annotated[bool, typer.Option("--normalize", help="Scale given vector
 Store = Annotated[
     Path | None, typer.Option("--store", metavar="DIR", help="Keeps vectors for the next time; default: the cache.")
 ]
+Export = Annotated[
+    Path | None,
+    typer.Option("--export", metavar="FILE", help="For sentence-transformers: anchor, positive, negative_1, ..."),
+]
+ExportNegatives = Annotated[
+    int | None, typer.Option("--export-negatives", metavar="N", min=1, help="Of every such tuple; default: --keep.")
+]
+Audit = Annotated[
+    Path | None, typer.Option("--audit", metavar="DIR", help="A page: scores, ranks, filters, suspects with texts.")
+]
 MaxLength = Annotated[
     int | None, typer.Option("--max-length", metavar="N", min=3, help="Tokens per text; default: the model's.")
 ]
@@ -89,6 +99,9 @@ def mine(
     corpus_vectors: CorpusVectors = None,
     corpus_ids: CorpusIds = None,
     normalize: Normalize = False,
+    export: Export = None,
+    export_negatives: ExportNegatives = None,
+    audit: Audit = None,
     store: Store = None,
     max_length: MaxLength = None,
     batch_tokens: BatchTokens = 8192,
@@ -109,7 +122,7 @@ def mine(
     \b
       embedkit mine --model path/to/model --beir data/scifact --split train --out mined.parquet
       embedkit mine --model path/to/model --queries q.jsonl --corpus c.jsonl --depth 200 --keep 4 --out mined.parquet
-      embedkit mine --model path/to/model --corpus wiki.jsonl --queries-from title --out mined.parquet
+      embedkit mine --model path/to/model --corpus wiki.jsonl --queries-from title --out mined.parquet --audit audit
     """
     go_offline(offline)
     from embedkit.run import mining_job
@@ -127,6 +140,9 @@ def mine(
         max_length=max_length,
         batch_tokens=batch_tokens,
         device=device,
+        export=export,
+        export_negatives=export_negatives,
+        audit=audit,
         overwrite=overwrite,
         say=say,
     )

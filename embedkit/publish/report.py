@@ -15,6 +15,7 @@ from embedkit.errors import RecordError
 from embedkit.foreign.redacting import redact
 from embedkit.foreign.showing import as_json, shown, shown_deep, visible
 from embedkit.publish import figures, palette, plots, view
+from embedkit.publish.pages import environment
 from embedkit.publish.places import without_places
 from embedkit.terminal.tables import Column, Grid, name_column
 from embedkit.types import Interval, RunRecord
@@ -153,19 +154,9 @@ def _load(folder: RunFolder, record: RunRecord) -> str:
 
 
 def _environment(*, markdown: bool) -> Any:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("embedkit.publish"),
-        autoescape=not markdown,  # noqa: S701  Markdown has its own escape: the filter `md`
-        finalize=_markdown if markdown else None,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"score": _score, "range": _range, "number": "{:,}".format, "raw": _Verbatim}
-    environment.filters["follow_page"] = palette.follow_page
-    return environment
+    made = environment(autoescape=False, finalize=_markdown) if markdown else environment()
+    made.filters |= {"score": _score, "range": _range, "raw": _Verbatim}
+    return made
 
 
 class _Verbatim(str):

@@ -8,16 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from embedkit import __version__
 from embedkit.data.cache import cache_folder
 from embedkit.disk import files
 from embedkit.disk.locks import hold_file
-from embedkit.errors import EmbedkitError, RecipeError
-from embedkit.mining import mined_file
+from embedkit.errors import DataError, EmbedkitError, RecipeError
+from embedkit.mining import mined_file, tuples
 from embedkit.mining.miner import Miner
 from embedkit.mining.problem import Problem
+from embedkit.mining.suspects import Suspects
 from embedkit.mining.table import MinedTable
 from embedkit.model.running.encoder import pick_device
+from embedkit.publish.audit import PAGE, Audit, write_audit
 from embedkit.recipe.load import load_recipe, made, validate_tree
 from embedkit.recipe.mining import Search
 from embedkit.recipe.reading.tree import Node
@@ -57,6 +61,69 @@ class Result:
     about: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Target:
+    """What is written.
+
+    Attributes:
+        out: the negatives.
+        export: tuples; None: none.
+        negatives: of a tuple; None: as many as are kept.
+        audit: folder of the page; None: none.
+    """
+
+    out: Path
+    export: Path | None = None
+    negatives: int | None = None
+    audit: Path | None = None
+
+    @property
+    def scratch(self) -> Path:
+        """For an index that does not fit into memory; only the holder of `out` has it."""
+        return self.out.with_name(f"{files.OURS}-{self.out.name}.index")
+
+    def check(self) -> None:
+        """Refuse names that say another format.
+
+        Raises:
+            RecipeError: which one.
+        """
+        if self.out.suffix != ".parquet":
+            raise RecipeError("the file of negatives must end with .parquet", "--out", "e.g. --out mined.parquet")
+        if self.export is not None:
+            tuples.check_name(self.export)
+            if self.export.absolute() == self.out.absolute():
+                raise RecipeError("is the file of negatives, too", "--export", "name another file")
+        elif self.negatives is not None:
+            raise RecipeError("negatives of no tuples", "--export-negatives", "give --export FILE")
+
+    def refuse_existing(self) -> None:
+        """Refuse what would be replaced.
+
+        Raises:
+            EmbedkitError: what is there.
+        """
+        page = None if self.audit is None else self.audit / PAGE
+        for path in (self.out, self.export, page):
+            if path is None:
+                continue
+            with files.writing(path):
+                there = path.exists()
+            if there:
+                raise EmbedkitError("exists already", str(path), "name another place, or add --overwrite")
+
+    def check_positives(self, problem: Problem) -> None:
+        """Refuse tuples of queries without positives.
+
+        Raises:
+            DataError: no query has any.
+        """
+        if self.export is not None and not any(problem.positives):
+            raise DataError(
+                "tuples have a positive, and no query has one", "--export", "leave it out, or give positives"
+            )
+
+
 def mine(
     model: str | Encode | None = None,
     *,
@@ -69,6 +136,9 @@ def mine(
     max_length: int | None = None,
     batch_tokens: int = 8192,
     device: str = "auto",
+    export: str | Path | None = None,
+    export_negatives: int | None = None,
+    audit: str | Path | None = None,
     overwrite: bool = False,
     say: Say = output.say,
     progress: bool = True,
@@ -89,7 +159,10 @@ def mine(
         max_length: tokens per text; None: the model's own setting.
         batch_tokens: padded tokens per batch.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        overwrite: replace `out`.
+        export: a Parquet or JSONL file of tuples for sentence-transformers (`embedkit.mining.tuples`).
+        export_negatives: of a tuple; None: as many as are kept.
+        audit: folder for a page on what was found (`embedkit.publish.audit`).
+        overwrite: replace what is there.
         say: receives what is done and found, in lines.
         progress: show bars.
 
@@ -102,54 +175,76 @@ def mine(
         WriteError: it, or the store, cannot be written.
     """
     quiet_libraries()
-    target = Path(out)
-    _refuse_name(target)
+    target = Target(Path(out), _path(export), export_negatives, _path(audit))
+    target.check()
     read = None if recipe is None else load_recipe(recipe)
     settings = _settings(read, search or {})
     rules = _rules(settings)
     data, given = data or Data(), given or Given()
     data.check(read is not None)
-    _refuse_existing(target, overwrite)
-    with hold_file(target, "mining"):
+    if not overwrite:
+        target.refuse_existing()
+    with hold_file(target.out, "mining"):
         gathered = gather(data, read, progress=progress)
         for line in _read_lines(gathered, settings):
             say(line)
+        target.check_positives(gathered.problem)
         ends = sides(
             _model(model, read), given, gathered, device=device, max_length=max_length, batch_tokens=batch_tokens
         )
-        shelves = _store(store, settings)
-        found, scores = _search(gathered.problem, ends, settings, rules, shelves, target, device, say, progress)
+        miner = _miner(gathered.problem, ends, settings, rules, _store(store, settings), target, device, progress)
+        suspects = Suspects(gathered.problem)
+        found, scores = _search(miner, ends, suspects, say, target.scratch)
         about = _about(gathered, found, settings, ends)
-        rows = mined_file.write(target, mined_file.blocks(gathered.problem, found, scores), about)
-        for line in _found_lines(gathered.problem, found, rows, target):
+        rows = mined_file.write(target.out, mined_file.blocks(gathered.problem, found, scores), about)
+        for line in _found_lines(gathered.problem, found, rows, target.out):
             say(line)
-    return Result(target, gathered.problem, found, about)
+        looked = Audit(gathered.problem, found, scores, suspects, about, target.out.name)
+        for line in _beside(target, looked, settings.keep):
+            say(line)
+    return Result(target.out, gathered.problem, found, about)
 
 
-def _search(
+def _miner(
     problem: Problem,
     ends: Sides,
     settings: Search,
     rules: Sequence[Filter],
     store: VectorStore,
-    target: Path,
+    target: Target,
     device: str,
-    say: Say,
     progress: bool,
-) -> tuple[MinedTable, Any]:
+) -> Miner:
+    place = str(ends.encoder.device if ends.encoder is not None else pick_device(device))
+    options: dict[str, Any] = {"device": place, "scratch": target.scratch, "progress": progress}
+    return Miner(problem, settings, store, filters=rules, **options)
+
+
+def _search(miner: Miner, ends: Sides, suspects: Suspects, say: Say, scratch: Path) -> tuple[MinedTable, np.ndarray]:
     """The negatives, and the similarity of every positive."""
-    foreseen = forecast(ends.by, problem.queries, problem.documents, store) if ends.encoder is not None else None
+    problem = miner.problem
+    foreseen = forecast(ends.by, problem.queries, problem.documents, miner.store) if ends.encoder is not None else None
     if foreseen is not None:
         say(f"forecast: encoding takes {foreseen.words}")
-    scratch = target.with_name(f"{files.OURS}-{target.name}.index")
     shutil.rmtree(scratch, ignore_errors=True)  # of a killed process
-    place = str(ends.encoder.device if ends.encoder is not None else pick_device(device))
-    miner = Miner(problem, settings, store, filters=rules, device=place, scratch=scratch, progress=progress)
     try:
-        table = miner.mine(ends.by)
+        table = miner.mine(ends.by, seen=suspects)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return table, miner.positive_scores(ends.by)
+
+
+def _beside(target: Target, found: Audit, keep: int) -> list[str]:
+    """What is written besides the file of negatives."""
+    lines = []
+    if target.audit is not None:
+        lines.append(f"audit -> {write_audit(target.audit, found)}")
+    if target.export is not None:
+        negatives = target.negatives or keep
+        count, left = tuples.write(target.export, found.problem, found.table, negatives)
+        fewer = f", {left:,} pairs left out: fewer negatives" if left else ""
+        lines.append(f"{count:,} tuples with {negatives} negatives{fewer} -> {target.export}")
+    return lines
 
 
 def _settings(recipe: Recipe | None, given: Mapping[str, Any]) -> Search:
@@ -183,16 +278,8 @@ def _store(folder: str | Path | None, settings: Search) -> VectorStore:
     return store
 
 
-def _refuse_name(out: Path) -> None:
-    if out.suffix != ".parquet":
-        raise RecipeError("the file of negatives must end with .parquet", "--out", "e.g. --out mined.parquet")
-
-
-def _refuse_existing(out: Path, overwrite: bool) -> None:
-    with files.writing(out):
-        there = out.exists()
-    if there and not overwrite:
-        raise EmbedkitError("exists already", str(out), "name another file, or add --overwrite")
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
 
 
 def _about(gathered: Gathered, table: MinedTable, settings: Search, ends: Sides) -> dict[str, Any]:

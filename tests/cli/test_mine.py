@@ -204,3 +204,36 @@ def test_killed_it_goes_on_to_the_same_file(embedkit: Run, files: Path) -> None:
         assert one["negative_id"] == other["negative_id"] and one["negative_rank"] == other["negative_rank"]
         np.testing.assert_allclose(one["negative_score"], other["negative_score"], atol=1e-6)  # search times its ways
     assert not list(Path().glob(".embedkit-*.parquet.index"))
+
+
+def test_a_page_and_tuples_beside_it(embedkit: Run, files: Path) -> None:
+    command = ("mine", *FILES, "--keep", "3", "--out", "m.parquet", "--audit", "look", "--export", "t.jsonl", *OPTIONS)
+    done = embedkit(*command)
+    assert done.code == 0, done.err
+    assert "16 tuples with 3 negatives -> t.jsonl" in done.out and "audit -> look/index.html" in done.out
+    line = json.loads(Path("t.jsonl").read_text().splitlines()[0])
+    assert list(line.values()) == [rows()[0]["query"], rows()[0]["positive"], *rows()[0]["negative"]]
+    assert "What filters took out" in Path("look/index.html").read_text()
+    Path("m.parquet").unlink()
+    for there in ("t.jsonl", "look/index.html"):
+        assert f"{there}: exists already" in (again := embedkit(*command)).err and again.code == 1
+        Path(there).unlink()
+    assert embedkit(*command).code == 0 and embedkit(*command, "--overwrite").code == 0
+
+
+def test_tuples_that_cannot_be_are_refused_and_the_negatives_stay(embedkit: Run, files: Path) -> None:
+    command = ("mine", *FILES, "--depth", "5", "--keep", "5", "--out", "m.parquet", "--export")
+    for arguments, code, what in (
+        (("t.csv",), 2, "must end with .parquet or .jsonl"),
+        (("./m.parquet",), 2, "is the file of negatives, too"),
+    ):
+        done = embedkit(*command, *arguments, *OPTIONS)
+        assert (done.code, what in done.err) == (code, True) and not Path("m.parquet").exists(), done
+    done = embedkit(*command, "t.parquet", "--export-negatives", "9", *OPTIONS)
+    assert done.code == 3 and "no query with a positive has 9 negatives" in done.err
+    assert len(rows()) == 16 and not Path("t.parquet").exists()
+    jsonl("bare.jsonl", {"text": "ba de"})
+    bare = ("--model", "tiny", "--queries", "bare.jsonl", "--corpus", "c.jsonl", "--export", "t.parquet")
+    done = embedkit("mine", *bare, "--out", "n.parquet", *OPTIONS)
+    assert done.code == 3 and "tuples have a positive, and no query has one" in done.err
+    assert not Path("n.parquet").exists()
