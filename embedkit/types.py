@@ -61,6 +61,7 @@ class Example:
         known: ids (`embedkit.data.sources.text_id`) of every text known to match this query anywhere in the
             source, the given positives included. They are never used as negatives.
         origin: ``file:line`` or ``dataset[index]``, for error messages.
+        weights: factors of its loss: one, or one per positive; empty for 1.
     """
 
     query: str
@@ -70,6 +71,7 @@ class Example:
     label: int | None = None
     known: tuple[int, ...] = ()
     origin: str = ""
+    weights: tuple[float, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)

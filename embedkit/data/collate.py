@@ -125,6 +125,7 @@ def collate(
         known_id=torch.from_numpy(expanded.known_id),
         score=None if expanded.score is None else torch.from_numpy(expanded.score),
         label=None if expanded.label is None else torch.from_numpy(expanded.label),
+        weight=None if expanded.weight is None else torch.from_numpy(expanded.weight),
         variant=variant if variant.any() else None,
         cut=_if_any([change.cut for change in changes]),
         order=_if_any([change.order for change in changes]),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from embedkit.errors import DataError, RecipeError
 from embedkit.foreign.quoting import did_you_mean, listed, named, quoted
 from embedkit.inputs.texts import as_number, fault, is_absent
+from embedkit.recipe.grades import Grades
 from embedkit.recipe.schema import Role
 from embedkit.types import Example
 
@@ -20,6 +21,8 @@ OWN_NAMES: dict[Role, tuple[str, ...]] = {
     "score": ("score", "scores"),
     "label": ("label",),
     "text": ("text",),
+    "weight": (),
+    "grade": (),
 }
 """Column names that need no entry under `roles:`."""
 
@@ -33,8 +36,12 @@ _LOOKS_LIKE: dict[Role, tuple[str, ...]] = {
     "score": ("similarity", "similarity_score", "scores"),
     "label": ("class", "category", "target"),
     "text": ("sentence", "content", "body"),
+    "weight": (),
+    "grade": (),
 }
 _MANY = ("positive", "negative", "score")
+AROUND_QUERY: frozenset[Role] = frozenset({"query", "positive", "negative", "score", "grade"})
+"""Roles that a source of bare text does not have."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +77,8 @@ def resolve_roles(columns: Sequence[str], explicit: Mapping[Role, str | tuple[st
             line to write).
         RecipeError: ``roles:`` contradicts itself.
     """
-    if "text" in explicit and {"query", "positive", "negative", "score"} & set(explicit):
-        raise RecipeError("role `text` stands alone; it excludes query, positive, negative and score", where)
+    if "text" in explicit and AROUND_QUERY & set(explicit):
+        raise RecipeError("role `text` stands alone; it excludes query, positive, negative, score and grade", where)
     found: dict[Role, tuple[str, ...]] = {}
     for role, given in explicit.items():
         names = (given,) if isinstance(given, str) else tuple(given)
@@ -99,7 +106,7 @@ def resolve_roles(columns: Sequence[str], explicit: Mapping[Role, str | tuple[st
 def _one_kind(
     found: dict[Role, tuple[str, ...]], columns: Sequence[str], explicit: Mapping[Role, Any], where: str
 ) -> dict[Role, tuple[str, ...]]:
-    around_query = {"query", "positive", "negative", "score"} & set(explicit)
+    around_query = AROUND_QUERY & set(explicit)
     if {"text", "query"} <= set(found) and "text" not in explicit and not around_query:
         raise DataError(
             "there is both a column `query` and a column `text`",
@@ -113,7 +120,7 @@ def _one_kind(
             where,
             f"say what they are, e.g. `roles: {{{_suggestion(columns)}}}`{_odd_header(columns)}",
         )
-    keep: tuple[Role, ...] = ("text", "label") if bare else ("query", "positive", "negative", "score", "label")
+    keep = [role for role in OWN_NAMES if role not in (AROUND_QUERY if bare else {"text"})]
     return {role: found[role] for role in keep if role in found}
 
 
@@ -156,14 +163,20 @@ class RowParser:
     Labels are classes as written: a text is its own class, but for white space around it (``7``, ``007`` and ``1.0`` of
     a CSV are three). A whole number of JSON or Parquet is the class of its digits, 1.0 as well as 1.
 
+    A weight is a finite number from 0, for the row or one per positive; a grade becomes one. Both multiply.
+
     Args:
         roles: columns by role.
         label_code: gives the number of a class.
         textual: numbers are written as text (CSV, TSV).
+        grades: from grades to weights.
     """
 
-    def __init__(self, roles: Roles, label_code: Callable[[str], int], *, textual: bool) -> None:
+    def __init__(
+        self, roles: Roles, label_code: Callable[[str], int], *, textual: bool, grades: Grades | None = None
+    ) -> None:
         self.roles, self.textual, self._label_code = roles, textual, label_code
+        self._grades = grades or Grades()
         self._one_score: bool | None = None
 
     def __call__(self, values: Mapping[str, Any], origin: str) -> Example:
@@ -175,7 +188,8 @@ class RowParser:
         columns = self.roles.columns
         label = self._label(values) if "label" in columns else None
         if "text" in columns:
-            return Example(_text(values, columns["text"][0]), label=label, origin=origin)
+            weights = self._weights(values, 0)
+            return Example(_text(values, columns["text"][0]), label=label, origin=origin, weights=weights)
         positives = self._positives(values)
         negatives = self._negatives(values)
         given = tuple(text for text in negatives if text is not None)
@@ -186,6 +200,7 @@ class RowParser:
             self._scores(values, len(positives), negatives) if "score" in columns else (),
             label,
             origin=origin,
+            weights=self._weights(values, len(positives)),
         )
 
     def _positives(self, values: Mapping[str, Any]) -> tuple[str, ...]:
@@ -221,14 +236,44 @@ class RowParser:
             )
         return scores
 
-    def _number(self, value: Any, column: str) -> float:
+    def _weights(self, values: Mapping[str, Any], positives: int) -> tuple[float, ...]:
+        """The row's weight, or one per positive; empty without such a column."""
+        weights = self._per_positive(values, "weight", positives)
+        grades = self._per_positive(values, "grade", positives)
+        for weight in weights:
+            if weight < 0:
+                raise BadRow(f"negative weight {weight:g} in {quoted(self.roles.columns['weight'][0])}")
+        if not grades:
+            return weights
+        if len(grades) != max(1, positives):
+            raise BadRow(f"one grade for {positives} positives in {quoted(self.roles.columns['grade'][0])}")
+        try:
+            made = [self._grades.weight(grade) for grade in grades]
+        except ValueError as error:
+            raise BadRow(f"{error} in {quoted(self.roles.columns['grade'][0])}") from None
+        factors = weights * len(made) if len(weights) == 1 else weights or (1.0,) * len(made)
+        return tuple(weight * factor for weight, factor in zip(made, factors, strict=True))
+
+    def _per_positive(
+        self, values: Mapping[str, Any], role: Literal["weight", "grade"], count: int
+    ) -> tuple[float, ...]:
+        if role not in self.roles.columns:
+            return ()
+        column = self.roles.columns[role][0]
+        given = _items(_field(values, column))
+        numbers = tuple(self._number(item, column, role) for item in given)
+        if len(numbers) not in (1, max(1, count)):
+            raise BadRow(f"{len(numbers)} {role}s for {count} positives in {quoted(column)}")
+        return numbers
+
+    def _number(self, value: Any, column: str, what: str = "score") -> float:
         known = (int, float, str) if self.textual else (int, float)
         if isinstance(value, bool) or not isinstance(value, known):
             raise BadRow(f"{_kind(value)} where a number belongs in {quoted(column)}")
         found = as_number(value)
         if found is None:
             finite = isinstance(value, str) and value.strip().lower().lstrip("+-") not in ("nan", "inf", "infinity")
-            raise BadRow(f"{'not a number' if finite else 'non-finite score'} in {quoted(column)}")
+            raise BadRow(f"{'not a number' if finite else f'non-finite {what}'} in {quoted(column)}")
         return found
 
     def _label(self, values: Mapping[str, Any]) -> int:

@@ -42,7 +42,7 @@ class LoadedSource:
 
     Attributes:
         name: for logs.
-        roles: the roles present: query, positive, negative, score, label, text.
+        roles: the roles present: query, positive, negative, score, label, text, weight, grade.
         rows: usable rows; None for a stream.
         digest: content hash: sha256 of the file's bytes (of the digests where there are several files), of the
             rows as read (Hub), of both ends of a streamed file, the id of a streamed Hub dataset.
@@ -139,7 +139,7 @@ class _Reading:
         self, bad: BadRows, label_code: Callable[[str], int], met: Callable[[], None], progress: bool = False
     ) -> Iterator[tuple[Place, Example]]:
         """The examples of one pass over the rows. `met` is called after each that went into `bad`."""
-        parse = RowParser(self.roles, label_code, textual=self.origin.textual)
+        parse = RowParser(self.roles, label_code, textual=self.origin.textual, grades=self.source.grades)
         rows = self.origin.rows(self.roles.used)
         for row in watched(rows, f"reading {self.origin.where}", "rows", show=progress):
             try:
@@ -168,6 +168,7 @@ def _table(reading: _Reading, progress: bool) -> LoadedSource:
     for place, example in reading.examples(bad, classes.code, lambda: None, progress):
         if origin.digest is None:
             sha.update(repr(example).encode("utf-8"))
+            sha.update(repr(example.weights).encode("utf-8") if example.weights else b"")
         builder.add(example, place)
         if len(builder) == source.limit:
             break

@@ -21,6 +21,7 @@ _TYPES = {
     "positives": pa.large_list(pa.large_string()),
     "negatives": pa.large_list(pa.large_string()),
     "scores": pa.large_list(pa.float64()),
+    "weights": pa.large_list(pa.float64()),
 }
 
 
@@ -74,8 +75,9 @@ class Table:
                 None if self._labels is None else int(self._labels[position]),
                 self._known(query) if positives else (),
                 str(Place(self._names[self._name[position]], int(self._line[position]))),
+                tuple(weights),
             )
-            for position, query, positives, negatives, scores in zip(positions, *taken, strict=True)
+            for position, query, positives, negatives, scores, weights in zip(positions, *taken, strict=True)
         ]
 
     def _known(self, query: str) -> tuple[int, ...]:
@@ -133,6 +135,7 @@ class TableBuilder:
         pending["positives"].append(example.positives)
         pending["negatives"].append(example.negatives)
         pending["scores"].append(example.scores)
+        pending["weights"].append(example.weights)
         if example.label is not None:
             self._labels.append(example.label)
         query = text_id(example.query) if example.positives else 0

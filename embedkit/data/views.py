@@ -33,6 +33,7 @@ class Expanded:
         score: [n, C] float32 or None; C = 1 for graded pairs, C = 1 + M for a teacher's scores of the positive
             and of the drawn negatives (0 where a negative is missing).
         label: [n] int64 or None.
+        weight: [n] float32, of the row or of the positive that was drawn, or None.
         origins: [n] where each example came from.
         views: what happens to the rows of each slot, the last one also to further slots; () for nothing.
         draw: (seed, step, place of the first example in the global batch), for what the views draw per row.
@@ -50,6 +51,7 @@ class Expanded:
     origins: list[str]
     views: tuple[View, ...] = ()
     draw: tuple[int, int, int] = (0, 0, 0)
+    weight: np.ndarray | None = None
 
     def view(self, slot: int) -> View:
         """The view of a slot."""
@@ -97,25 +99,28 @@ def expand(
         pool: words of the whole global batch, for transforms that need them.
 
     Raises:
-        DataError: scores that fit neither the pair nor the negatives, a label, score or positive that some examples
-            of the batch have and others lack.
+        DataError: scores that fit neither the pair nor the negatives, a label, score, weight or positive that some
+            examples of the batch have and others lack.
     """
     p = views - 1 if unlabelled else _common("positives", [bool(e.positives) for e in examples], examples)
     m = 0 if unlabelled else per_query
     teacher = _score_kind(examples)
+    weighted = _common("a weight", [bool(e.weights) for e in examples], examples)
     rows: list[Row] = []
     n = len(examples)
     positive_id = np.full((n, p), PAD_ID, dtype=np.int64)
     negative_id = np.full((n, m), PAD_ID, dtype=np.int64)
     score = None if teacher is None else np.zeros((n, 1 + m if teacher else 1), dtype=np.float32)
+    weight = np.ones(n, dtype=np.float32) if weighted else None
     query_id = np.array([text_id(e.query) for e in examples], dtype=np.int64)
     for i, example in enumerate(examples):
         rng = np.random.default_rng([_DRAW, seed, step, offset + i])
         rows.append(Row(example.query, i, 0, "query"))
         if unlabelled:
-            positives, role = list(example.positives) or [example.query] * p, "query"
+            positives, role, chosen = list(example.positives) or [example.query] * p, "query", 0
         else:
-            positives, role = _positive(example, one_positive, rng), "document"
+            chosen = _positive(len(example.positives), one_positive, rng)
+            positives, role = list(example.positives[chosen : chosen + 1]), "document"
         drawn = _draw(len(example.negatives), m, rng)
         negatives = [example.negatives[j] for j in drawn]
         for j, text in enumerate(positives):
@@ -124,6 +129,8 @@ def expand(
         for j, text in enumerate(negatives):
             rows.append(Row(text, i, 1 + p + j, "document"))
             negative_id[i, j] = text_id(text)
+        if weight is not None:
+            weight[i] = example.weights[chosen if len(example.weights) > 1 else 0]
         if score is not None:
             values = [example.scores[0], *(example.scores[1 + j] for j in drawn if teacher)]
             score[i, : len(values)] = values
@@ -140,6 +147,7 @@ def expand(
         origins=[e.origin for e in examples],
         views=tuple(transforms),
         draw=(seed, step, offset),
+        weight=weight,
     )
     changed = [
         replace(r, text=expanded.view(r.slot).text(r.text, expanded.key(r), pool), original=r.text) for r in rows
@@ -147,11 +155,9 @@ def expand(
     return replace(expanded, rows=changed)
 
 
-def _positive(example: Example, one_positive: str, rng: np.random.Generator) -> list[str]:
-    """One of the positives as a list, or an empty list; draws only where there is a choice."""
-    if len(example.positives) < 2 or one_positive == "first":
-        return list(example.positives[:1])
-    return [example.positives[int(rng.integers(len(example.positives)))]]
+def _positive(count: int, one_positive: str, rng: np.random.Generator) -> int:
+    """Which of `count` positives is used; draws only where there is a choice."""
+    return 0 if count < 2 or one_positive == "first" else int(rng.integers(count))
 
 
 def _draw(have: int, want: int, rng: np.random.Generator) -> list[int]:

@@ -17,6 +17,7 @@ from embedkit.inputs.decoding import codec_of
 from embedkit.recipe.auxiliary import AnyAuxiliary
 from embedkit.recipe.base import LONG_TEXTS, Block, Leads, invalid
 from embedkit.recipe.debias import Debias
+from embedkit.recipe.grades import Grades
 from embedkit.recipe.heads import AnyHead
 from embedkit.recipe.mining import Mining
 from embedkit.recipe.objectives.base import AnyObjective
@@ -177,7 +178,7 @@ class Model(Block):
     trust_remote_code: bool = Field(False, description="Run code that comes with the model. Only for code you read.")
 
 
-Role = Literal["query", "positive", "negative", "score", "label", "text"]
+Role = Literal["query", "positive", "negative", "score", "label", "text", "weight", "grade"]
 
 
 class Source(Block):
@@ -206,6 +207,7 @@ class Source(Block):
         gt=0,
         description="Share of steps, relative to the other sources; the number of rows when absent.",
     )
+    grades: Grades | None = Field(None, description="From grades (role `grade`) to weights. None: as they are.")
     limit: int | None = Field(None, gt=0, description="Keep the first rows only.")
     streaming: bool = Field(False, description="Read as a stream with a shuffle buffer; rows are never all in memory.")
     shuffle_buffer: int = Field(10_000, gt=0, description="Rows in the shuffle buffer of a stream.")

@@ -129,6 +129,7 @@ EXAMPLES: dict[str, Case] = {
     ),
     "infonce-not-others": Case(infonce(other_negatives=False, directions=ALL), tangled(batch(m=2))),
     "infonce-hard": Case(infonce(hard_negative_weight=0.7), tangled(batch(m=2, weight=WEIGHT))),
+    "infonce-half-without-weight": Case(infonce(), tangled(batch(m=1, weight=WEIGHT * (torch.arange(N) >= N // 2)))),
     "infonce-views": Case(infonce(directions=ALL), tangled(batch(p=2, m=1))),
     "infonce-views-learned": Case(
         infonce(directions=("d-q", "q-d", "d-d"), partition="per_direction", learn_temperature=True),

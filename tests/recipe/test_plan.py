@@ -221,6 +221,8 @@ REFUSED = [
     (TEXT, ["model.soft_prompts={}", "model.lora={}"], "model.soft_prompts: soft prompts train on a frozen backbone"),
     (TEXT, ["model.soft_prompts={}", "model.freeze=[embeddings]"], "model.freeze: soft prompts freeze the whole"),
     (TEXT, ["model.soft_prompts={}", "model.max_length=500"], "500 tokens and 16 soft prompts are more than the 512"),
+    (PAIR, ["model.frozen_tower=document"], "model.frozen_tower: with one tower queries and documents share"),
+    (PAIR, ["data.sources.0.grades={}"], "data.sources.0.grades: pairs.jsonl has no grades to make weights of"),
     (TEXT, ["model.template={}", "model.include_prompt_in_pooling=false"], "cannot leave prompts out of the pooling"),
     (PAIR, ["objective.guide=absolute"], "objective: objective infonce asks a guide, and the recipe has none"),
     (TEXT, ["objective={name: none}"], "leaves nothing to train on"),

@@ -23,6 +23,11 @@ class ObjectiveConfig(Block):
     in_batch: ClassVar[bool] = False
 
     @property
+    def weighs(self) -> bool:
+        """Whether rows may have weights: each has a loss of its own, or the loss says how."""
+        return self.scope == "row"
+
+    @property
     def needs_guide(self) -> bool:
         """Whether it reads the guide's embeddings with these options."""
         return False

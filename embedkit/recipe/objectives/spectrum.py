@@ -15,6 +15,10 @@ class Rank(ObjectiveConfig):
     scope: ClassVar[Literal["row", "batch"]] = "batch"
     needs: ClassVar[frozenset[str]] = frozenset({"query"})
 
+    @property
+    def weighs(self) -> bool:
+        return True
+
     name: Literal["rank"] = "rank"
     quantity: Literal["entropy", "effective_rank"] = Field(
         "entropy", description="entropy: von Neumann's H, natural logarithm. effective_rank: exp(H)."

@@ -23,6 +23,8 @@ from embedkit.recipe.schema import Recipe, Role, Source
 ROLES = get_args(Role)
 COUNT_LIMIT = 2 * 2**30
 """Larger files are not read to count their lines."""
+NAMED_ONLY = ("weight", "grade")
+"""Roles that no column has by its name."""
 _PLURALS = {"positives": "positive", "negatives": "negative", "scores": "score"}
 
 
@@ -93,7 +95,7 @@ def source_facts(
         if source.streaming:
             facts["rows"] = None
         if facts.get("roles") is None and "text" in source.roles:
-            facts["roles"] = frozenset({"text", "label"} & set(source.roles))  # which exclude all others
+            facts["roles"] = frozenset({"text", "label", "weight"} & set(source.roles))  # which exclude all others
         if source.debias is not None:
             facts |= _debiased(source.debias, facts, known=rows is not None)
         objective = source.objective or recipe.objective
@@ -215,9 +217,9 @@ def role_columns(columns: Sequence[str], explicit: Mapping[Role, str | tuple[str
     taken = {name for names in found.values() for name in names}
     for column in columns:
         role = _PLURALS.get(column, column)
-        if role in ROLES and role not in found and column not in taken:
+        if role in ROLES and role not in NAMED_ONLY and role not in found and column not in taken:
             found[role] = (column,)
-    pairs = {"query", "positive", "negative", "score"}
+    pairs = {"query", "positive", "negative", "score", "grade"}
     if "text" in found and "text" not in explicit and (pairs & set(explicit) or "query" in found):
         del found["text"]
     return {role: names for role, names in found.items() if "text" not in found or role not in pairs}

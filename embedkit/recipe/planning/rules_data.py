@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from embedkit.disk import paths
 from embedkit.foreign.limits import COMPARED_NAMES
 from embedkit.foreign.quoting import listed, quoted
-from embedkit.recipe.objectives.base import needs
+from embedkit.recipe.objectives.base import leaves, needs
 from embedkit.recipe.planning.context import Context, place, problem
 from embedkit.recipe.reading.fields import nearest
 from embedkit.recipe.reading.problems import Problem
@@ -45,7 +45,7 @@ def roles_given(c: Context) -> Iterator[Problem]:
 
 def text_stands_alone(c: Context) -> Iterator[Problem]:
     for source in c.sources:
-        also = {"query", "positive", "negative"} & set(source.config.roles)
+        also = {"query", "positive", "negative", "grade"} & set(source.config.roles)
         if "text" in source.config.roles and also:
             what = f"role text means unlabelled text, but {', '.join(sorted(also))} is given too"
             yield problem(place(source, "roles", "text"), what, "call the text column query, or drop the other roles")
@@ -61,6 +61,24 @@ def debias_has_sentences(c: Context) -> Iterator[Problem]:
         if source.read is not None and "text" not in source.read:
             what = f"triplets are made of bare text, and {source.name} gives {', '.join(sorted(source.read))}"
             yield problem(place(source, "debias"), what, "remove it, or name the column in `roles: {text: COLUMN}`")
+
+
+def weights_have_a_use(c: Context) -> Iterator[Problem]:
+    """Weights that a loss would leave out, and functions of grades without grades."""
+    for source in c.sources:
+        given = [role for role in ("weight", "grade") if role in source.config.roles]
+        if source.config.grades is not None and "grade" not in given:
+            what = f"{source.name} has no grades to make weights of"
+            yield problem(place(source, "grades"), what, "name their column: `roles: {grade: COLUMN}`")
+        if not given:
+            continue
+        if source.config.debias is not None:
+            what = "rows are made of the sentences before training, and their weights are lost"
+            yield problem(place(source, "roles", given[0]), what, "remove it, or debias")
+        for leaf in leaves(source.objective):
+            if not leaf.weighs:
+                what = f"objective {leaf.name} has one loss for the whole batch, and no row of it can be weighted"
+                yield problem(place(source, "roles", given[0]), what, "remove it, or use another objective")
 
 
 def stream_has_an_end(c: Context) -> Iterator[Problem]:
@@ -167,6 +185,7 @@ def stream_knows_little(c: Context) -> Iterator[Problem]:
 
 
 REFUSALS = [
+    weights_have_a_use,
     columns_exist,
     roles_given,
     text_stands_alone,
