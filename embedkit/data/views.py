@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -122,11 +123,10 @@ def expand(
             chosen = _positive(len(example.positives), one_positive, rng)
             positives, role = list(example.positives[chosen : chosen + 1]), "document"
         drawn = _draw(len(example.negatives), m, rng)
-        negatives = [example.negatives[j] for j in drawn]
         for j, text in enumerate(positives):
             rows.append(Row(text, i, 1 + j, role))
             positive_id[i, j] = text_id(text)
-        for j, text in enumerate(negatives):
+        for j, text in enumerate(example.negatives[k] for k in drawn):
             rows.append(Row(text, i, 1 + p + j, "document"))
             negative_id[i, j] = text_id(text)
         if weight is not None:
@@ -134,7 +134,8 @@ def expand(
         if score is not None:
             values = [example.scores[0], *(example.scores[1 + j] for j in drawn if teacher)]
             score[i, : len(values)] = values
-    expanded = Expanded(
+    return _transformed(
+        pool,
         rows=rows,
         positives=p,
         negatives=m,
@@ -149,10 +150,16 @@ def expand(
         draw=(seed, step, offset),
         weight=weight,
     )
-    changed = [
-        replace(r, text=expanded.view(r.slot).text(r.text, expanded.key(r), pool), original=r.text) for r in rows
-    ]
-    return replace(expanded, rows=changed)
+
+
+def _transformed(pool: Sequence[str], **laid_out: Any) -> Expanded:
+    """The rows that were laid out, as their views make them."""
+    expanded = Expanded(**laid_out)
+
+    def text(row: Row) -> str:
+        return expanded.view(row.slot).text(row.text, expanded.key(row), pool)
+
+    return replace(expanded, rows=[replace(row, text=text(row), original=row.text) for row in expanded.rows])
 
 
 def _positive(count: int, one_positive: str, rng: np.random.Generator) -> int:
