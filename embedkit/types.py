@@ -313,6 +313,7 @@ class RunRecord:
             what it really took (``actual``). Empty for a run of seconds.
         resumed_from: step numbers at which the run was resumed.
         warnings: what a reader should know.
+        mining: per version of every source's mined negatives what was measured, see `embedkit.run.mining`.
     """
 
     recipe_hash: str
@@ -336,6 +337,7 @@ class RunRecord:
     forecast: dict[str, float] = field(default_factory=dict)
     resumed_from: list[int] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    mining: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

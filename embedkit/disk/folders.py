@@ -53,6 +53,11 @@ class RunFolder:
         """Triplets sampled from the texts of a source, with their diagnostics."""
         return self.root / "triplets" / f"source-{source}"
 
+    @property
+    def mined(self) -> Path:
+        """Searches for negatives, each in a folder of its own, with vectors and problems beside them."""
+        return self.root / "mined"
+
     def scores(self, when: str) -> Path:
         return self.root / "eval" / when
 

@@ -82,8 +82,8 @@ class Mined:
         candidates: documents retrieved in all, before filters.
         negatives: documents chosen in all.
         without: queries that have none.
-        score: mean similarity of the chosen to their queries.
-        margin: mean lead of a query's (lowest) positive over its negatives; NaN where no positives are known.
+        score: mean similarity of the chosen to their queries; None without any.
+        margin: mean lead of a query's (lowest) positive over its negatives; None where no positives are known.
         suspects: share of the chosen that score at least as high as the query's lowest positive.
         seconds: of encoding, and of searching and filtering.
     """
@@ -94,8 +94,8 @@ class Mined:
     candidates: int
     negatives: int
     without: int
-    score: float
-    margin: float
+    score: float | None
+    margin: float | None
     suspects: float
     seconds: dict[str, float]
 
@@ -330,8 +330,8 @@ def _measured(
             candidates=candidates,
             negatives=int(there.sum()),
             without=int((~there.any(axis=1)).sum()),
-            score=float(table.scores[there].mean()) if there.any() else float("nan"),
-            margin=float(lead[known].mean()) if known.any() else float("nan"),
+            score=float(table.scores[there].mean()) if there.any() else None,
+            margin=float(lead[known].mean()) if known.any() else None,
             suspects=float((lead[known] <= 0).mean()) if known.any() else 0.0,
             seconds={name: round(value, 3) for name, value in seconds.items()},
         )

@@ -6,12 +6,17 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from embedkit.data.text import text_id
+from embedkit.disk import files
 from embedkit.errors import DataError
+from embedkit.inputs.parquet import rows
+
+QUERIES, DOCUMENTS = "queries.parquet", "documents.parquet"
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,9 @@ class Problem:
     def known(self) -> list[np.ndarray]:
         """Per query the text ids of itself and of all its positives: never its negatives."""
         own = zip(self.query_text_ids.tolist(), self.positives, strict=True)
-        return [np.unique(np.array([query, *self.text_ids[list(rows)].tolist()], np.int64)) for query, rows in own]
+        return [
+            np.unique(np.array([query, *self.text_ids[list(answers)].tolist()], np.int64)) for query, answers in own
+        ]
 
     @cached_property
     def digest(self) -> str:
@@ -59,6 +66,42 @@ class Problem:
                 sha.update(len(content).to_bytes(8, "little") + content)
             sha.update(b"\xff" * 8)
         return sha.hexdigest()
+
+    def write(self, folder: Path) -> None:
+        """Write it as two Parquet files below `folder`, for another process.
+
+        Raises:
+            WriteError: they cannot be written.
+        """
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        files.make_folder(folder)
+        queries = {
+            "id": self.query_ids,
+            "text": self.queries,
+            "positives": [list(answers) for answers in self.positives],
+        }
+        for name, columns in ((QUERIES, queries), (DOCUMENTS, {"id": self.document_ids, "text": self.documents})):
+            with files.new_file(folder / name) as file:
+                parquet.write_table(pa.table({key: list(column) for key, column in columns.items()}), file)
+
+    @classmethod
+    def read(cls, folder: Path) -> Problem:
+        """Read what `write` wrote.
+
+        Raises:
+            DataError: a file is missing or damaged.
+        """
+        queries, documents = (list(rows(folder / name, [])) for name in (QUERIES, DOCUMENTS))
+        ask, doc = ([row.values or {} for row in found] for found in (queries, documents))
+        return cls(
+            [row["text"] for row in ask],
+            [row["id"] for row in ask],
+            [row["text"] for row in doc],
+            [row["id"] for row in doc],
+            [tuple(row["positives"]) for row in ask],
+        )
 
     def check(self) -> None:
         """Refuse what cannot be mined.
@@ -109,8 +152,8 @@ class Gatherer:
         Raises:
             DataError: no query or no document.
         """
-        rows = [tuple(found) for found in self._positives]
-        problem = Problem(self._query_texts, self._query_ids, self._texts, self._ids, rows)
+        answers = [tuple(found) for found in self._positives]
+        problem = Problem(self._query_texts, self._query_ids, self._texts, self._ids, answers)
         problem.check()
         return problem
 

@@ -8,8 +8,11 @@ from typing import Any, Protocol
 class Team(Protocol):
     """The processes that search together: `embedkit.train.distributed.Comm`, or `ALONE`."""
 
-    rank: int
-    world: int
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def world(self) -> int: ...
 
     def barrier(self) -> None: ...
 

@@ -159,6 +159,16 @@ class Mining(_From):
         """The update before which negatives are searched for the first time: the key `from`."""
         return int(getattr(self, "from"))
 
+    def facts(self) -> list[str]:
+        """What it does to a source, for the plan."""
+        every = self.refresh.every
+        again = "once" if every is None else "every epoch" if every == "epoch" else f"every {every:,} updates"
+        again = again if self.strategy.name != "static" else "once"
+        start = f" from update {self.first:,} on" if self.first else ""
+        beside = " in the background" if self.mode == "background" and again != "once" else ""
+        what = f"negatives mined {again}{start}{beside} ({self.strategy.name}): {self.keep} of {self.depth} retrieved"
+        return [f"{what}, {', '.join(self.filters)}" if self.filters else what]
+
     @model_validator(mode="after")
     def _fits(self) -> Mining:
         every = self.refresh.every

@@ -135,8 +135,9 @@ def _source(context: Context, source: SourceFacts) -> SourcePlan:
 
 
 def _made(context: Context, source: SourceFacts) -> list[str]:
-    debias = source.config.debias
-    return [] if debias is None else debias.facts(context.recipe.model.base, source.rows)
+    debias, mining = source.config.debias, context.recipe.mining
+    found = [] if debias is None else debias.facts(context.recipe.model.base, source.rows)
+    return [*found, *(mining.facts() if mining is not None and source.mined else [])]
 
 
 def _objective_name(source: SourceFacts) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from embedkit.recipe.objectives.base import ObjectiveConfig
 from embedkit.recipe.objectives.contrastive import InfoNCE, softmaxes
@@ -12,6 +13,9 @@ from embedkit.recipe.objectives.dclr import DCLR
 from embedkit.recipe.objectives.debiased import Debiased
 from embedkit.recipe.objectives.supcon import SupCon
 from embedkit.recipe.objectives.wrappers import ViewPairs
+
+if TYPE_CHECKING:
+    from embedkit.recipe.schema import Recipe
 
 
 def negatives_per_query(asked: int | None, *, needed: bool, given: bool) -> int:
@@ -23,6 +27,11 @@ def negatives_per_query(asked: int | None, *, needed: bool, given: bool) -> int:
         given: whether the source has some.
     """
     return asked if asked is not None else int(needed or given)
+
+
+def is_mined(recipe: Recipe, roles: Collection[str]) -> bool:
+    """Whether a source with these roles gets its negatives from the `mining` block."""
+    return recipe.mining is not None and {"query", "positive"} <= set(roles)
 
 
 def largest_remainder(shares: Sequence[float], total: int) -> list[int]:

@@ -24,13 +24,15 @@ from embedkit.recipe.load import dump
 from embedkit.recipe.memory import KEEP_SHARE, activation_bytes
 from embedkit.recipe.objectives.base import ObjectiveConfig, needs
 from embedkit.recipe.planning.rules_model import MERGE_FIRST
-from embedkit.recipe.pool import negatives_per_query
+from embedkit.recipe.pool import is_mined, negatives_per_query
 from embedkit.recipe.schema import Model, Recipe
+from embedkit.run import mining
 from embedkit.run.state import Run, process_zero_first
 from embedkit.train.arguments import training_arguments
 from embedkit.train.callbacks import ProgressBar
 from embedkit.train.distributed import Comm
 from embedkit.train.guide import Guide
+from embedkit.train.negatives import Negatives
 from embedkit.train.pipeline import Pipeline
 from embedkit.train.step import Step
 from embedkit.train.stopping import Stopping
@@ -48,6 +50,7 @@ def build_trainer(
     evaluate: Evaluate | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     stopping: Stopping | None = None,
+    mined: Callable[[StepSampler], Negatives] | None = None,
 ) -> Trainer:
     """Sampler, objectives, pipeline, step and trainer of a recipe.
 
@@ -60,6 +63,7 @@ def build_trainer(
         evaluate: ``(encoder, update) -> metrics``; None never evaluates.
         callbacks: more trainer callbacks.
         stopping: listens to the system's signals.
+        mined: makes the negatives that change during training, for the batches of a sampler.
     """
     train = recipe.train
     sampler = StepSampler(
@@ -74,6 +78,7 @@ def build_trainer(
     )
     objectives = [build(source.objective or recipe.objective, recipe.weighting) for source in recipe.data.sources]
     pipeline = _pipeline(recipe, sources, sampler, encoder, comm)
+    pipeline.negatives = None if mined is None else mined(sampler)
     encoder.use_sparse_token_gradients()
     args = training_arguments(recipe, folder, sampler.steps, comm)
     step = _step(recipe, encoder, objectives, comm, args.device)
@@ -193,8 +198,8 @@ def _guide(recipe: Recipe, device: str) -> Guide | None:
 
 
 def _per_query(recipe: Recipe, source: LoadedSource, config: ObjectiveConfig) -> int:
-    asked = recipe.negatives.per_query
-    return negatives_per_query(asked, needed="negative" in needs(config), given=source.max_negatives > 0)
+    given = source.max_negatives > 0 or is_mined(recipe, source.roles)
+    return negatives_per_query(recipe.negatives.per_query, needed="negative" in needs(config), given=given)
 
 
 def keep_graph(recipe: Recipe, encoder: Encoder, processes: int = 1) -> Callable[[RowBatch], bool]:
@@ -246,4 +251,5 @@ def trainer_of(run: Run, encoder: Encoder) -> Trainer:
         evaluate=run.measuring.during if run.recipe.eval.every is not None else None,
         callbacks=[ProgressBar()] if run.progress else [],
         stopping=run.stopping,
+        mined=None if run.recipe.mining is None else lambda sampler: mining.negatives_of(run, encoder, sampler),
     )

@@ -31,6 +31,8 @@ def fit(run: Run, trainer: Trainer, resume: bool) -> None:
         with run.timed("training"), run.stopping.later():
             trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
     finally:
+        if trainer.negatives is not None:
+            trainer.negatives.close()
         _record(run, trainer)
     if trainer.flow.stopped:
         raise Stopped(run.stopping.asked or signal.SIGTERM)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from embedkit.data.sources import LoadedSource
     from embedkit.model.running.encoder import Encoder
     from embedkit.train.distributed import Comm
+    from embedkit.train.negatives import Negatives
 
 
 class Pipeline:
@@ -35,6 +36,7 @@ class Pipeline:
         one_positive: ``sample`` or ``first``.
         tokens_per_micro_batch: budget of padded tokens.
         seed: of every draw.
+        negatives: take the place of those of the data, late: batches are made when their update comes.
 
     Raises:
         RecipeError: the encoder cannot apply a view's transform.
@@ -53,12 +55,14 @@ class Pipeline:
         one_positive: str = "sample",
         tokens_per_micro_batch: int = 2048,
         seed: int = 0,
+        negatives: Negatives | None = None,
     ) -> None:
         self.sources, self.sampler, self.encoder, self.comm = sources, sampler, encoder, comm
         self.views = views or Views()
         self.viewing = viewing or Viewing(self.views)
         self.per_query, self.one_positive = per_query, one_positive
         self.tokens_per_micro_batch, self.seed = tokens_per_micro_batch, seed
+        self.negatives = negatives
         self._width = encoder.prepare_views(
             self.viewing.variants, cuts=self.viewing.cuts, reorders=self.viewing.reorders
         )
@@ -86,6 +90,8 @@ class Pipeline:
         source = self.sources[drawn.source]
         unlabelled = "text" in source.roles
         examples, pool = self._examples(drawn, number)
+        if self.negatives is not None:
+            examples = self.negatives.join(drawn.source, examples)
         return expand(
             examples,
             unlabelled=unlabelled,

@@ -81,6 +81,7 @@ class Trainer(SentenceTransformerTrainer):
         stopping: Stopping | None = None,
     ) -> None:
         self.encoder, self.pipeline, self.engine = encoder, pipeline, step
+        self.negatives = pipeline.negatives
         self.objectives = nn.ModuleList(objectives)
         self.run_evaluation, self.recipe_yaml = evaluate, recipe_yaml
         self.objective_learning_rate = objective_learning_rate
@@ -121,6 +122,8 @@ class Trainer(SentenceTransformerTrainer):
         self, epoch_iterator: Iterator[int], num_batches: int, device: torch.device
     ) -> tuple[list[RowBatch], None]:
         count = sum(1 for _ in zip(range(num_batches), epoch_iterator, strict=False))
+        if self.negatives is not None and count:
+            self.negatives.before(self._update)
         return [self.pipeline.batch(self.state.global_step, k) for k in range(count)], None
 
     def _wrap_model(self, model: nn.Module, training: bool = True, dataloader: Any = None) -> nn.Module:
@@ -278,6 +281,8 @@ class Trainer(SentenceTransformerTrainer):
             shutil.rmtree(staging, ignore_errors=True)
             (staging / "embedkit").mkdir(parents=True)
             self.trainee.save(staging)
+            if self.negatives is not None:
+                self.negatives.save(staging / "embedkit")
             (staging / "embedkit" / "recipe.yaml").write_text(self.recipe_yaml, encoding="utf-8")
         self.comm.barrier()
         self._save_optimizer_and_scheduler(str(staging))
@@ -308,6 +313,8 @@ class Trainer(SentenceTransformerTrainer):
                 "resume with the recipe of the run, or train into a new folder",
             )
         self.trainee.load(path)
+        if self.negatives is not None:
+            self.negatives.load(path / "embedkit")
 
     def _load_optimizer_and_scheduler(self, checkpoint_path: str | None) -> None:
         path = Path(checkpoint_path or "")

@@ -80,7 +80,7 @@ def test_a_query_without_positives_is_mined_too(tmp_path: Path) -> None:
     gathered.query("query 0")
     table = miner(tmp_path, gathered.finish()).mine(World().by)
     assert np.isnan(table.positive_score).all() and table.report["negatives"] == 4
-    assert np.isnan(table.report["margin"]) and table.report["suspects"] == 0
+    assert table.report["margin"] is None and table.report["suspects"] == 0
 
 
 def test_a_corpus_smaller_than_keep_gives_what_there_is(tmp_path: Path) -> None:

@@ -214,6 +214,10 @@ class TestNumbers:
 NESTED = "objective={name: sum, terms: [{objective: {name: matryoshka, dims: [8], objective: infonce}}]}"
 REFUSED = [
     (PAIR, ["data.sources.0.name=a [redacted]"], "data.sources.0.name: a secret was left out here"),
+    (TEXT, ["mining={}"], "mining: negatives are mined for queries with positives, and no source gives both"),
+    (PAIR, ["mining={}", "data.sources.0.streaming=true", "train.steps=2"], "a stream never has them all"),
+    (SCORED + "objective: margin_mse\nmining: {}\n", [], "margin_mse needs a teacher's score of every negative"),
+    (PAIR, ["mining={mode: background}", "model.towers=2"], "mining.mode: a search in the background has a model of"),
     (PAIR, ["train.report_to=[no_such_tracker]"], "no tracker called 'no_such_tracker'"),
     (PAIR, ["train.optimizer=adamw_torch_fuse"], "did you mean 'adamw_torch_fused'"),
     (PAIR, ["data.sources.0.debias={}"], "made of bare text, and pairs.jsonl gives positive, query"),
@@ -349,6 +353,9 @@ def test_scored_pairs_suit_infonce_and_every_refusal_is_listed(make: Make) -> No
 
 
 WARNED = [
+    (PAIR, ["mining={}", "negatives.per_query=0"], "negatives.per_query: negatives are mined, and none is used"),
+    (PAIR, ["mining={}", "negatives.per_query=9"], "mining.keep: 9 negatives per query and update, of 8 that are kept"),
+    (PAIR, ["mining={from: 40}", "train.steps=40"], "mining.from: negatives are mined from update 40 on, and the run"),
     (PAIR, ["data.sources.0.name=ghp_a1B2a1B2a1B2a1B2"], "data.sources.0.name: holds what looks like a GitHub token"),
     (PAIR, ["model.revision=https://me:pa55@host"], "model.revision: holds what looks like a password in an address"),
     (SCORED, [], "gives the role score, which infonce does not use: pairs of low score train like the others"),

@@ -18,6 +18,7 @@ from embedkit.recipe.debias import Debias
 from embedkit.recipe.memory import EncoderSize
 from embedkit.recipe.objectives.base import ObjectiveConfig
 from embedkit.recipe.planning.contents import Contents
+from embedkit.recipe.pool import is_mined
 from embedkit.recipe.schema import Recipe, Role, Source
 
 ROLES = get_args(Role)
@@ -46,6 +47,7 @@ class SourceFacts:
         ended: rows of a streamed file that has less than a batch; None elsewhere.
         read: roles of its rows as they are read, where others are made of them before training; None elsewhere.
         made: roles that the views make of an unlabelled text.
+        mined: whether its negatives are searched for during training.
         contents: what its rows hold; None where unknown.
     """
 
@@ -63,6 +65,7 @@ class SourceFacts:
     read: frozenset[str] | None = None
     made: frozenset[str] = frozenset({"query", "positive"})
     contents: Contents | None = None
+    mined: bool = False
 
     @property
     def unlabelled(self) -> bool:
@@ -70,6 +73,8 @@ class SourceFacts:
 
     def gives(self, role: str) -> bool | None:
         """Whether the source gives a role; None where that is unknown. Views of a text give more."""
+        if self.mined and role == "negative":
+            return True
         if self.roles is None:
             return True if role in self.config.roles else None
         return role in self.roles or (self.unlabelled and role in self.made)
@@ -101,7 +106,11 @@ def source_facts(
         objective = source.objective or recipe.objective
         made = frozenset({"query", "positive"} | ({"score"} if recipe.views.pairing == "tension" else set()))
         held = None if contents is None else contents[index]
-        found.append(SourceFacts(index, source_name(source), source, objective, made=made, contents=held, **facts))
+        roles = facts.get("roles")
+        mined = recipe.mining is not None and (roles is None or is_mined(recipe, roles))
+        found.append(
+            SourceFacts(index, source_name(source), source, objective, made=made, contents=held, mined=mined, **facts)
+        )
     return found
 
 

@@ -159,6 +159,8 @@ def stream_fills_a_batch(c: Context) -> Iterator[Problem]:
 def negatives_left_over(c: Context) -> Iterator[Problem]:
     for source in c.sources:
         _, used = c.slots(source)
+        if source.mined:
+            continue
         if source.negatives and used < source.negatives:
             what = f"{source.name} has {source.negatives} negatives per row, {used} drawn per step"
             yield problem(("negatives", "per_query"), what, f"set it to {source.negatives} to use all of them")

@@ -1,0 +1,70 @@
+"""Miners and strategies made of the `mining` block of a recipe, in the training and beside it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from embedkit.mining.miner import By, Miner
+from embedkit.mining.problem import Problem
+from embedkit.mining.shares import ALONE, Team
+from embedkit.mining.strategies.base import Strategy
+from embedkit.recipe import registry
+from embedkit.recipe.mining import Mining, Search
+from embedkit.vectors.store import VectorStore
+
+VECTORS, SCRATCH = "vectors", "index"
+"""Folders below that of a run's searches."""
+
+
+def settings_of(block: Mining, plugins: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The block as plain data, with the modules that may have registered its strategy."""
+    found: dict[str, Any] = json.loads(json.dumps({**block.model_dump(mode="json"), "plugins": list(plugins)}))
+    return found
+
+
+def key_of(settings: Mapping[str, Any]) -> str:
+    """Stands for what decides about the result of a search; when it happens does not."""
+    beside = ("refresh", "mode", "lag", "from", "device", "threads", "corpus", "ram_gb", "batch_tokens")
+    return json.dumps({name: value for name, value in settings.items() if name not in beside}, sort_keys=True)
+
+
+def made_miner(
+    problem: Problem, settings: Mapping[str, Any], folder: Path, device: str, team: Team = ALONE, progress: bool = False
+) -> Miner:
+    """The miner of one source.
+
+    Args:
+        problem: its queries and documents.
+        settings: of `settings_of`.
+        folder: of the run's searches.
+        device: of exact search.
+        team: the processes that search together.
+        progress: show bars.
+    """
+    search = Search(**{name: settings[name] for name in Search.model_fields})
+    store = VectorStore(folder / VECTORS, ram_gb=search.ram_gb / 2)
+    return Miner(
+        problem, search, store, team=team, device=device, scratch=folder / SCRATCH, progress=progress, filters=()
+    )
+
+
+def made_strategy(settings: Mapping[str, Any]) -> Strategy:
+    """The strategy, with its options; in another process than the recipe was read in, plug-ins are imported again."""
+    for name in settings["plugins"]:
+        importlib.import_module(name)
+    options = dict(settings["strategy"])
+    found: Strategy = registry.resolve(registry.lookup("strategy", options.pop("name")).target)(**options)
+    return found
+
+
+def tidy_store(folder: Path, by: By) -> None:
+    """Remove the vectors of models that are no longer there; those of a frozen tower stay."""
+    root = folder / VECTORS
+    for space in root.glob("*") if root.is_dir() else ():
+        if space.is_dir() and space.name not in by.spaces:
+            shutil.rmtree(space, ignore_errors=True)

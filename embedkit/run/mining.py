@@ -1,0 +1,153 @@
+"""A run's mined negatives: what is searched, by what, when, and what becomes known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from embedkit.data.sampler import StepSampler
+from embedkit.data.sources import LoadedSource
+from embedkit.disk import paths
+from embedkit.errors import RecipeError
+from embedkit.inputs import records
+from embedkit.mining.background import Background
+from embedkit.mining.making import key_of, made_miner, made_strategy, settings_of, tidy_store
+from embedkit.mining.miner import By
+from embedkit.mining.online import News, OnlineNegatives
+from embedkit.mining.problem import Problem, of_examples
+from embedkit.mining.schedule import Turn, schedule
+from embedkit.mining.strategies.base import Strategy
+from embedkit.model.running.encoder import Encoder, pick_device
+from embedkit.recipe.mining import Mining
+from embedkit.recipe.pool import is_mined
+from embedkit.run.state import Run
+from embedkit.terminal.times import duration
+
+_READ = 4096
+
+
+def negatives_of(run: Run, encoder: Encoder, sampler: StepSampler) -> OnlineNegatives:
+    """The negatives that the recipe's `mining` block asks for.
+
+    Raises:
+        RecipeError: no source can be mined, or the model compares by a distance.
+        DataError: the corpus cannot be read.
+    """
+    block = run.recipe.mining
+    assert block is not None
+    By.of(encoder)  # refuses at once what no search can be made with
+    folder, device = run.folder.mined, encoder.device
+    settings = settings_of(block, run.recipe.plugins)
+    problems = _problems(run, block)
+    miners = {
+        source: made_miner(problem, settings, folder, str(device), run.comm, run.progress)
+        for source, problem in problems.items()
+    }
+    strategy = made_strategy(settings)
+    beside = _beside(run, encoder, block, problems, settings) if block.mode == "background" else None
+    team = f"{run.comm.world} processes" if block.index not in ("exact", "auto") else ""  # parts of an index differ
+
+    def by() -> By:
+        found = By.of(encoder, batch_tokens=block.batch_tokens)
+        if run.first:
+            tidy_store(folder, found)
+        run.comm.barrier()
+        return found
+
+    return OnlineNegatives(
+        miners,
+        strategy,
+        turns_of(block, strategy, sampler),
+        folder,
+        by,
+        settings=key_of(settings) + team,
+        beside=beside,
+        team=run.comm,
+        told=lambda news: _tell(run, news),
+    )
+
+
+def turns_of(block: Mining, strategy: Strategy, sampler: StepSampler) -> list[Turn]:
+    """The searches of the run."""
+    every = block.refresh.every
+    if every == "epoch":
+        every = max(1, sampler.batches_per_epoch // sampler.accumulation)
+    if strategy.once:
+        every = None
+    lag = 0 if block.mode == "sync" or every is None else min(block.lag or every, every)
+    return schedule(block.first, every, lag, sampler.steps)
+
+
+def _problems(run: Run, block: Mining) -> dict[int, Problem]:
+    documents = list(_corpus(block))
+    found = {
+        index: of_examples(_examples(source), documents)
+        for index, source in enumerate(run.sources)
+        if is_mined(run.recipe, source.roles) and not source.streaming
+    }
+    if not found:
+        raise RecipeError("no source has queries and positives to mine for", "mining", "remove it, or name the columns")
+    return found
+
+
+def _examples(source: LoadedSource) -> Iterable[Any]:
+    rows = source.rows or 0
+    for start in range(0, rows, _READ):
+        yield from source.get(range(start, min(rows, start + _READ)))
+
+
+def _corpus(block: Mining) -> Iterable[str]:
+    """Further documents: title and text, as a BEIR corpus has them."""
+    if block.corpus is None:
+        return
+    from embedkit.evaluation.loading import document_text
+
+    for file in paths.locate(block.corpus, "files").places:
+        for row in records.read(file, records.format_of(file)):
+            yield document_text((f"{file}:{row.line}", row.values or {}))
+
+
+def _beside(
+    run: Run, encoder: Encoder, block: Mining, problems: dict[int, Problem], settings: dict[str, Any]
+) -> Background | None:
+    """Process 0 has the searches done; in the others their absence is waited for alike."""
+    places: dict[int, Path] = {}
+    for source, problem in problems.items():
+        places[source] = run.folder.mined / f"source-{source}"
+        if run.first:
+            problem.write(places[source])
+    device = str(pick_device(block.device))
+    return Background(encoder, places, settings, key_of(settings), device, block.threads)
+
+
+def _tell(run: Run, news: News) -> None:
+    """Record a version, once however often it was taken over, and say a line."""
+    report, table = news.table.report, news.table
+    index = report["index"]
+    entry = {
+        "source": run.sources[news.source].name,
+        "version": table.version,
+        "searched": news.turn.start,
+        "used": news.turn.effect,
+        "changed": round(news.changed, 4),
+        "waited": round(news.waited, 3),
+        **{name: report.get(name) for name in ("score", "margin", "suspects", "negatives", "without", "removed")},
+        "index": {name: index[name] for name in ("kind", "recall", "rows", "effort")},
+        "seconds": report["seconds"],
+    }
+    same = (entry["source"], entry["version"])
+    run.record.mining = [e for e in run.record.mining if (e["source"], e["version"]) != same] + [entry]
+    run.say(f"{'negatives':<13}{line_of(entry)}")
+
+
+def line_of(entry: dict[str, Any]) -> str:
+    """A version for a person."""
+    score = "" if entry["score"] is None else f", mean similarity {entry['score']:.3f}"
+    margin = "" if entry["margin"] is None else f", {entry['margin']:.3f} below the positive"
+    used = "" if entry["used"] == entry["searched"] else f" (used from {entry['used']})"
+    waits = f"; training waited {duration(entry['waited'])}"
+    return (
+        f"version {entry['version']} of update {entry['searched']}{used}: {entry['negatives']:,}{score}{margin}, "
+        f"{entry['suspects']:.1%} suspects, {entry['changed']:.0%} new{waits}"
+    )

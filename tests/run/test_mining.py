@@ -1,0 +1,227 @@
+"""Mining while training: what is searched when, what a step sees, and that nothing of it is lost by a kill."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from embedkit.data.text import text_id
+from embedkit.errors import TrainingError
+from embedkit.mining.table import MinedTable
+from embedkit.model.running.encoder import Encoder
+from embedkit.recipe.schema import Model
+from embedkit.train.pipeline import Pipeline
+from embedkit.types import RowBatch
+from tests.run.mined import STEPS, go, material, recipe
+
+pytestmark = pytest.mark.cpu
+MODES = ["sync", "background"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    return material(tmp_path_factory.mktemp("mining"))
+
+
+@pytest.fixture(scope="module")
+def batches(folder: Path) -> dict[str, list[RowBatch]]:
+    """The rows of every update of an uncut run in each mode, whose folders are ``sync`` and ``background``."""
+    seen: dict[str, list[RowBatch]] = {}
+    for mode in MODES:
+        seen[mode] = []
+        batch = Pipeline.batch
+
+        def watched(pipeline: Pipeline, step: int, k: int, mode: str = mode) -> RowBatch:
+            seen[mode].append(batch(pipeline, step, k))  # noqa: B023
+            return seen[mode][-1]
+
+        Pipeline.batch = watched  # type: ignore[method-assign]
+        try:
+            go(folder, mode, recipe({"mode": mode}))
+        finally:
+            Pipeline.batch = batch  # type: ignore[method-assign]
+    return seen
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model" / "model.safetensors")
+
+
+def assert_same(run: Path, other: Path) -> None:
+    a, b = weights(run), weights(other)
+    assert a.keys() == b.keys() and not [n for n in a if not torch.equal(a[n], b[n])]
+
+
+def record(run: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((run / "run.json").read_text())
+    return found
+
+
+def texts(folder: Path) -> tuple[list[str], list[str], dict[str, set[str]]]:
+    """Queries, documents, and the positives of each query."""
+    pairs = [json.loads(line) for line in (folder / "pairs.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (folder / "corpus.jsonl").read_text().splitlines()]
+    documents = [p["positive"] for p in pairs] + [f"{r['title']} {r['text']}".strip() for r in rows]
+    known: dict[str, set[str]] = {}
+    for pair in pairs:
+        known.setdefault(pair["query"], set()).add(pair["positive"])
+    return list(known), list(dict.fromkeys(documents)), known
+
+
+def by_hand(folder: Path, model: Path) -> dict[str, list[str]]:
+    """The four nearest documents of every query among its twelve nearest, its positives left out."""
+    queries, documents, known = texts(folder)
+    encoder = Encoder.load(Model(base=str(model)), device="cpu")
+    q, d = (encoder.encode(t, role=r, normalize=True) for t, r in ((queries, "query"), (documents, "document")))
+    found = {}
+    for query, scores in zip(queries, q @ d.T, strict=True):
+        nearest = [documents[i] for i in np.argsort(-scores)[:12]]
+        found[query] = [text for text in nearest if text not in known[query] and text != query][:4]
+    return found
+
+
+@pytest.mark.parametrize(("mode", "used"), [("sync", [0, 2, 4, 6]), ("background", [0, 4, 6])])
+def test_every_version_is_of_the_model_at_its_update(
+    folder: Path, batches: dict[str, list[RowBatch]], mode: str, used: list[int]
+) -> None:
+    run, lag = folder / mode, 2 if mode == "background" else 0
+    versions = record(run)["mining"]
+    assert isinstance(versions, list)
+    assert [(v["version"], v["used"]) for v in versions] == list(enumerate(used))
+    assert [v["searched"] for v in versions] == [0, *(u - lag for u in used[1:])]
+    assert all(0 <= v["suspects"] <= 1 and v["index"]["recall"] == 1 for v in versions)
+    assert versions[0]["changed"] == 1 and 0 < versions[1]["changed"] < 1
+    for v in versions:
+        update = v["searched"]
+        model = run / "checkpoints" / f"checkpoint-{update}" if update else folder / "tiny"
+        expected = by_hand(folder, model)
+        following = [u for u in used if u > v["used"]]
+        for step in range(v["used"], min(following, default=STEPS)):
+            batch = batches[mode][step]
+            allowed = {text_id(q): {text_id(t) for t in found} for q, found in expected.items()}
+            for query, negatives in zip(batch.query_id.tolist(), batch.negative_id.tolist(), strict=True):
+                assert len(set(negatives)) == 2 and set(negatives) <= allowed[query]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("step", [2, 4, 6])
+def test_a_resumed_run_is_the_uncut_one(
+    folder: Path, batches: dict[str, list[RowBatch]], tmp_path: Path, mode: str, step: int
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(folder / mode, run)
+    shutil.rmtree(run / "model")
+    for path in (run / "checkpoints").glob("checkpoint-*"):
+        if int(path.name[11:]) > step:
+            shutil.rmtree(path)
+    if mode == "sync":
+        shutil.rmtree(run / "mined")  # all that is needed is in the checkpoint
+    go(folder, str(run), recipe({"mode": mode}), resume=True)
+    assert_same(run, folder / mode)
+    versions = record(run)["mining"]
+    assert isinstance(versions, list) and [v["version"] for v in versions] == list(range(len(versions)))
+
+
+@pytest.mark.parametrize(
+    ("mode", "moment"),
+    [
+        *(("sync", moment) for moment in ("search", "table", "hand-over", "step")),
+        *(("background", moment) for moment in ("hand-over", "step")),
+    ],
+)
+def test_after_kill_nine(
+    folder: Path, batches: dict[str, list[RowBatch]], tmp_path: Path, mode: str, moment: str
+) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "tests.run.mined", str(folder), str(out), mode, moment]
+    assert subprocess.run(command, check=False).returncode == -9
+    assert not (out / "model").exists()
+    go(folder, str(out), recipe({"mode": mode}), resume=True)
+    assert_same(out, folder / mode)
+
+
+def test_a_search_that_is_killed_is_begun_again(
+    folder: Path, batches: dict[str, list[RowBatch]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process dies: the run ends with its last words, and the resumed one is the uncut one."""
+    from embedkit.mining import background
+
+    start = background.Background.start
+
+    def killed(self: background.Background, where: Path) -> None:
+        start(self, where)
+        assert self._process is not None
+        self._process.kill()
+
+    monkeypatch.setattr(background.Background, "start", killed)
+    out = tmp_path / "run"
+    with pytest.raises(TrainingError, match="exit code -9") as error:
+        go(folder, str(out), recipe({"mode": "background"}))
+    assert "sync" in error.value.cure and "exit code -9" in str(record(out)["failed"])
+    monkeypatch.undo()
+    go(folder, str(out), recipe({"mode": "background"}), resume=True)
+    assert_same(out, folder / "background")
+
+
+def test_a_search_that_fails_says_why(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from embedkit.mining import background
+
+    prepare = background.Background.prepare
+
+    def damaged(self: background.Background, where: Path, *rest: object) -> None:
+        prepare(self, where, *rest)  # type: ignore[arg-type]
+        (where / "model" / "model.safetensors").write_bytes(b"no weights")
+
+    monkeypatch.setattr(background.Background, "prepare", damaged)
+    with pytest.raises(TrainingError, match="safetensors"):
+        go(folder, str(tmp_path / "run"), recipe({"mode": "background"}))
+
+
+def test_a_copy_that_is_gone_is_an_error(folder: Path, batches: dict[str, list[RowBatch]], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(folder / "background", run)
+    for path in [run / "model", run / "mined", *(run / "checkpoints").glob("checkpoint-[68]")]:
+        shutil.rmtree(path)
+    with pytest.raises(TrainingError, match="copy of the model"):
+        go(folder, str(run), recipe({"mode": "background"}), resume=True)
+
+
+def test_before_its_first_search_a_run_has_the_negatives_of_its_data(folder: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    found = go(folder, str(tmp_path / "run"), recipe({"from": 5, "refresh": {"every": 2}}), said=lines)
+    assert [v["searched"] for v in found.mining] == [5, 7]
+    assert sum(line.startswith("negatives    version") for line in lines) == 2
+    assert any("mined every 2 updates from update 5 on" in line for line in lines)
+
+
+def test_static_searches_once_and_a_table_of_other_data_is_refused(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    found = go(folder, str(run), recipe({"strategy": "static"}))
+    assert [v["version"] for v in found.mining] == [0]
+    table = run / "checkpoints" / "checkpoint-8" / "embedkit" / "mined" / "mined-0.safetensors"
+    assert len(MinedTable.read(table, 29)) == 29
+    shutil.rmtree(run / "model")
+    other = MinedTable.read(table, 29)
+    MinedTable(other.rows[:9], other.scores[:9], other.rank[:9], other.positive_score[:9]).write(table)
+    with pytest.raises(TrainingError, match="9 queries"):
+        go(folder, str(run), recipe({"strategy": "static"}), resume=True)
+
+
+@pytest.mark.parametrize("strategy", ["conan", {"name": "curriculum", "first": [5, 12], "last": [1, 8]}])
+def test_strategies_resume_too(folder: Path, tmp_path: Path, strategy: object) -> None:
+    made = recipe({"strategy": strategy, "mode": "background"})
+    go(folder, str(tmp_path / "whole"), made)
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    for path in [tmp_path / "cut" / "model", *(tmp_path / "cut" / "checkpoints").glob("checkpoint-[68]")]:
+        shutil.rmtree(path)
+    go(folder, str(tmp_path / "cut"), made, resume=True)
+    assert_same(tmp_path / "cut", tmp_path / "whole")
