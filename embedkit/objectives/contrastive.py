@@ -106,6 +106,9 @@ class InfoNCE(Objective):
                 metrics = metrics or similarity_metrics(candidates)
                 logits = self._logits(candidates, scale)
                 sums.append(log_sum_exp(logits, candidates.is_negative).view(len(rows), -1).expand_as(positive))
+                made = self.made(pool, candidates, scale)
+                if made is not None:
+                    sums.append(made.view(len(rows), -1).expand_as(positive))
                 if self.soft_targets == "all":
                     totals.append(_total(candidates, logits, positive))
             gap = _log_add(sums) - positive
@@ -127,6 +130,10 @@ class InfoNCE(Objective):
             return loss
         score = targets(e, "infonce", (1, 1 + e.negative.shape[1]))[rows, :1]
         return score * loss if self.soft_targets == "positive" else loss + (1 - score) * _above_mean(positive, totals)
+
+    def made(self, pool: Pool, candidates: Candidates, scale: Tensor | float) -> Tensor | None:
+        """[a] log of the summed exponentials of negatives that are made up for one direction; None without any."""
+        return None
 
     def _scale(self) -> Tensor | float:
         if self.log_scale is None:

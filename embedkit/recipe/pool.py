@@ -11,6 +11,7 @@ from embedkit.recipe.objectives.base import ObjectiveConfig
 from embedkit.recipe.objectives.contrastive import InfoNCE, softmaxes
 from embedkit.recipe.objectives.dclr import DCLR
 from embedkit.recipe.objectives.debiased import Debiased
+from embedkit.recipe.objectives.mixing import MixedNegatives, MoCHi
 from embedkit.recipe.objectives.supcon import SupCon
 from embedkit.recipe.objectives.wrappers import ViewPairs
 
@@ -96,6 +97,12 @@ def seen(config: InfoNCE, n: int, p: int, m: int) -> list[Seen]:
 
 def contrasts(config: ObjectiveConfig, n: int, p: int, m: int) -> list[Seen]:
     """What each softmax of an objective contrasts its positive with, wrappers included; arguments as of `seen`."""
+    if isinstance(config, MixedNegatives):
+        return seen(config, n, p, m + config.count)
+    if isinstance(config, MoCHi):
+        groups = softmaxes(config.directions, config.partition)
+        made = [config.made if "q-d" in group else 0 for group in groups]
+        return [replace(s, noise=k) for s, k in zip(seen(config, n, p, m), made, strict=True)]
     if isinstance(config, InfoNCE):
         return seen(config, n, p, m)
     if isinstance(config, Debiased):

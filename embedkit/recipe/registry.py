@@ -43,6 +43,11 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
     "objective": {
         "none": ("embedkit.recipe.objectives.wrappers:Nothing", "embedkit.objectives.wrappers:Nothing"),
         "infonce": ("embedkit.recipe.objectives.contrastive:InfoNCE", "embedkit.objectives.contrastive:InfoNCE"),
+        "mixed_negatives": (
+            "embedkit.recipe.objectives.mixing:MixedNegatives",
+            "embedkit.objectives.mixing:MixedNegatives",
+        ),
+        "mochi": ("embedkit.recipe.objectives.mixing:MoCHi", "embedkit.objectives.mixing:MoCHi"),
         "cosent": ("embedkit.recipe.objectives.scored:CoSENT", "embedkit.objectives.scored:CoSENT"),
         "angle": ("embedkit.recipe.objectives.scored:AnglE", "embedkit.objectives.scored:AnglE"),
         "cosine_mse": ("embedkit.recipe.objectives.scored:CosineMSE", "embedkit.objectives.scored:CosineMSE"),

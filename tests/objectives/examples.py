@@ -177,6 +177,28 @@ EXAMPLES: dict[str, Case] = {
         infonce(soft_targets="all", in_batch_negatives=False, positive_in_denominator="never"),
         tangled(batch(m=2, score=scores(1))),
     ),
+    "mixed_negatives": Case(o.MixedNegatives(temperature=0.1), tangled(batch(m=3, weight=WEIGHT))),
+    "mixed_negatives-guide": Case(
+        o.MixedNegatives(temperature=0.1, count=2, alpha=0.7, guide="absolute", hard_negative_weight=0.4),
+        guided(tangled(batch(p=2, m=3))),
+        (w.Focal(gamma=0.5), w.Hardness(alpha=2.0)),
+    ),
+    "mixed_negatives-dot": Case(
+        o.MixedNegatives(temperature=2.0, similarity="dot", directions=ALL, mask_duplicates=False), tangled(batch(m=2))
+    ),
+    "mixed_negatives-list": Case(
+        o.MixedNegatives(temperature=0.2, mix="list", learn_temperature=True), tangled(batch(m=3))
+    ),
+    "mixed_negatives-list-dot": Case(
+        o.MixedNegatives(temperature=2.0, mix="list", similarity="dot", other_negatives=False), batch(m=2)
+    ),
+    "mochi": Case(o.MoCHi(temperature=0.2, hardest=5, pairs=4, with_query=3), tangled(batch(m=1, weight=WEIGHT))),
+    "mochi-guide": Case(
+        o.MoCHi(temperature=0.2, directions=("d-q", "q-d"), partition="per_direction", pairs=0, guide="absolute"),
+        guided(tangled(batch(p=2))),
+        (w.Focal(gamma=0.5),),
+    ),
+    "mochi-learned": Case(o.MoCHi(learn_temperature=True, hardest=3, with_query=0), tangled(batch())),
     "dclr": Case(o.DCLR(phi=0.8), guided(batch())),
     "dclr-tangled": Case(
         o.DCLR(phi=0.5, noise_times=2.5, step_length=0.1, temperature=0.1), guided(tangled(batch(m=2, weight=WEIGHT)))

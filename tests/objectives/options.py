@@ -7,6 +7,7 @@ from embedkit.recipe.objectives.debiased import *  # noqa: F403
 from embedkit.recipe.objectives.distillation import *  # noqa: F403
 from embedkit.recipe.objectives.hinge import *  # noqa: F403
 from embedkit.recipe.objectives.macl import *  # noqa: F403
+from embedkit.recipe.objectives.mixing import *  # noqa: F403
 from embedkit.recipe.objectives.scored import *  # noqa: F403
 from embedkit.recipe.objectives.spectrum import *  # noqa: F403
 from embedkit.recipe.objectives.spread import *  # noqa: F403

@@ -18,6 +18,7 @@ from embedkit.recipe.objectives.dclr import DCLR
 from embedkit.recipe.objectives.debiased import Debiased
 from embedkit.recipe.objectives.hinge import EnergyHinge
 from embedkit.recipe.objectives.macl import MACL
+from embedkit.recipe.objectives.mixing import MixedNegatives, MoCHi
 from embedkit.recipe.objectives.spectrum import Rank
 from embedkit.recipe.objectives.supcon import SupCon
 from embedkit.recipe.objectives.wrappers import Sum, SumTerm, ViewPairs
@@ -100,6 +101,14 @@ def test_other_objectives_with_a_pool_see_what_they_count(config: ObjectiveConfi
     assert float(counted) == found.total - found.noise == 11
     assert found.noise == (10 if isinstance(config, DCLR) else 0)
     assert ("guide" in found.less) == config.needs_guide
+
+
+def test_mixed_negatives_are_counted() -> None:
+    (found,) = contrasts(MixedNegatives(count=3), 4, 1, 2)
+    assert (found.own, found.others, found.others_explicit) == (5, 3, 15)
+    made = MoCHi(pairs=2, with_query=3, directions=("d-q", "q-d"), partition="per_direction")
+    assert [(s.anchor, s.noise) for s in contrasts(made, 4, 1, 0)] == [("query", 5), ("document", 0)]
+    assert MixedNegatives(count=3).columns(4, 1, 2) == 4 * (1 + 5) and made.columns(4, 1, 0) == 4 + 5
 
 
 def test_wrappers_see_what_is_inside() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from embedkit.recipe.objectives.base import ObjectiveConfig, leaves, needs
 from embedkit.recipe.objectives.contrastive import InfoNCE
 from embedkit.recipe.objectives.debiased import Debiased
+from embedkit.recipe.objectives.mixing import MixedNegatives
 from embedkit.recipe.objectives.wrappers import Matryoshka
 from embedkit.recipe.planning.context import Context, objective_path, problem
 from embedkit.recipe.planning.facts import SourceFacts
@@ -44,6 +45,13 @@ def negatives_not_switched_off(c: Context) -> Iterator[Problem]:
         if "negative" in needs(source.objective) and c.recipe.negatives.per_query == 0:
             what = f"objective {source.objective.name} needs explicit negatives"
             yield problem(("negatives", "per_query"), what, "leave it out, or set it to 1 or more")
+
+
+def mixing_has_two_negatives(c: Context) -> Iterator[Problem]:
+    for source, leaf in _infonce(c):
+        if isinstance(leaf, MixedNegatives) and 0 < c.slots(source)[1] < 2:
+            what = f"objective {leaf.name} mixes two or more hard negatives of a row, and a step takes 1 per query"
+            yield problem(("negatives", "per_query"), what, "set it to 2 or more")
 
 
 def hard_negative_weight_has_negatives(c: Context) -> Iterator[Problem]:
@@ -130,6 +138,7 @@ def _matryoshkas(config: ObjectiveConfig) -> Iterator[Matryoshka]:
 REFUSALS = [
     queries_see_negatives,
     negatives_not_switched_off,
+    mixing_has_two_negatives,
     hard_negative_weight_has_negatives,
     weighting_applies,
     hardness_has_negatives,

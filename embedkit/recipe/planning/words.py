@@ -70,7 +70,7 @@ def _negatives(plan: Planned) -> Iterator[tuple[str, str]]:
         for softmax in source.seen:
             parts = [f"{softmax['others']:,} in-batch", f"{softmax['own']:,} own explicit"]
             parts.append(f"{softmax['others_explicit']:,} explicit of other examples")
-            parts += [f"{softmax['noise']:,} of noise"] if softmax["noise"] else []
+            parts += [f"{softmax['noise']:,} made up"] if softmax["noise"] else []
             who = f"a {softmax['anchor']} sees {softmax['total']:,} negatives"
             yield "negatives", f"{_of(plan, source)}{who}: {' + '.join(parts)}, less {softmax['less']}"
         if not source.seen:

@@ -8,11 +8,14 @@ import torch
 from torch import Tensor
 
 from embedkit.objectives.base import build
+from embedkit.objectives.mixing import HardestDraws
+from embedkit.objectives.mixing import MoCHi as MoCHiObjective
 from embedkit.recipe.objectives.debiased import Debiased
+from embedkit.recipe.objectives.mixing import MoCHi
 from embedkit.recipe.objectives.scored import AnglE, CoSENT, Triplet
 from embedkit.recipe.objectives.st import STLoss
 from embedkit.recipe.objectives.supcon import SupCon
-from tests.conformance.ours import FOUR, embeddings, infonce, loss, nt_xent, option
+from tests.conformance.ours import FOUR, embeddings, infonce, loss, mean, nt_xent, option
 from tests.conformance.runner import Case, adapter
 
 
@@ -87,6 +90,38 @@ def moco(case: Case) -> dict[str, Tensor]:
     negatives = queue.expand(len(query), *queue.shape)
     config = infonce(case.hyper["temperature"], in_batch_negatives=False)
     return {"loss": loss(config, embeddings(query, case["B"], negatives))}
+
+
+@adapter("objectives", "mochi")
+def mochi(case: Case) -> dict[str, Tensor]:
+    """The pool is a queue, as every row's own negatives; the entry gives the draws, the setting the kinds of mixing."""
+    case.hyper.only("mixed_detached", True)
+    case.hyper.only("renormalised", True)
+    kind, n = case.entry.setting.partition(",")[0], case.hyper["n_hard"]
+    pairs, with_query = case.hyper["s"], case.hyper["s_prime"]
+    config = option(
+        MoCHi,
+        temperature=float(case.hyper["temperature"]),
+        in_batch_negatives=False,
+        hardest=n,
+        pairs=0 if kind == "type2" else pairs,
+        with_query=0 if kind == "type1" else with_query,
+        query_share=float(case.hyper["beta_max"]),
+    )
+    first, second = ((place + 0.5) / n for place in case["i1"][:, :, : config.pairs])
+    draws = HardestDraws(
+        first,
+        second,
+        case["alpha"][:, : config.pairs, 0],
+        (case["i2"][:, : config.with_query] + 0.5) / n,
+        case["u"][:, : config.with_query, 0],
+    )
+    query, queue = case["A"], case["queue"]
+    batch = embeddings(query, case["k"], queue.expand(len(query), *queue.shape))
+    objective = build(config)
+    assert isinstance(objective, MoCHiObjective)
+    objective.draw = lambda e: draws  # type: ignore[method-assign]
+    return {"loss": mean(objective(batch, torch.arange(len(batch))))}
 
 
 @adapter("objectives", "cosent")

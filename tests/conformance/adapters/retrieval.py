@@ -12,7 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from embedkit.objectives.base import build
+from embedkit.objectives.mixing import MixedNegatives as MixedObjective
+from embedkit.objectives.mixing import PairDraws
 from embedkit.recipe.objectives.distillation import PartialRank, SymmetricKL
+from embedkit.recipe.objectives.mixing import MixedNegatives
 from embedkit.recipe.objectives.scored import CoSENT, KLDistillation
 from embedkit.recipe.objectives.spread import SpreadOut
 from embedkit.recipe.objectives.st import STLoss
@@ -20,7 +24,7 @@ from embedkit.recipe.weighting import Focal, Hardness
 from embedkit.types import Embeddings
 from tests.conformance.compare import gradients
 from tests.conformance.inputs import NotImplementedYet
-from tests.conformance.ours import FOUR, embeddings, infonce, loss, matryoshka, option
+from tests.conformance.ours import FOUR, embeddings, infonce, loss, matryoshka, mean, option
 from tests.conformance.runner import Case, adapter
 
 
@@ -137,6 +141,25 @@ def weighted(case: Case) -> dict[str, Tensor]:
 def cosent(case: Case) -> dict[str, Tensor]:
     pairs = embeddings(case["a"], case["b"], score=case.hyper["labels"])
     return {"loss": loss(option(CoSENT, scale=float(case.hyper["scale"])), pairs)}
+
+
+@adapter("retrieval", r"pair-wise hard-negative mixing \(RECONSTRUCTION\).*")
+def mixed_pairs(case: Case) -> dict[str, Tensor]:
+    """The first two negatives are mixed, in a share that the entry gives."""
+    config = option(MixedNegatives, temperature=case.hyper["temperature"], similarity="dot")
+    objective, batch = build(config), embeddings(case["q"], case["p"], case["n"])
+    assert isinstance(objective, MixedObjective)
+    order = torch.arange(case["n"].shape[1]).expand(len(batch), 1, -1).to(batch.query)
+    share = torch.full((len(batch), 1), float(case.hyper["lam"]), dtype=batch.query.dtype)
+    objective.draw = lambda e: PairDraws(order, share)  # type: ignore[method-assign]
+    return {"loss": mean(objective(batch, torch.arange(len(batch))))}
+
+
+@adapter("retrieval", r"list-wise hard-negative mixing \(RECONSTRUCTION\): weights = softmax .* of sim/tau")
+def mixed_list(case: Case) -> dict[str, Tensor]:
+    case.hyper.only("weights", "softmax(sim/temperature), gradient flows through weights")
+    config = option(MixedNegatives, temperature=case.hyper["temperature"], similarity="dot", mix="list")
+    return {"loss": loss(config, embeddings(case["q"], case["p"], case["n"]))}
 
 
 @adapter("retrieval", r"InfoNCE over negatives pooled from N ranks .* \+ beta\*CoSENT")

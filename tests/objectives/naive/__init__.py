@@ -16,6 +16,7 @@ from tests.objectives.naive import (
     distillation,
     hinge,
     macl,
+    mixing,
     scored,
     spectrum,
     spread,
@@ -27,6 +28,8 @@ __all__ = ["LOOPS", "OTHERWISE", "Rows"]
 
 LOOPS: dict[str, Any] = {
     "infonce": contrastive.infonce,
+    "mixed_negatives": mixing.mixed_negatives,
+    "mochi": mixing.mochi,
     "cosent": scored.cosent,
     "angle": scored.angle,
     "cosine_mse": scored.cosine_mse,

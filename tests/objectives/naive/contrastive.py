@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -11,10 +13,17 @@ from tests.objectives import options as o
 from tests.objectives.naive.base import Rows, example_weight, ids, similarity
 
 
-def infonce(c: o.InfoNCE, e: Embeddings, pieces: tuple[w.WeightingConfig, ...], temperature: float | Tensor) -> Rows:
+def infonce(
+    c: o.InfoNCE,
+    e: Embeddings,
+    pieces: tuple[w.WeightingConfig, ...],
+    temperature: float | Tensor,
+    extra: Mapping[int, list[Tensor]] | None = None,
+) -> Rows:
+    """`extra`: exponentials that join the denominator of a row's q-d."""
     values, weights = [], []
     for i in range(len(e)):
-        terms = _terms(c, e, i, pieces, temperature)
+        terms = _terms(c, e, i, pieces, temperature, (extra or {}).get(i, []))
         inside, outside, negatives = [], [], 0
         for loss, p, count in terms:
             factor_in, factor_out = 1.0, 1.0
@@ -36,7 +45,12 @@ def infonce(c: o.InfoNCE, e: Embeddings, pieces: tuple[w.WeightingConfig, ...], 
 
 
 def _terms(
-    c: o.InfoNCE, e: Embeddings, i: int, pieces: tuple[w.WeightingConfig, ...], temperature: float | Tensor
+    c: o.InfoNCE,
+    e: Embeddings,
+    i: int,
+    pieces: tuple[w.WeightingConfig, ...],
+    temperature: float | Tensor,
+    extra: list[Tensor],
 ) -> list[tuple[Tensor, Tensor, int]]:
     """(loss, probability of the positive, number of negatives) per positive and softmax of row i."""
     groups = [c.directions]
@@ -46,7 +60,7 @@ def _terms(
     for group in filter(None, groups):
         for k in range(e.positive.shape[1]):
             positive = torch.exp(similarity(e.query[i], e.positive[i, k], c.similarity) / temperature)
-            negatives = []
+            negatives = list(extra) if "q-d" in group else []
             for direction in group:
                 negatives += negatives_of(c, e, i, k, direction, pieces, temperature)
             times = sum(d in ("q-d", "d-q") for d in group)
