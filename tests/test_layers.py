@@ -187,13 +187,20 @@ def test_all_names_are_registered() -> None:
     assert len(registered()) >= 12
 
 
+def own_parameters(target: type) -> dict[str, inspect.Parameter]:
+    """By name; those of the base class too where the class hands the rest (``**options``) on to it."""
+    given = inspect.signature(target.__init__).parameters.values()  # type: ignore[misc]
+    found = {p.name: p for p in given if p.name != "self" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    handed_on = any(p.kind is p.VAR_KEYWORD for p in given) and target.__base__ is not None
+    return (own_parameters(target.__base__) if handed_on and "__init__" in vars(target) else {}) | found
+
+
 @pytest.mark.parametrize(("kind", "name"), registered())
 def test_options_are_the_parameters_of_the_class(kind: registry.Kind, name: str) -> None:
     """A default stands in the schema and in the class; they cannot differ."""
     entry = registry.lookup(kind, name)
     config, target = registry.resolve(entry.config), registry.resolve(entry.target)
-    given = inspect.signature(target.__init__).parameters.values()
-    parameters = {p.name: p for p in given if p.name != "self" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    parameters = own_parameters(target)
     extra = {"weighting"} if kind == "objective" and config.reweightable else set()
     assert set(parameters) == set(config.model_fields) - {"name"} | extra
     for key, parameter in parameters.items():
