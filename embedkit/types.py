@@ -62,6 +62,7 @@ class Example:
             source, the given positives included. They are never used as negatives.
         origin: ``file:line`` or ``dataset[index]``, for error messages.
         weights: factors of its loss: one, or one per positive; empty for 1.
+        cluster: which rows it may or may not share a batch with; read when the batches are laid out.
     """
 
     query: str
@@ -72,6 +73,7 @@ class Example:
     known: tuple[int, ...] = ()
     origin: str = ""
     weights: tuple[float, ...] = field(default=(), repr=False)
+    cluster: int | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ OWN_NAMES: dict[Role, tuple[str, ...]] = {
     "text": ("text",),
     "weight": (),
     "grade": (),
+    "cluster": (),
 }
 """Column names that need no entry under `roles:`."""
 
@@ -38,6 +39,7 @@ _LOOKS_LIKE: dict[Role, tuple[str, ...]] = {
     "text": ("sentence", "content", "body"),
     "weight": (),
     "grade": (),
+    "cluster": (),
 }
 _MANY = ("positive", "negative", "score")
 AROUND_QUERY: frozenset[Role] = frozenset({"query", "positive", "negative", "score", "grade"})
@@ -160,8 +162,8 @@ class RowParser:
     a score in its place is left out with it. Scores are finite numbers: one for the pair, or the positive's followed
     by one per negative; all rows of a source do the same.
 
-    Labels are classes as written: a text is its own class, but for white space around it (``7``, ``007`` and ``1.0`` of
-    a CSV are three). A whole number of JSON or Parquet is the class of its digits, 1.0 as well as 1.
+    Labels, and clusters, are classes as written: a text is its own class, but for white space around it (``7``, ``007``
+    and ``1.0`` of a CSV are three). A whole number of JSON or Parquet is the class of its digits, 1.0 as well as 1.
 
     A weight is a finite number from 0, for the row or one per positive; a grade becomes one. Both multiply.
 
@@ -177,6 +179,7 @@ class RowParser:
     ) -> None:
         self.roles, self.textual, self._label_code = roles, textual, label_code
         self._grades = grades or Grades()
+        self._clusters: dict[str, int] = {}
         self._one_score: bool | None = None
 
     def __call__(self, values: Mapping[str, Any], origin: str) -> Example:
@@ -186,10 +189,16 @@ class RowParser:
             BadRow: with the reason.
         """
         columns = self.roles.columns
-        label = self._label(values) if "label" in columns else None
+        label = self._class(values, "label", self._label_code) if "label" in columns else None
+        cluster = self._class(values, "cluster", self._cluster_code) if "cluster" in columns else None
         if "text" in columns:
-            weights = self._weights(values, 0)
-            return Example(_text(values, columns["text"][0]), label=label, origin=origin, weights=weights)
+            return Example(
+                _text(values, columns["text"][0]),
+                label=label,
+                origin=origin,
+                weights=self._weights(values, 0),
+                cluster=cluster,
+            )
         positives = self._positives(values)
         negatives = self._negatives(values)
         given = tuple(text for text in negatives if text is not None)
@@ -201,7 +210,11 @@ class RowParser:
             label,
             origin=origin,
             weights=self._weights(values, len(positives)),
+            cluster=cluster,
         )
+
+    def _cluster_code(self, name: str) -> int:
+        return self._clusters.setdefault(name, len(self._clusters))
 
     def _positives(self, values: Mapping[str, Any]) -> tuple[str, ...]:
         columns = self.roles.columns.get("positive", ())
@@ -276,19 +289,19 @@ class RowParser:
             raise BadRow(f"{'not a number' if finite else f'non-finite {what}'} in {quoted(column)}")
         return found
 
-    def _label(self, values: Mapping[str, Any]) -> int:
-        column = self.roles.columns["label"][0]
+    def _class(self, values: Mapping[str, Any], role: Literal["label", "cluster"], code: Callable[[str], int]) -> int:
+        column = self.roles.columns[role][0]
         value = _field(values, column)
         if isinstance(value, str):
-            return self._label_code(_checked(value, column).strip())
+            return code(_checked(value, column).strip())
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if not isinstance(value, int):
             fraction = isinstance(value, float) and math.isfinite(value)
-            raise BadRow(f"{'a fraction' if fraction else _kind(value)} where a label belongs in {quoted(column)}")
+            raise BadRow(f"{'a fraction' if fraction else _kind(value)} where a {role} belongs in {quoted(column)}")
         if abs(value) >= 2**63:
-            raise BadRow(f"label out of range in {quoted(column)}")
-        return self._label_code(str(int(value)))
+            raise BadRow(f"{role} out of range in {quoted(column)}")
+        return code(str(int(value)))
 
 
 def _field(values: Mapping[str, Any], column: str) -> Any:

@@ -2,7 +2,8 @@
 
 The whole run is laid out before it starts. Every source gets an exact number of batches; batch ``j`` of a source
 reads rows ``[j * B, (j + 1) * B)`` of its endless sequence of epochs, where each epoch is a fresh permutation and
-the rows that do not fill a last batch are left out of that epoch.
+the rows that do not fill a last batch are left out of that epoch. Where rows have clusters, an epoch is laid out by
+them (`embedkit.data.clusters`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from embedkit.data.clusters import ClusterOrder
 from embedkit.errors import DataError, RecipeError
 from embedkit.recipe.pool import largest_remainder
 
@@ -51,6 +53,7 @@ class StepSampler:
         steps: number of updates; overrides epochs.
         seed: seed of order and schedule.
         names: names of the sources, for error messages.
+        orders: how the epochs of each source are laid out, by its clusters; None, or nothing, for permutations.
 
     Attributes:
         steps: updates in all.
@@ -72,10 +75,11 @@ class StepSampler:
         steps: int | None,
         seed: int,
         names: Sequence[str] = (),
+        orders: Sequence[ClusterOrder | None] = (),
     ) -> None:
         self.batch_size, self.accumulation, self.seed = batch_size, accumulation, seed
         self._names = list(names) or [f"source {i}" for i in range(len(rows))]
-        self._rows = list(rows)
+        self._rows, self._orders = list(rows), list(orders) or [None] * len(rows)
         self._full = [self._full_batches(i) for i in range(len(rows))]
         shares = self._shares(list(weights))
         self.steps = self._updates(epochs) if steps is None else steps
@@ -129,7 +133,10 @@ class StepSampler:
         """The permutation of one epoch; only the latest of each source is kept."""
         if self._epoch_order.get(source, (-1,))[0] != epoch:
             generator = np.random.default_rng([_ORDER, self.seed, source, epoch])
-            self._epoch_order[source] = epoch, generator.permutation(self._rows[source] or 0)
+            order = self._orders[source]
+            rows = self._rows[source] or 0
+            found = generator.permutation(rows) if order is None else order.epoch(self.batch_size, generator)
+            self._epoch_order[source] = epoch, found
         return self._epoch_order[source][1]
 
     def _full_batches(self, source: int) -> int | None:
@@ -142,7 +149,20 @@ class StepSampler:
                 self._names[source],
                 f"set train.batch_size to {rows} or less, or give more data" if rows else "give data",
             )
-        return rows // self.batch_size
+        order = self._orders[source]
+        if order is None:
+            return rows // self.batch_size
+        full = order.full(self.batch_size)
+        if not full:
+            found = np.unique(order.clusters, return_counts=True)[1]
+            what = f"{len(found)} clusters cannot fill one batch of {self.batch_size} without two rows of one"
+            if order.batches == "together":
+                what = f"no cluster fills one batch of {self.batch_size}: the largest has {int(found.max())} rows"
+            most = len(found) if order.batches == "apart" else int(found.max())
+            raise DataError(
+                what, self._names[source], f"set train.batch_size to {most} or less, or change the clusters"
+            )
+        return full
 
     def _shares(self, weights: list[float | None]) -> list[float]:
         given = [w for w in weights if w is not None]

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
 
+import numpy as np
+
 from embedkit.data.bad_rows import BadRows
 from embedkit.data.origins import Origin, open_origin
 from embedkit.data.roles import BadRow, Roles, RowParser, resolve_roles
@@ -42,7 +44,7 @@ class LoadedSource:
 
     Attributes:
         name: for logs.
-        roles: the roles present: query, positive, negative, score, label, text, weight, grade.
+        roles: the roles present: query, positive, negative, score, label, text, weight, grade, cluster.
         rows: usable rows; None for a stream.
         digest: content hash: sha256 of the file's bytes (of the digests where there are several files), of the
             rows as read (Hub), of both ends of a streamed file, the id of a streamed Hub dataset.
@@ -53,6 +55,7 @@ class LoadedSource:
         max_negatives: the most negatives one example has; of a stream, among its first rows.
         streaming: whether it is a stream.
         unused: columns that have no role.
+        clusters: [rows] the cluster of each row; None where they have none.
         made: how its rows were made of others, for the run's record; empty for rows as they were read.
     """
 
@@ -67,6 +70,7 @@ class LoadedSource:
     remarks: list[str] = field(default_factory=list)
     ended: int | None = None
     unused: tuple[str, ...] = ()
+    clusters: np.ndarray | None = field(default=None, repr=False)
     made: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def contents(self) -> Contents | None:
@@ -168,7 +172,8 @@ def _table(reading: _Reading, progress: bool) -> LoadedSource:
     for place, example in reading.examples(bad, classes.code, lambda: None, progress):
         if origin.digest is None:
             sha.update(repr(example).encode("utf-8"))
-            sha.update(repr(example.weights).encode("utf-8") if example.weights else b"")
+            if example.weights or example.cluster is not None:
+                sha.update(repr((example.weights, example.cluster)).encode("utf-8"))
         builder.add(example, place)
         if len(builder) == source.limit:
             break
@@ -184,6 +189,7 @@ def _table(reading: _Reading, progress: bool) -> LoadedSource:
         digest=origin.digest or sha.hexdigest(),
         max_negatives=table.max_negatives,
         store=table,
+        clusters=table.clusters,
         skipped=bad.by_reason,
         remarks=bad.remarks,
     )

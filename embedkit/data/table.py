@@ -46,6 +46,10 @@ class Table:
 
     Every example comes back with `known`: the ids of all positives that any example of the table gives for the
     same query text. Built by `TableBuilder`.
+
+    Attributes:
+        max_negatives: the most negatives an example has.
+        clusters: [n] of the rows, where they have them; the examples come back without.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Table:
     ) -> None:
         self._columns, self._labels, self._pairs, self.max_negatives = columns, labels, pairs, max_negatives
         self._names, self._name, self._line = places
+        self.clusters: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self._columns["query"])
@@ -121,6 +126,7 @@ class TableBuilder:
         self._pending: dict[str, list[object]] = {name: [] for name in _TYPES}
         self._chunks: dict[str, list[pa.Array]] = {name: [] for name in _TYPES}
         self._labels, self._queries, self._positives = array("q"), array("q"), array("q")
+        self._clusters = array("q")
         self._names: dict[str, int] = {}
         self._name, self._line = array("i"), array("q")
         self._max_negatives = 0
@@ -138,6 +144,8 @@ class TableBuilder:
         pending["weights"].append(example.weights)
         if example.label is not None:
             self._labels.append(example.label)
+        if example.cluster is not None:
+            self._clusters.append(example.cluster)
         query = text_id(example.query) if example.positives else 0
         for positive in example.positives:
             self._queries.append(query)
@@ -155,13 +163,16 @@ class TableBuilder:
         labels = np.array(self._labels, dtype=np.int64) if self._labels else None
         if labels is not None and classes is not None:
             labels = classes.final()[labels]
-        return Table(
+        table = Table(
             columns,
             labels,
             (tuple(self._names), np.array(self._name, dtype=np.int32), np.array(self._line, dtype=np.int64)),
             _distinct_pairs(np.array(self._queries, dtype=np.int64), np.array(self._positives, dtype=np.int64)),
             self._max_negatives,
         )
+        if self._clusters:
+            table.clusters = np.array(self._clusters, dtype=np.int64)
+        return table
 
     def _flush(self) -> None:
         for name, values in self._pending.items():

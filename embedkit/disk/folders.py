@@ -58,6 +58,10 @@ class RunFolder:
         """Searches for negatives, each in a folder of its own, with vectors and problems beside them."""
         return self.root / "mined"
 
+    def clusters(self, source: int) -> Path:
+        """Clusters of the rows of a source."""
+        return self.root / "clusters" / f"source-{source}"
+
     def scores(self, when: str) -> Path:
         return self.root / "eval" / when
 

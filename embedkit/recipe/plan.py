@@ -53,6 +53,7 @@ def plan(
     where: Callable[[KeyPath], str] | None = None,
     environ: Mapping[str, str] | None = None,
     saved: Saved | None = None,
+    batches: Sequence[int | None] | None = None,
 ) -> Plan:
     """Work out the plan of a recipe. Reads headers and counts lines of local files; downloads and loads nothing.
 
@@ -67,8 +68,10 @@ def plan(
         where: ``file:line`` of a key path, for problems.
         environ: environment variables; None takes the real ones.
         saved: what the model's small files say; None reads them if `model.base` is a local folder.
+        batches: full batches in an epoch of each source, where its clusters are known.
     """
     sources = tuple(source_facts(recipe, rows, contents))
+    full = [_full(recipe, s, batches[s.index] if batches else None) for s in sources]
     model = model_config if isinstance(model_config, EncoderSize) else model_facts(recipe, _dict(model_config))
     written = recipe.eval.during or recipe.eval.suite
     context = Context(
@@ -76,7 +79,7 @@ def plan(
         processes,
         sources,
         model,
-        _updates(recipe, sources),
+        _updates(recipe, full),
         suite or (written if isinstance(written, Suite) else None),
         os.environ if environ is None else environ,
         _saved(recipe) if saved is None else saved,
@@ -85,7 +88,7 @@ def plan(
     def located(found: list[Problem]) -> tuple[Problem, ...]:
         return tuple(replace(p, where=where(p.path)) if where else p for p in found)
 
-    parts = tuple(_source(context, source) for source in sources)
+    parts = tuple(_source(context, source, count) for source, count in zip(sources, full, strict=True))
     return Plan(
         model=recipe.model.base,
         processes=processes,
@@ -114,7 +117,7 @@ def _dict(config: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None if config is None else dict(config)
 
 
-def _source(context: Context, source: SourceFacts) -> SourcePlan:
+def _source(context: Context, source: SourceFacts, full: int | None) -> SourcePlan:
     p, m = context.slots(source)
     softmaxes = contrasts(source.objective, context.pool, p, m)
     batch = context.recipe.train.batch_size
@@ -123,7 +126,7 @@ def _source(context: Context, source: SourceFacts) -> SourcePlan:
         roles=None if source.roles is None else tuple(r for r in ROLES if r in source.roles),
         declared=tuple(r for r in ROLES if r in source.config.roles),
         rows=source.rows,
-        batches=None if source.rows is None else source.rows // batch,
+        batches=full,
         objective=_objective_name(source),
         scope=tuple(dict.fromkeys(o.scope for o in leaves(source.objective))),
         positives=p,
@@ -146,11 +149,17 @@ def _objective_name(source: SourceFacts) -> str:
     return name if inner == [name] else f"{name}({', '.join(inner)})"
 
 
-def _updates(recipe: Recipe, sources: Sequence[SourceFacts]) -> int | None:
+def _full(recipe: Recipe, source: SourceFacts, known: int | None) -> int | None:
+    """Full batches in an epoch of a source; those by clusters are known once the rows are read."""
+    clusters = source.config.clusters
+    counted = clusters is None or (clusters.batches == "together" and clusters.rest == "mix")
+    return known if source.rows is None or not counted else source.rows // recipe.train.batch_size
+
+
+def _updates(recipe: Recipe, full: Sequence[int | None]) -> int | None:
     """As `StepSampler` counts them: full batches of all sources, times epochs, over accumulation."""
     if recipe.train.steps is not None:
         return recipe.train.steps
-    full = [None if s.rows is None else s.rows // recipe.train.batch_size for s in sources]
     if None in full:
         return None
     return int(recipe.train.epochs * sum(f for f in full if f is not None) + 1e-9) // recipe.train.accumulation

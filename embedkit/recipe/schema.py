@@ -16,6 +16,7 @@ from embedkit.foreign.limits import BATCH, SEED, WIDTH
 from embedkit.inputs.decoding import codec_of
 from embedkit.recipe.auxiliary import AnyAuxiliary
 from embedkit.recipe.base import LONG_TEXTS, Block, Leads, invalid
+from embedkit.recipe.clusters import Clusters
 from embedkit.recipe.debias import Debias
 from embedkit.recipe.grades import Grades
 from embedkit.recipe.heads import AnyHead
@@ -178,7 +179,7 @@ class Model(Block):
     trust_remote_code: bool = Field(False, description="Run code that comes with the model. Only for code you read.")
 
 
-Role = Literal["query", "positive", "negative", "score", "label", "text", "weight", "grade"]
+Role = Literal["query", "positive", "negative", "score", "label", "text", "weight", "grade", "cluster"]
 
 
 class Source(Block):
@@ -208,6 +209,7 @@ class Source(Block):
         description="Share of steps, relative to the other sources; the number of rows when absent.",
     )
     grades: Grades | None = Field(None, description="From grades (role `grade`) to weights. None: as they are.")
+    clusters: Clusters | None = None
     limit: int | None = Field(None, gt=0, description="Keep the first rows only.")
     streaming: bool = Field(False, description="Read as a stream with a shuffle buffer; rows are never all in memory.")
     shuffle_buffer: int = Field(10_000, gt=0, description="Rows in the shuffle buffer of a stream.")

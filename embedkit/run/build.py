@@ -11,11 +11,12 @@ from transformers import TrainerCallback, set_seed
 
 from embedkit.auxiliary.base import Auxiliary
 from embedkit.data.augment import Viewing
+from embedkit.data.clusters import ClusterOrder
 from embedkit.data.sampler import StepSampler
 from embedkit.data.sources import LoadedSource
 from embedkit.disk import paths
 from embedkit.disk.model_files import TRUST
-from embedkit.errors import RecipeError, about
+from embedkit.errors import DataError, RecipeError, about
 from embedkit.model.changing.lora import has_adapters
 from embedkit.model.running.encoder import Encoder
 from embedkit.objectives.base import Objective, build, build_heads
@@ -25,7 +26,7 @@ from embedkit.recipe.memory import KEEP_SHARE, activation_bytes
 from embedkit.recipe.objectives.base import ObjectiveConfig, needs
 from embedkit.recipe.planning.rules_model import MERGE_FIRST
 from embedkit.recipe.pool import is_mined, negatives_per_query
-from embedkit.recipe.schema import Model, Recipe
+from embedkit.recipe.schema import Model, Recipe, Source
 from embedkit.run import mining
 from embedkit.run.state import Run, process_zero_first
 from embedkit.train.arguments import training_arguments
@@ -75,6 +76,7 @@ def build_trainer(
         train.steps,
         train.seed,
         [s.name for s in sources],
+        [_order(source, config) for source, config in zip(sources, recipe.data.sources, strict=True)],
     )
     objectives = [build(source.objective or recipe.objective, recipe.weighting) for source in recipe.data.sources]
     pipeline = _pipeline(recipe, sources, sampler, encoder, comm)
@@ -99,6 +101,16 @@ def build_trainer(
         keep_best=recipe.eval.keep == "best",
         stopping=stopping,
     )
+
+
+def _order(source: LoadedSource, config: Source) -> ClusterOrder | None:
+    options = config.clusters
+    if options is None:
+        return None
+    if source.clusters is None:
+        what = "batches by cluster, and the rows have none"
+        raise DataError(what, source.name, "name a column in `roles: {cluster: COLUMN}`, or set clusters.kmeans")
+    return ClusterOrder(source.clusters, options.batches, options.rest)
 
 
 def _pipeline(

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from embedkit.data.clusters import ClusterOrder
 from embedkit.data.sources import LoadedSource, load_source
 from embedkit.disk.folders import RunFolder
+from embedkit.errors import DataError
 from embedkit.inputs.cures import Cures
 from embedkit.inputs.quotes import LEFT_OPEN
 from embedkit.inputs.records import PEEK
+from embedkit.recipe.clusters import Clusters
 from embedkit.recipe.schema import Recipe, Source
 from embedkit.run.state import Run, process_zero_first
 from embedkit.terminal import output
@@ -44,6 +51,8 @@ def load_sources(
 
     def prepared(index: int, source: Source) -> LoadedSource:
         options = source.debias
+        if source.clusters is not None:
+            return _clustered(loaded[index], source.clusters, recipe, folder.clusters(index), progress)
         if options is None:
             return loaded[index]
         from embedkit.mining.debias import summary, triplet_source
@@ -62,6 +71,33 @@ def load_sources(
         return made
 
     return [prepared(index, source) for index, source in enumerate(sources)]
+
+
+def _clustered(source: LoadedSource, options: Clusters, recipe: Recipe, folder: Path, progress: bool) -> LoadedSource:
+    """The source with the clusters of its rows, and what the record says of them."""
+    clusters = source.clusters
+    if options.kmeans is not None:
+        from embedkit.mining.clusters import kmeans_clusters
+        from embedkit.mining.guide import load_guide
+
+        clusters = kmeans_clusters(
+            source,
+            options,
+            lambda: load_guide(options.model, recipe.model, recipe.train.device, "clusters.model"),
+            folder=folder,
+            name=options.model or recipe.model.base,
+            seed=recipe.train.seed,
+            progress=progress,
+        )
+    if clusters is None:
+        what = "the rows have no clusters"
+        raise DataError(what, source.name, "name a column in `roles: {cluster: COLUMN}`, or set clusters.kmeans")
+    sizes = np.unique(clusters, return_counts=True)[1]
+    size = recipe.train.batch_size
+    full = ClusterOrder(clusters, options.batches, options.rest).full(size)
+    made = {"count": len(sizes), "largest": int(sizes.max()), "smallest": int(sizes.min()), "batches": full}
+    made["left_out"] = len(clusters) - full * size
+    return replace(source, clusters=clusters, made={**source.made, "clusters": made})
 
 
 def load(run: Run) -> None:

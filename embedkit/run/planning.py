@@ -25,6 +25,7 @@ def announce(run: Run) -> Plan:
         rows=[s.rows for s in run.sources],
         contents=[s.contents() for s in run.sources],
         model_config=folder_facts(found) if found is not None else None,
+        batches=[s.made.get("clusters", {}).get("batches") for s in run.sources],
         saved=read_saved(inside(found)) if found is not None else None,
     )
     for line in made.lines():

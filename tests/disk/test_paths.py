@@ -119,6 +119,7 @@ def test_every_path_of_the_schema_is_marked() -> None:
         "Source.hub",
         "Source.path",
         "Debias.guide",
+        "Clusters.model",
         "SubstituteWords.synonyms",
         "Guide.model",
         "Mining.corpus",

@@ -227,6 +227,7 @@ REFUSED = [
     (TEXT, ["model.soft_prompts={}", "model.max_length=500"], "500 tokens and 16 soft prompts are more than the 512"),
     (PAIR, ["model.frozen_tower=document"], "model.frozen_tower: with one tower queries and documents share"),
     (PAIR, ["data.sources.0.grades={}"], "data.sources.0.grades: pairs.jsonl has no grades to make weights of"),
+    (PAIR, ["data.sources.0.clusters={batches: apart}"], "pairs.jsonl has no column of clusters, and none are made"),
     (TEXT, ["model.template={}", "model.include_prompt_in_pooling=false"], "cannot leave prompts out of the pooling"),
     (PAIR, ["objective.guide=absolute"], "objective: objective infonce asks a guide, and the recipe has none"),
     (TEXT, ["objective={name: none}"], "leaves nothing to train on"),

@@ -24,7 +24,7 @@ from embedkit.recipe.schema import Recipe, Role, Source
 ROLES = get_args(Role)
 COUNT_LIMIT = 2 * 2**30
 """Larger files are not read to count their lines."""
-NAMED_ONLY = ("weight", "grade")
+NAMED_ONLY = ("weight", "grade", "cluster")
 """Roles that no column has by its name."""
 _PLURALS = {"positives": "positive", "negatives": "negative", "scores": "score"}
 
@@ -100,7 +100,9 @@ def source_facts(
         if source.streaming:
             facts["rows"] = None
         if facts.get("roles") is None and "text" in source.roles:
-            facts["roles"] = frozenset({"text", "label", "weight"} & set(source.roles))  # which exclude all others
+            facts["roles"] = frozenset(
+                {"text", "label", "weight", "cluster"} & set(source.roles)
+            )  # which exclude all others
         if source.debias is not None:
             facts |= _debiased(source.debias, facts, known=rows is not None)
         objective = source.objective or recipe.objective

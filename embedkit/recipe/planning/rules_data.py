@@ -81,6 +81,22 @@ def weights_have_a_use(c: Context) -> Iterator[Problem]:
                 yield problem(place(source, "roles", given[0]), what, "remove it, or use another objective")
 
 
+def clusters_are_known(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        options, path = source.config.clusters, place(source, "clusters")
+        if options is None:
+            continue
+        if source.config.streaming:
+            yield problem(
+                path, "batches by cluster need all rows, and a stream never has them", "remove one of the two"
+            )
+        if source.config.debias is not None:
+            yield problem(path, "triplets are made before training, and have no clusters", "remove clusters, or debias")
+        if options.kmeans is None and "cluster" not in source.config.roles:
+            what = f"{source.name} has no column of clusters, and none are made"
+            yield problem(path, what, "name a column in `roles: {cluster: COLUMN}`, or set clusters.kmeans")
+
+
 def stream_has_an_end(c: Context) -> Iterator[Problem]:
     for source in c.sources:
         if not source.config.streaming:
@@ -188,6 +204,7 @@ def stream_knows_little(c: Context) -> Iterator[Problem]:
 
 REFUSALS = [
     weights_have_a_use,
+    clusters_are_known,
     columns_exist,
     roles_given,
     text_stands_alone,

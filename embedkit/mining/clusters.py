@@ -1,0 +1,104 @@
+"""Clusters of a source's rows by k-means on their embeddings, found once per run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from embedkit.data.cache import cache_folder
+from embedkit.data.sources import LoadedSource
+from embedkit.disk import files
+from embedkit.errors import DataError
+from embedkit.recipe.clusters import Clusters
+from embedkit.vectors.encoding import vectors_of
+from embedkit.vectors.space import Embedder, Model
+from embedkit.vectors.store import VectorStore
+from embedkit.vectors.view import View
+
+CLUSTERS, RECORD = "clusters.npy", "clusters.json"
+POINTS = 256
+"""Vectors per cluster that k-means learns from at most; all rows are assigned."""
+_PART = 65_536
+
+
+def kmeans_clusters(
+    source: LoadedSource,
+    options: Clusters,
+    model: Callable[[], Model],
+    *,
+    folder: Path,
+    name: str,
+    seed: int,
+    cache: Path | None = None,
+    progress: bool = False,
+) -> np.ndarray:
+    """The cluster of every row: k-means on unit vectors with unit centres.
+
+    What is found is kept in `folder`, so that a resumed run, and every process of a run, reads the same.
+
+    Args:
+        source: a loaded source, no stream.
+        options: the recipe's block, with `kmeans`.
+        model: loads what embeds; called only when `folder` does not have the clusters.
+        folder: of the run.
+        name: of the model, for the record.
+        seed: of k-means.
+        cache: where vectors are kept; default ``$XDG_CACHE_HOME/embedkit/clusters``.
+        progress: show bars.
+
+    Returns:
+        [rows] int64.
+
+    Raises:
+        DataError: a stream, or fewer different texts than clusters.
+    """
+    if source.rows is None:
+        raise DataError("a stream has no clusters", source.name, "remove streaming, or clusters")
+    asked = _key([source.digest, source.rows, options.model_dump(mode="json"), name, seed])
+    record = folder / RECORD
+    if record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("asked") == asked:
+        return np.asarray(np.load(folder / CLUSTERS), dtype=np.int64)
+    texts = _texts(source, options.of)
+    assert options.kmeans is not None, "the recipe names a column instead"
+    different = len(set(texts))
+    if different < options.kmeans:
+        what = f"{different} different texts cannot make {options.kmeans} clusters"
+        raise DataError(what, source.name, f"set clusters.kmeans to {max(2, different)} or less")
+    role = "query" if options.of == "query" else "document"
+    embedder = Embedder.of(model(), role=role, normalize=True)
+    view = vectors_of(texts, embedder, VectorStore(cache or cache_folder("clusters")), progress=progress)
+    found = _kmeans(view, options.kmeans, options.iterations, seed)
+    with files.new_file(folder / CLUSTERS) as file:
+        np.save(file, found)
+    files.write_json(record, {"asked": asked, "model": name, "fingerprint": embedder.space.model})  # last: it is whole
+    return found
+
+
+def _texts(source: LoadedSource, of: str) -> list[str]:
+    assert source.rows is not None
+    parts = (source.get(range(i, min(source.rows, i + _PART))) for i in range(0, source.rows, _PART))
+    rows = [example for part in parts for example in part]
+    if of == "positive" and not all(example.positives for example in rows):
+        raise DataError("k-means shall embed positives, and there are none", source.name, "set clusters.of: query")
+    return [example.positives[0] if of == "positive" else example.query for example in rows]
+
+
+def _kmeans(view: View, k: int, iterations: int, seed: int) -> np.ndarray:
+    n = len(view)
+    chosen = np.sort(np.random.default_rng(seed).permutation(n)[: k * POINTS])
+    trained = faiss.Kmeans(view.dim, k, niter=iterations, seed=seed % 2**31, spherical=True, min_points_per_centroid=1)
+    trained.train(np.ascontiguousarray(view.take(chosen)))
+    found = np.empty(n, np.int64)
+    for start in range(0, n, _PART):
+        stop = min(n, start + _PART)
+        found[start:stop] = trained.index.search(np.ascontiguousarray(view[start:stop]), 1)[1][:, 0]
+    return found
+
+
+def _key(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode("utf-8")).hexdigest()[:24]
