@@ -18,6 +18,7 @@ _PUBLIC = {
     "register": "embedkit.recipe.registry",
     "train": "embedkit.run",
     "evaluate": "embedkit.run",
+    "mine": "embedkit.run",
     "Trainer": "embedkit.train.trainer",
     "Encoder": "embedkit.model.running.encoder",
     "Objective": "embedkit.objectives.base",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from embedkit.cli.console import go_offline, say
+from embedkit.cli.help import WIDTH
 from embedkit.cli.options import Offline
+from embedkit.recipe.filters import FILTERS, RULE_HELP
 
 Out = Annotated[Path, typer.Option("--out", metavar="F.parquet", help="The negatives.")]
 Model = Annotated[str | None, typer.Option("--model", metavar="MODEL", help="Encodes: a folder, or a Hub id.")]
@@ -33,7 +36,7 @@ Depth = Annotated[int | None, typer.Option("--depth", metavar="K", min=1, help="
 Keep = Annotated[int | None, typer.Option("--keep", metavar="N", min=1, help="Negatives a query, at most (8).")]
 Filters = Annotated[
     list[str] | None,
-    typer.Option("--filter", metavar="NAME=ARG", help="Again for each: what may not be a negative, in this order."),
+    typer.Option("--filter", metavar="NAME=ARG", help="Again for each, applied in this order; see the end."),
 ]
 Choose = Annotated[
     str | None, typer.Option("--choose", metavar="NAME", help="Of those left: best, an even draw, or simans (best).")
@@ -125,24 +128,35 @@ def mine(
       embedkit mine --model path/to/model --corpus wiki.jsonl --queries-from title --out mined.parquet --audit audit
     """
     go_offline(offline)
-    from embedkit.run import mining_job
+    from embedkit.run.mining_job import mine
+    from embedkit.run.mining_vectors import Given
 
+    data = {"beir": beir, "split": split, "queries": queries, "corpus": corpus, "queries_from": queries_from}
     search = {"depth": depth, "keep": keep, "filters": filters, "choose": choose, "index": index, "recall": recall}
     search |= {"ram_gb": ram, "seed": seed}
-    mining_job.mine(
+    beside = {"export": export, "export_negatives": export_negatives, "audit": audit, "store": store}
+    options: dict[str, Any] = {
+        **data,
+        **beside,
+        **{key: value for key, value in search.items() if value not in (None, [])},
+    }
+    mine(
         model,
         out=out,
-        data=mining_job.Data(beir, split, queries, corpus, queries_from, skip),
         recipe=recipe,
-        search={key: value for key, value in search.items() if value is not None and value != []},
-        given=mining_job.Given(query_vectors, corpus_vectors, query_ids, corpus_ids, normalize),
-        store=store,
+        given=Given(query_vectors, corpus_vectors, query_ids, corpus_ids, normalize),
         max_length=max_length,
         batch_tokens=batch_tokens,
         device=device,
-        export=export,
-        export_negatives=export_negatives,
-        audit=audit,
+        skip_bad_rows=skip,
         overwrite=overwrite,
         say=say,
+        **options,
     )
+
+
+def filters_help() -> str:
+    """What `--filter` takes, for the end of the help."""
+    lines = [f"{name}={kind.form}: {kind.help}" for name, kind in FILTERS.items()]
+    wrapped = [textwrap.fill(line, WIDTH - 4, subsequent_indent="    ", break_on_hyphens=False) for line in lines]
+    return "\n".join(["\b", "Filters:", *textwrap.indent("\n".join(wrapped), "  ").splitlines(), "", RULE_HELP])

@@ -1,7 +1,8 @@
 """From a recipe to a finished run folder; the only package that knows all layers.
 
 The stages, in order: `start`, `data`, `planning`, `build`, `forecast`, `measure`, `fit`, `save`, `measure` again,
-`finish`. `training` calls them; `evaluating` measures a model that is there already.
+`finish`. `training` calls them; `evaluating` measures a model that is there already, `mining_job`
+finds negatives with one.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_PUBLIC = {"train": "embedkit.run.training", "evaluate": "embedkit.run.evaluating"}
+_PUBLIC = {"train": "embedkit.run.training", "evaluate": "embedkit.run.evaluating", "mine": "embedkit.run.mining_job"}
 
 __all__ = list(_PUBLIC)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,27 +17,28 @@ from embedkit.disk import files
 from embedkit.disk.locks import hold_file
 from embedkit.errors import DataError, EmbedkitError, RecipeError
 from embedkit.mining import mined_file, tuples
+from embedkit.mining.filters.base import Filter
+from embedkit.mining.filters.named import Setting
 from embedkit.mining.miner import Miner
 from embedkit.mining.problem import Problem
 from embedkit.mining.suspects import Suspects
 from embedkit.mining.table import MinedTable
 from embedkit.model.running.encoder import pick_device
 from embedkit.publish.audit import PAGE, Audit, write_audit
+from embedkit.recipe.filters import WHERE, Named, parse_all
 from embedkit.recipe.load import load_recipe, made, validate_tree
 from embedkit.recipe.mining import Search
 from embedkit.recipe.reading.tree import Node
 from embedkit.recipe.schema import Model, Recipe
 from embedkit.run.environment import quiet_libraries
 from embedkit.run.mining_data import Data, Gathered, gather
+from embedkit.run.mining_filters import filters_of
 from embedkit.run.mining_vectors import Given, Sides, forecast, sides
 from embedkit.run.state import Say
 from embedkit.terminal import output
 from embedkit.vectors.index.build import IndexReport
 from embedkit.vectors.space import Encode
 from embedkit.vectors.store import VectorStore
-
-if TYPE_CHECKING:
-    from embedkit.mining.filters.base import Filter
 
 KEPT = 16 * 2**30
 """Bytes of vectors kept in the cache for the next search; the models used longest ago go first."""
@@ -81,6 +83,11 @@ class Target:
     def scratch(self) -> Path:
         """For an index that does not fit into memory; only the holder of `out` has it."""
         return self.out.with_name(f"{files.OURS}-{self.out.name}.index")
+
+    @property
+    def answers(self) -> Path:
+        """What a judge said; stays, so that it is not asked again."""
+        return self.out.with_suffix(".answers")
 
     def check(self) -> None:
         """Refuse names that say another format.
@@ -128,9 +135,12 @@ def mine(
     model: str | Encode | None = None,
     *,
     out: str | Path,
-    data: Data | None = None,
+    beir: str | Path | None = None,
+    split: str = "train",
+    queries: str | Path | None = None,
+    corpus: str | Path | None = None,
+    queries_from: str | None = None,
     recipe: str | Path | None = None,
-    search: Mapping[str, Any] | None = None,
     given: Given | None = None,
     store: str | Path | None = None,
     max_length: int | None = None,
@@ -139,9 +149,11 @@ def mine(
     export: str | Path | None = None,
     export_negatives: int | None = None,
     audit: str | Path | None = None,
+    skip_bad_rows: bool = False,
     overwrite: bool = False,
     say: Say = output.say,
     progress: bool = True,
+    **search: Any,
 ) -> Result:
     """Mine hard negatives and write them to a Parquet file (`embedkit.mining.mined_file`).
 
@@ -151,9 +163,11 @@ def mine(
         model: folder, Hub id, or what gives [n, d] numbers for n texts; None: that of the recipe, or none at all where
             `given` has all vectors.
         out: the file, ending with ``.parquet``.
-        data: queries and documents; None: those of the recipe.
+        beir: a BEIR folder, and the `split` of its judgements.
+        queries: a file of queries, see `embedkit.run.mining_data.Data`, as are the next two.
+        corpus: a file of documents.
+        queries_from: ``title``.
         recipe: its sources, model and mining block are taken where nothing else is given.
-        search: keys of `embedkit.recipe.mining.Search`; they go before the recipe's.
         given: vectors that are there.
         store: folder for vectors; None: ``$XDG_CACHE_HOME/embedkit/mining``, within `KEPT`.
         max_length: tokens per text; None: the model's own setting.
@@ -162,15 +176,17 @@ def mine(
         export: a Parquet or JSONL file of tuples for sentence-transformers (`embedkit.mining.tuples`).
         export_negatives: of a tuple; None: as many as are kept.
         audit: folder for a page on what was found (`embedkit.publish.audit`).
+        skip_bad_rows: leave bad rows out and count them.
         overwrite: replace what is there.
         say: receives what is done and found, in lines.
         progress: show bars.
+        search: keys of `embedkit.recipe.mining.Search`: depth, keep, filters, ...; they go before the recipe's.
 
     Raises:
         RecipeError: settings that cannot be, a model that is not found or compares by a distance.
         DataError: rows are bad, ids repeat, there is no query or document, vectors do not fit, a demanded recall is not
-            reached.
-        EmbedkitError: `out` exists.
+            reached, nothing has the positives that are needed.
+        EmbedkitError: what would be written exists.
         BusyError: another process writes to it.
         WriteError: it, or the store, cannot be written.
     """
@@ -178,9 +194,10 @@ def mine(
     target = Target(Path(out), _path(export), export_negatives, _path(audit))
     target.check()
     read = None if recipe is None else load_recipe(recipe)
-    settings = _settings(read, search or {})
-    rules = _rules(settings)
-    data, given = data or Data(), given or Given()
+    settings = _settings(read, search)
+    where = OPTIONS["filters"] if "filters" in search or read is None else WHERE
+    named = parse_all(settings.filters, where)
+    data = Data(_path(beir), split, queries, corpus, queries_from, skip_bad_rows)
     data.check(read is not None)
     if not overwrite:
         target.refuse_existing()
@@ -189,35 +206,40 @@ def mine(
         for line in _read_lines(gathered, settings):
             say(line)
         target.check_positives(gathered.problem)
-        ends = sides(
-            _model(model, read), given, gathered, device=device, max_length=max_length, batch_tokens=batch_tokens
-        )
-        miner = _miner(gathered.problem, ends, settings, rules, _store(store, settings), target, device, progress)
-        suspects = Suspects(gathered.problem)
-        found, scores = _search(miner, ends, suspects, say, target.scratch)
-        about = _about(gathered, found, settings, ends)
+        check_margins(named, gathered.problem, where)
+        options: dict[str, Any] = {"device": device, "batch_tokens": batch_tokens}
+        ends = sides(_model(model, read), given or Given(), gathered, max_length=max_length, **options)
+        shelves = _store(store, settings)
+        setting = Setting(gathered.problem, shelves, settings.seed, progress=progress, where=where, **options)
+        with filters_of(named, setting, target.answers) as rules:
+            miner = _miner(settings, setting, ends, rules, target)
+            suspects = Suspects(gathered.problem)
+            found, scores = _search(miner, ends, suspects, say, target.scratch)
+        about = _about(gathered, found, settings, ends, rules)
         rows = mined_file.write(target.out, mined_file.blocks(gathered.problem, found, scores), about)
-        for line in _found_lines(gathered.problem, found, rows, target.out):
-            say(line)
         looked = Audit(gathered.problem, found, scores, suspects, about, target.out.name)
-        for line in _beside(target, looked, settings.keep):
+        for line in _found_lines(looked, rows, target.out) + _beside(target, looked, settings.keep):
             say(line)
     return Result(target.out, gathered.problem, found, about)
 
 
-def _miner(
-    problem: Problem,
-    ends: Sides,
-    settings: Search,
-    rules: Sequence[Filter],
-    store: VectorStore,
-    target: Target,
-    device: str,
-    progress: bool,
-) -> Miner:
-    place = str(ends.encoder.device if ends.encoder is not None else pick_device(device))
-    options: dict[str, Any] = {"device": place, "scratch": target.scratch, "progress": progress}
-    return Miner(problem, settings, store, filters=rules, **options)
+def check_margins(named: Sequence[Named], problem: Problem, where: str) -> None:
+    """Refuse filters that compare with a positive where there is none.
+
+    Raises:
+        DataError: which one.
+    """
+    for one in () if any(problem.positives) else named:
+        rule = one.settings.get("rule")
+        if one.name in ("margin", "absolute-margin") or (rule is not None and rule.relative):
+            what = f"{one.name} compares with a query's positive, and no query has one"
+            raise DataError(what, where, "give positives, or a filter that needs none: rank, score")
+
+
+def _miner(settings: Search, made: Setting, ends: Sides, rules: Sequence[Filter], target: Target) -> Miner:
+    place = str(ends.encoder.device if ends.encoder is not None else pick_device(made.device))
+    options: dict[str, Any] = {"device": place, "scratch": target.scratch, "progress": made.progress}
+    return Miner(made.problem, settings, made.store, filters=rules, **options)
 
 
 def _search(miner: Miner, ends: Sides, suspects: Suspects, say: Say, scratch: Path) -> tuple[MinedTable, np.ndarray]:
@@ -259,12 +281,6 @@ def _listed(value: Any) -> Any:
     return [Node(one, OPTIONS["filters"]) for one in value] if isinstance(value, (list, tuple)) else value
 
 
-def _rules(settings: Search) -> list[Filter]:
-    if settings.filters:
-        raise RecipeError("there are no filters yet", OPTIONS["filters"], "leave them out")
-    return []
-
-
 def _model(model: str | Encode | None, recipe: Recipe | None) -> Model | Encode | None:
     if model is None:
         return None if recipe is None else recipe.model
@@ -282,8 +298,13 @@ def _path(given: str | Path | None) -> Path | None:
     return None if given is None else Path(given)
 
 
-def _about(gathered: Gathered, table: MinedTable, settings: Search, ends: Sides) -> dict[str, Any]:
+def _about(
+    gathered: Gathered, table: MinedTable, settings: Search, ends: Sides, rules: Sequence[Filter]
+) -> dict[str, Any]:
     """What stands in the file's metadata."""
+    notes = Counter[str]()
+    for rule in rules:
+        notes.update(getattr(rule, "notes", {}))
     problem, report = gathered.problem, table.report
     counts = {
         "queries": len(problem.queries),
@@ -298,6 +319,7 @@ def _about(gathered: Gathered, table: MinedTable, settings: Search, ends: Sides)
         "settings": settings.model_dump(mode="json"),
         "counts": counts,
         "filters": report["removed"],
+        "unscored": dict(notes),
         "index": report["index"],
         "suspects": report["suspects"],
         "seconds": report["seconds"],
@@ -317,14 +339,16 @@ def _read_lines(gathered: Gathered, settings: Search) -> list[str]:
     return lines
 
 
-def _found_lines(problem: Problem, table: MinedTable, rows: int, out: Path) -> list[str]:
-    report = table.report
+def _found_lines(found: Audit, rows: int, out: Path) -> list[str]:
+    report = found.table.report
     removed = ", ".join(f"{name} {count:,}" for name, count in report["removed"].items())
-    suspects = f"; {report['suspects']:.1%} score as high as a positive" if any(problem.positives) else ""
+    known = any(found.problem.positives)
+    suspects = f"; {report['suspects']:.1%} score as high as the query's lowest positive" if known else ""
     return [
         IndexReport(**report["index"]).line(),
         f"{report['candidates']:,} candidates, removed by {removed}",
-        f"{report['negatives']:,} negatives, {report['without']:,} of {len(table):,} queries have none{suspects}",
+        *(f"{count:,} {what}" for what, count in found.about["unscored"].items()),
+        f"{report['negatives']:,} negatives, {report['without']:,} of {len(found.table):,} queries have none{suspects}",
         f"{rows:,} rows -> {out}",
     ]
 

@@ -237,3 +237,26 @@ def test_tuples_that_cannot_be_are_refused_and_the_negatives_stay(embedkit: Run,
     done = embedkit("mine", *bare, "--out", "n.parquet", *OPTIONS)
     assert done.code == 3 and "tuples have a positive, and no query has one" in done.err
     assert not Path("n.parquet").exists()
+
+
+def test_filters_of_the_command_line_and_of_a_recipe(embedkit: Run, files: Path) -> None:
+    help = embedkit("mine", "--help").out
+    assert "near-duplicates=JACCARD: " in help and "guide=MODEL,margin=0.95" in help
+    command = ("mine", *FILES, "--depth", "40", "--keep", "40", *OPTIONS)
+    done = embedkit(*command, "--out", "m.parquet", "--filter", "rank=:30", "--filter", "guide=tiny,margin=0.9")
+    assert done.code == 0, done.err
+    about = read_about(Path("m.parquet"))
+    assert about["settings"]["filters"] == ["rank=:30", "guide=tiny,margin=0.9"]
+    assert (
+        list(about["filters"])[2:] == ["rank window", "guide margin 0.9"] and about["filters"]["guide margin 0.9"] > 0
+    )
+    for row in rows():  # the guide is the model itself
+        assert all(score < 0.9 * row["positive_score"] + 1e-6 for score in row["negative_score"])
+    Path("r.yaml").write_text(
+        "model: {base: tiny, pooling: mean}\ndata: {sources: [{path: q.jsonl}]}\n"
+        "mining: {depth: 40, keep: 40, corpus: c.jsonl, filters: ['rank=:30', 'margin=0.9']}\n"
+    )
+    done = embedkit("mine", "--recipe", "r.yaml", "--out", "n.parquet", *OPTIONS)
+    assert done.code == 0 and [r["negative_id"] for r in rows("n.parquet")] == [r["negative_id"] for r in rows()]
+    done = embedkit(*command, "--out", "o.parquet", "--filter", "margins=0.9")
+    assert done.code == 2 and "--filter: no filter is called 'margins'" in done.err and not Path("o.parquet").exists()

@@ -40,8 +40,9 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Data:
     return texts()
 
 
-def mined(data: Data, model: Any = None, **options: Any) -> Result:
-    return mine(model, out="m.parquet", data=data, **{**QUIET, **options})
+def mined(data: Data, model: Any = None, search: dict[str, Any] | None = None, **options: Any) -> Result:
+    files = {"queries": data.queries, "corpus": data.corpus, "skip_bad_rows": data.skip}
+    return mine(model, out="m.parquet", **{**files, **QUIET, **options, **(search or {})})
 
 
 def naive(depth: int, keep: int) -> list[tuple[list[str], list[int]]]:
@@ -215,7 +216,7 @@ def test_a_recipe_gives_settings_and_options_go_before_them(data: Data) -> None:
     Path("r.yaml").write_text(
         "data: {sources: [{path: q.jsonl}]}\nmining: {depth: 9, keep: 3, choose: even, corpus: c.jsonl}\n"
     )
-    result = mine(World(), out="m.parquet", recipe="r.yaml", search={"keep": 2}, **QUIET)
+    result = mine(World(), out="m.parquet", recipe="r.yaml", keep=2, **QUIET)
     settings = result.about["settings"]
     assert (settings["depth"], settings["keep"], settings["choose"]) == (9, 2, "even")
     assert result.about["counts"]["documents"] == 30 and all(len(r["negative"]) == 2 for r in rows())
@@ -230,7 +231,7 @@ def test_what_is_there_is_not_replaced_unasked(data: Data) -> None:
     mined(data, world, overwrite=True)
     assert len(rows()) == 6
     with pytest.raises(RecipeError, match=r"must end with \.parquet"):
-        mine(world, out="m.jsonl", data=data, **QUIET)
+        mine(world, out="m.jsonl", queries=data.queries, corpus=data.corpus, **QUIET)
 
 
 class Stops(World):
@@ -259,3 +260,57 @@ def test_stopped_it_goes_on_with_what_was_encoded(data: Data, monkeypatch: pytes
     mined(data, second := World(), search={"depth": 10, "keep": 4})
     assert len(first.asked) + len(second.asked) == 36 and not set(first.asked) & set(second.asked)
     assert [(r["negative_id"], r["negative_rank"]) for r in rows()] == naive(10, 4)
+
+
+def test_named_filters_are_applied_and_counted(data: Data) -> None:
+    result = mined(data, World(), search={"depth": 30, "keep": 30, "filters": ["rank=3:", "margin=0.9"]})
+    assert list(result.about["filters"]) == ["known positives", "same text", "rank window", "relative margin"]
+    q, d = World()([f"query {i}" for i in range(6)]), World()([f"document {i}" for i in range(30)])
+    for i, row in enumerate(rows()):
+        order = np.argsort(-(q[i] @ d.T), kind="stable")
+        p = q[i] @ d[2 * i]
+        wanted = [
+            int(j) for rank, j in enumerate(order, 1) if rank >= 3 and j != 2 * i and q[i] @ d[j] < p - abs(p) * 0.1
+        ]
+        assert row["negative_id"] == [f"d{j}" for j in wanted]
+    assert result.about["counts"]["negatives"] == 180 - sum(result.about["filters"].values())
+
+
+@pytest.mark.parametrize("text", ["margin=0.95", "absolute-margin=0.1", "scores=s.jsonl,margin=0.9"])
+def test_a_margin_without_any_positive_is_refused(data: Data, text: str) -> None:
+    Path("u.jsonl").write_text('{"text": "query 0"}\n')
+    world = World()
+    with pytest.raises(DataError, match="compares with a query's positive, and no query has one") as caught:
+        mined(replace(data, queries="u.jsonl"), world, search={"filters": [text]})
+    assert caught.value.where == "--filter" and not world.asked
+    mined(replace(data, queries="u.jsonl"), world, search={"filters": ["rank=2:9"]})
+
+
+def test_a_filter_is_wrong_where_it_was_written(data: Data) -> None:
+    for text, what in (
+        ("margins=1", "no filter is called"),
+        ("rank=9:1", "ends that rise"),
+        ("margin", "nothing is given"),
+    ):
+        with pytest.raises(RecipeError, match=f"^--filter: .*{what}"):
+            mined(data, World(), search={"filters": [text]})
+    Path("r.yaml").write_text("data: {sources: [{path: q.jsonl}]}\nmining: {filters: [margins=1]}\n")
+    with pytest.raises(RecipeError, match=r"mining\.filters.*no filter is called"):
+        mine(World(), out="m.parquet", recipe="r.yaml", **QUIET)
+
+
+def test_what_a_file_of_scores_decides(data: Data) -> None:
+    pairs = [(i, f"d{j}", 0.9 if j % 3 else 0.1) for i in range(6) for j in range(30)]
+    keys = ("query_id", "document_id", "score")
+    Path("s.jsonl").write_text(
+        "".join(json.dumps(dict(zip(keys, (str(i), *p), strict=True))) + "\n" for i, *p in pairs)
+    )
+    mined(data, World(), search={"depth": 30, "keep": 30, "filters": ["scores=s.jsonl,below=0.5"]})
+    for i, row in enumerate(rows()):
+        assert {int(name[1:]) for name in row["negative_id"]} == set(range(0, 30, 3)) - {2 * i}
+
+
+def test_a_key_that_is_none_is_refused(data: Data) -> None:
+    with pytest.raises(RecipeError, match="unknown key") as caught:
+        mined(data, World(), search={"depths": 3})
+    assert "did you mean `depth`?" in caught.value.cure
