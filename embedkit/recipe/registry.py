@@ -76,6 +76,7 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "st": ("embedkit.recipe.objectives.st:STLoss", "embedkit.objectives.st:STObjective"),
         "matryoshka": ("embedkit.recipe.objectives.wrappers:Matryoshka", "embedkit.objectives.wrappers:Matryoshka"),
         "sum": ("embedkit.recipe.objectives.wrappers:Sum", "embedkit.objectives.wrappers:WeightedSum"),
+        "guide_pair": ("embedkit.recipe.objectives.guided:GuidePair", "embedkit.objectives.guided:GuidePair"),
         "view_pairs": ("embedkit.recipe.objectives.wrappers:ViewPairs", "embedkit.objectives.wrappers:ViewPairs"),
     },
     "weighting": {

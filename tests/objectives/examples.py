@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from embedkit.recipe import weighting as w
+from embedkit.recipe.objectives.guided import GuidePair
 from embedkit.types import PAD_ID, Embeddings
 from tests.objectives import options as o
 
@@ -90,6 +91,17 @@ def guided(e: Embeddings, *, noise: float = 0.5, seed: int = 5) -> Embeddings:
         negative=torch.where(e.negative_mask[..., None], negative, 0.0),
     )
     return replace(e, guide=guide)
+
+
+def third(e: Embeddings, seed: int = 6) -> Embeddings:
+    """The batch with a guide of the same width, whose vectors are near the trained ones."""
+    rng = torch.Generator().manual_seed(seed)
+
+    def near(x: Tensor) -> Tensor:
+        return x + 0.9 * torch.randn(x.shape, generator=rng, dtype=x.dtype)
+
+    negative = torch.where(e.negative_mask[..., None], near(e.negative), 0.0)
+    return replace(e, guide=replace(e, query=near(e.query), positive=near(e.positive), negative=negative))
 
 
 def scores(columns: int, seed: int = 1) -> Tensor:
@@ -277,6 +289,11 @@ EXAMPLES: dict[str, Case] = {
     ),
     "matryoshka-focal": Case(
         o.Matryoshka(objective=infonce(), dims=(8, 3)), tangled(batch(m=1)), (w.Focal(normalize="weight"),)
+    ),
+    "guide_pair": Case(GuidePair(objective=infonce()), third(tangled(batch(m=1, weight=WEIGHT)))),
+    "guide_pair-queries": Case(
+        GuidePair(objective=infonce(directions=("q-d", "d-q"), partition="per_direction"), of="positive", to="query"),
+        third(tangled(batch(p=2, m=1))),
     ),
     "view_pairs": Case(o.ViewPairs(objective=infonce()), tangled(batch(p=2))),
     "view_pairs-all": Case(

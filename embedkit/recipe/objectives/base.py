@@ -68,3 +68,8 @@ def leaves(config: ObjectiveConfig) -> list[ObjectiveConfig]:
 def needs(config: ObjectiveConfig) -> frozenset[str]:
     """Roles that a source must give for this objective."""
     return frozenset().union(*(leaf.roles() for leaf in leaves(config)))
+
+
+def asks_guide(config: ObjectiveConfig) -> bool:
+    """Whether an objective, or one inside it, reads the guide's embeddings."""
+    return config.needs_guide or any(asks_guide(one) for one in config.inner())

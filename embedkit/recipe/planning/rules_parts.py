@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from embedkit.recipe.objectives.base import leaves
+from embedkit.recipe.objectives.base import asks_guide, leaves
 from embedkit.recipe.objectives.wrappers import Nothing
 from embedkit.recipe.planning.context import Context, objective_path, problem
 from embedkit.recipe.reading.problems import Problem
@@ -12,8 +12,8 @@ from embedkit.recipe.reading.problems import Problem
 
 def guide_is_given(c: Context) -> Iterator[Problem]:
     for source in c.sources:
-        asking = [leaf.name for leaf in leaves(source.objective) if leaf.needs_guide]
-        if asking and c.recipe.guide is None:
+        if asks_guide(source.objective) and c.recipe.guide is None:
+            asking = [leaf.name for leaf in leaves(source.objective) if leaf.needs_guide] or [source.objective.name]
             what = f"objective {asking[0]} asks a guide, and the recipe has none"
             yield problem(objective_path(source), what, "add `guide: {model: FOLDER_OR_ID}`")
 
@@ -36,7 +36,7 @@ def text_has_a_positive(c: Context) -> Iterator[Problem]:
 def guide_is_asked(c: Context) -> Iterator[Problem]:
     every = [leaf for s in c.sources for leaf in leaves(s.objective)]
     known = all(leaf.__module__.startswith("embedkit.") for leaf in every)
-    if c.recipe.guide is not None and known and not any(leaf.needs_guide for leaf in every):
+    if c.recipe.guide is not None and known and not any(asks_guide(s.objective) for s in c.sources):
         yield problem(("guide",), "no objective asks the guide, which costs a pass over every text", "remove it")
 
 

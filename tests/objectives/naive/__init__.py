@@ -52,6 +52,7 @@ OTHERWISE = {
     "st": "equal to sentence-transformers' own loss (test_st)",
     "sum": "equal to its terms (test_build)",
     "matryoshka": "equal to the objective on prefixes (test_build)",
+    "guide_pair": "equal to the objective on the guide's vectors, and to the formula of Three Towers (test_guided)",
     "view_pairs": "equal to the objective on pairs (test_wrappers)",
     "none": "has no loss",
 }
