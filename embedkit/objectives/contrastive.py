@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from embedkit.objectives.base import Objective, example_weight, mean_where, targets
 from embedkit.objectives.logits import Candidates, Pool, Rules, log_sum_exp
 from embedkit.objectives.weighting import Weighting
+from embedkit.recipe.memory import rows_per_block
 from embedkit.recipe.objectives.contrastive import Direction, GuideRule, Similarity, SoftTargets, columns, softmaxes
 from embedkit.types import Embeddings, LossOut
 
@@ -94,6 +96,24 @@ class InfoNCE(Objective):
         return max(columns(d, n, p, m) for group in self.softmaxes for d in group)
 
     def forward(self, e: Embeddings, rows: Tensor) -> LossOut:
+        out = self._answer(e, rows)
+        pieces = [piece for piece in self.weighting if isinstance(piece, Weighting) and piece.over_batch]
+        if pieces:
+            every, counted = self._every(e)
+            for piece in pieces:
+                assert out.weight is not None
+                out = replace(out, weight=out.weight * piece.batch(out.value, every, counted))
+        return out
+
+    @torch.no_grad()
+    def _every(self, e: Embeddings) -> tuple[Tensor, Tensor]:
+        """[N] losses of all rows of the batch, and whether they count."""
+        size = rows_per_block(self.columns(e), e.query.element_size())
+        blocks = [self._answer(e, block) for block in torch.arange(len(e), device=e.query.device).split(size)]
+        weight = torch.cat([block.weight for block in blocks if block.weight is not None])
+        return torch.cat([block.value for block in blocks]), weight > 0
+
+    def _answer(self, e: Embeddings, rows: Tensor) -> LossOut:
         pool = Pool(e, rows, self.similarity, self.rules)
         scale = self._scale()
         positive = pool.positive * scale  # [m, P]

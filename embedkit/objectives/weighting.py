@@ -23,6 +23,18 @@ class Weighting(nn.Module):
     """
 
     normalize: Literal["count", "weight"] = "count"
+    over_batch = False
+    """Whether `batch` has an answer, which costs the losses of all rows once more, without gradient."""
+
+    def batch(self, losses: Tensor, every: Tensor, counted: Tensor) -> Tensor:
+        """[m] constant factors of the weights of rows with these losses.
+
+        Args:
+            losses: [m] of the rows asked for.
+            every: [N] of all rows of the batch.
+            counted: [N] bool, which of them have a weight.
+        """
+        return torch.ones_like(losses)
 
     def logits(self, candidates: Candidates) -> Tensor | None:
         """[a, C] term added to the logits, or None. Columns that are no negatives are ignored."""
@@ -91,3 +103,45 @@ class Hardness(Weighting):
             return term
         own = candidates.is_own_negative
         return term.masked_fill(~own if self.on == "own" else own, 0.0)
+
+
+class Dynamic(Weighting):
+    """Row weight ``e^(f(h) / r)``, h the row's loss mapped to -delta .. delta by the batch's least and largest loss.
+
+    f is ``linupper`` min(h + delta, delta), ``uniform`` h, ``quadratic`` 1 - h^2 / delta^2 or ``extremes`` |h|; the
+    average divides by the sum of the weights (Sow et al., ICLR 2025, OpenReview gU4ZgQNsOC; strategies as in DataFlex,
+    the authors' code was not read). Least and largest are of the global batch: one outlier flattens the rest. Where
+    all losses are equal so are the weights.
+
+    Args:
+        strategy: f.
+        r: sharpness, large is flat.
+        delta: half the range.
+    """
+
+    normalize = "weight"
+    over_batch = True
+
+    def __init__(
+        self,
+        strategy: Literal["linupper", "uniform", "quadratic", "extremes"] = "linupper",
+        r: float = 1.0,
+        delta: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.strategy, self.r, self.delta = strategy, r, delta
+
+    def batch(self, losses: Tensor, every: Tensor, counted: Tensor) -> Tensor:
+        losses, d = losses.detach(), self.delta
+        low = every.masked_fill(~counted, torch.inf).min()
+        high = every.masked_fill(~counted, -torch.inf).max()
+        width = high - low
+        flat = ~(width > 0) | ~width.isfinite()
+        h = torch.where(flat, 0.0, d * (2 * losses - (high + low)) / torch.where(flat, 1.0, width)).clamp(-d, d)
+        f = {
+            "linupper": (h + d).clamp_max(d),
+            "uniform": h,
+            "quadratic": 1 - h.square() / d**2,
+            "extremes": h.abs(),
+        }[self.strategy]
+        return ((f - max(d, 1.0)) / self.r).exp()

@@ -12,6 +12,7 @@ from embedkit.recipe.objectives.contrastive import InfoNCE, softmaxes
 from embedkit.recipe.objectives.dclr import DCLR
 from embedkit.recipe.objectives.debiased import Debiased
 from embedkit.recipe.objectives.mixing import MixedNegatives, MoCHi
+from embedkit.recipe.objectives.penalty import CLP
 from embedkit.recipe.objectives.supcon import SupCon
 from embedkit.recipe.objectives.wrappers import ViewPairs
 
@@ -104,7 +105,7 @@ def contrasts(config: ObjectiveConfig, n: int, p: int, m: int) -> list[Seen]:
         made = [config.made if "q-d" in group else 0 for group in groups]
         return [replace(s, noise=k) for s, k in zip(seen(config, n, p, m), made, strict=True)]
     if isinstance(config, InfoNCE):
-        return seen(config, n, p, m)
+        return seen(config, n, p, m // 2 if isinstance(config, CLP) else m)
     if isinstance(config, Debiased):
         return seen(config.softmax, n, p, m)
     if isinstance(config, SupCon):

@@ -48,6 +48,8 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
             "embedkit.objectives.mixing:MixedNegatives",
         ),
         "mochi": ("embedkit.recipe.objectives.mixing:MoCHi", "embedkit.objectives.mixing:MoCHi"),
+        "clp": ("embedkit.recipe.objectives.penalty:CLP", "embedkit.objectives.penalty:CLP"),
+        "mann_whitney": ("embedkit.recipe.objectives.auc:MannWhitney", "embedkit.objectives.auc:MannWhitney"),
         "cosent": ("embedkit.recipe.objectives.scored:CoSENT", "embedkit.objectives.scored:CoSENT"),
         "angle": ("embedkit.recipe.objectives.scored:AnglE", "embedkit.objectives.scored:AnglE"),
         "cosine_mse": ("embedkit.recipe.objectives.scored:CosineMSE", "embedkit.objectives.scored:CosineMSE"),
@@ -81,6 +83,7 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
     },
     "weighting": {
         "focal": (f"{_W}:Focal", "embedkit.objectives.weighting:Focal"),
+        "dynamic": (f"{_W}:Dynamic", "embedkit.objectives.weighting:Dynamic"),
         "hardness": (f"{_W}:Hardness", "embedkit.objectives.weighting:Hardness"),
     },
     "head": {

@@ -44,6 +44,19 @@ class Hardness(WeightingConfig):
     )
 
 
+class Dynamic(WeightingConfig):
+    """Row weight by where the row's loss lies between the least and the largest of the batch (Sow et al. 2025)."""
+
+    name: Literal["dynamic"] = "dynamic"
+    strategy: Literal["linupper", "uniform", "quadratic", "extremes"] = Field(
+        "linupper",
+        description="With h from -delta (least loss) to delta: linupper min(h + delta, delta), uniform h, quadratic "
+        "1 - h^2 / delta^2, extremes |h|. The weight is e^(that / r).",
+    )
+    r: float = Field(1.0, gt=0, le=1e6, description="Large: all rows alike. The paper lowers it in training.")
+    delta: float = Field(1.0, gt=0, le=100, description="Half the range that losses are mapped to.")
+
+
 def _weighting(value: Any, info: Any) -> Any:
     return validate_named("weighting", value, info)
 

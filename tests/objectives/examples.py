@@ -189,6 +189,22 @@ EXAMPLES: dict[str, Case] = {
         infonce(soft_targets="all", in_batch_negatives=False, positive_in_denominator="never"),
         tangled(batch(m=2, score=scores(1))),
     ),
+    "infonce-dynamic": Case(infonce(), tangled(batch(m=1, weight=WEIGHT)), (w.Dynamic(r=0.5),)),
+    "infonce-dynamic-focal": Case(
+        infonce(directions=ALL, partition="per_direction"),
+        tangled(batch(p=2)),
+        (w.Dynamic(strategy="quadratic", delta=2.0), w.Focal(gamma=0.5), w.Dynamic(strategy="extremes")),
+    ),
+    "infonce-dynamic-own": Case(
+        infonce(in_batch_negatives=False), tangled(batch(m=2)), (w.Dynamic(strategy="uniform"),)
+    ),
+    "clp": Case(o.CLP(temperature=0.1), tangled(batch(m=4, weight=WEIGHT))),
+    "clp-own": Case(o.CLP(temperature=0.2, in_batch_negatives=False, penalty=0.5), batch(m=2)),
+    "clp-guide": Case(
+        o.CLP(temperature=0.1, guide="absolute", mask_duplicates=False), guided(batch(p=2, m=2)), (w.Focal(gamma=0.5),)
+    ),
+    "mann_whitney": Case(o.MannWhitney(temperature=0.1), tangled(batch(m=1, weight=WEIGHT))),
+    "mann_whitney-sum": Case(o.MannWhitney(similarity="dot", temperature=2.0, reduction="sum"), tangled(batch(p=2))),
     "mixed_negatives": Case(o.MixedNegatives(temperature=0.1), tangled(batch(m=3, weight=WEIGHT))),
     "mixed_negatives-guide": Case(
         o.MixedNegatives(temperature=0.1, count=2, alpha=0.7, guide="absolute", hard_negative_weight=0.4),

@@ -1,5 +1,6 @@
 """The options of all objectives under one name."""
 
+from embedkit.recipe.objectives.auc import *  # noqa: F403
 from embedkit.recipe.objectives.base import *  # noqa: F403
 from embedkit.recipe.objectives.contrastive import *  # noqa: F403
 from embedkit.recipe.objectives.dclr import *  # noqa: F403
@@ -8,6 +9,7 @@ from embedkit.recipe.objectives.distillation import *  # noqa: F403
 from embedkit.recipe.objectives.hinge import *  # noqa: F403
 from embedkit.recipe.objectives.macl import *  # noqa: F403
 from embedkit.recipe.objectives.mixing import *  # noqa: F403
+from embedkit.recipe.objectives.penalty import *  # noqa: F403
 from embedkit.recipe.objectives.scored import *  # noqa: F403
 from embedkit.recipe.objectives.spectrum import *  # noqa: F403
 from embedkit.recipe.objectives.spread import *  # noqa: F403

@@ -11,7 +11,7 @@ from torch import Tensor
 from embedkit.objectives.base import Objective
 from embedkit.recipe import registry
 from embedkit.recipe.objectives.dclr import DCLR
-from embedkit.recipe.weighting import Focal, Hardness
+from embedkit.recipe.weighting import Dynamic, Focal, Hardness
 from embedkit.types import Embeddings
 from tests.objectives import options as o
 from tests.objectives.examples import EXAMPLES, Case, batch, infonce, tangled
@@ -93,7 +93,7 @@ def test_the_order_of_examples_does_not_matter(name: str) -> None:
 
 
 def stops_gradient(case: Case) -> bool:
-    held = any(isinstance(p, Hardness) or (isinstance(p, Focal) and p.detach) for p in case.weighting)
+    held = any(isinstance(p, (Hardness, Dynamic)) or (isinstance(p, Focal) and p.detach) for p in case.weighting)
     moved = isinstance(case.config, DCLR) and case.config.noise_times and case.config.noise_steps
     fixed = isinstance(case.config, (o.MACL, o.MoCHi)) or getattr(case.config, "detach_weights", False)
     length = isinstance(case.config, o.MixedNegatives) and case.config.similarity == "dot"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from embedkit.errors import RecipeError
 from embedkit.objectives import weighting
-from embedkit.recipe.weighting import Focal, Hardness
+from embedkit.recipe.weighting import Dynamic, Focal, Hardness
 from embedkit.types import Embeddings
 from tests.objectives.examples import batch, infonce, tangled
 from tests.objectives.helpers import answer, assert_same_loss, gradients, leaves, loss_of
@@ -131,3 +131,35 @@ def test_attached_weights_cannot_divide() -> None:
         weighting.Focal(detach=False, normalize="weight")
     with pytest.raises(ValueError, match="detach"):
         Focal(detach=False, normalize="weight")
+
+
+def factors(losses: list[float], **options: object) -> torch.Tensor:
+    x = torch.tensor(losses, dtype=torch.float64)
+    found = weighting.Dynamic(**options).batch(x, x, torch.ones(len(x), dtype=torch.bool))
+    return found / found.sum()
+
+
+def test_what_each_strategy_prefers() -> None:
+    losses = [0.0, 1.0, 2.0, 3.0, 4.0]
+    upper = factors(losses)
+    assert bool((upper.diff()[:2] > 0).all())
+    torch.testing.assert_close(upper[2:], upper[2:3].expand(3))  # all above the middle weigh the same
+    assert bool((factors(losses, strategy="uniform").diff() > 0).all())
+    assert int(factors(losses, strategy="quadratic").argmax()) == 2
+    extremes = factors(losses, strategy="extremes")
+    assert int(extremes.argmin()) == 2 and float(extremes[0]) == pytest.approx(float(extremes[4]))
+
+
+def test_equal_losses_and_a_large_r_weigh_all_rows_alike() -> None:
+    torch.testing.assert_close(factors([3.0] * 4), torch.full((4,), 0.25, dtype=torch.float64))
+    torch.testing.assert_close(factors([0.0, 1.0, 9.0], r=1e6), torch.full((3,), 1 / 3).double(), rtol=1e-5, atol=0)
+
+
+def test_dynamic_weights_are_of_the_whole_batch_and_constant() -> None:
+    e = leaves(tangled(batch(m=1)))
+    plain, dynamic = answer(infonce(), e), answer(infonce(), e, [Dynamic(strategy="uniform", r=0.3)])
+    torch.testing.assert_close(dynamic.value, plain.value)
+    assert dynamic.weight is not None and plain.weight is not None and not dynamic.weight.requires_grad
+    assert bool((dynamic.weight[plain.weight > 0] > 0).all()) and not dynamic.weight[plain.weight == 0].any()
+    order = plain.value.detach().argsort()
+    assert bool((dynamic.weight[order][plain.weight[order] > 0].diff() >= 0).all())

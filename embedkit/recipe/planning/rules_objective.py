@@ -8,6 +8,7 @@ from embedkit.recipe.objectives.base import ObjectiveConfig, leaves, needs
 from embedkit.recipe.objectives.contrastive import InfoNCE
 from embedkit.recipe.objectives.debiased import Debiased
 from embedkit.recipe.objectives.mixing import MixedNegatives
+from embedkit.recipe.objectives.penalty import CLP
 from embedkit.recipe.objectives.wrappers import Matryoshka
 from embedkit.recipe.planning.context import Context, objective_path, problem
 from embedkit.recipe.planning.facts import SourceFacts
@@ -52,6 +53,15 @@ def mixing_has_two_negatives(c: Context) -> Iterator[Problem]:
         if isinstance(leaf, MixedNegatives) and 0 < c.slots(source)[1] < 2:
             what = f"objective {leaf.name} mixes two or more hard negatives of a row, and a step takes 1 per query"
             yield problem(("negatives", "per_query"), what, "set it to 2 or more")
+
+
+def penalty_has_negatives_in_twos(c: Context) -> Iterator[Problem]:
+    for source, leaf in _infonce(c):
+        taken, given = c.slots(source)[1], source.negatives
+        if isinstance(leaf, CLP) and (taken % 2 or (given is not None and 0 < taken < given)):
+            what = f"objective {leaf.name} takes negatives in twos, a text and its query; a step takes {taken} per row"
+            what += f" of {given}, at random" if given is not None and taken < given else ""
+            yield problem(("negatives", "per_query"), what, "set it to the length of the list, an even number")
 
 
 def hard_negative_weight_has_negatives(c: Context) -> Iterator[Problem]:
@@ -139,6 +149,7 @@ REFUSALS = [
     queries_see_negatives,
     negatives_not_switched_off,
     mixing_has_two_negatives,
+    penalty_has_negatives_in_twos,
     hard_negative_weight_has_negatives,
     weighting_applies,
     hardness_has_negatives,

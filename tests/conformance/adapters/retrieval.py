@@ -15,8 +15,11 @@ from torch import Tensor
 from embedkit.objectives.base import build
 from embedkit.objectives.mixing import MixedNegatives as MixedObjective
 from embedkit.objectives.mixing import PairDraws
+from embedkit.objectives.weighting import Dynamic
+from embedkit.recipe.objectives.auc import MannWhitney
 from embedkit.recipe.objectives.distillation import PartialRank, SymmetricKL
 from embedkit.recipe.objectives.mixing import MixedNegatives
+from embedkit.recipe.objectives.penalty import CLP
 from embedkit.recipe.objectives.scored import CoSENT, KLDistillation
 from embedkit.recipe.objectives.spread import SpreadOut
 from embedkit.recipe.objectives.st import STLoss
@@ -141,6 +144,57 @@ def weighted(case: Case) -> dict[str, Tensor]:
 def cosent(case: Case) -> dict[str, Tensor]:
     pairs = embeddings(case["a"], case["b"], score=case.hyper["labels"])
     return {"loss": loss(option(CoSENT, scale=float(case.hyper["scale"])), pairs)}
+
+
+@adapter("retrieval", r"0\.9\*InfoNCE \+ 0\.1\*mean_k\(1-cos\(neg_query_k, negative_k\)\).*")
+@adapter("retrieval", r"batched generalisation \(own-group negatives, no in-batch\)")
+def penalised(case: Case) -> dict[str, Tensor]:
+    """One query with its group in `p`, or queries with positives and negatives apart.
+
+    The second form's penalty takes dot products of unit vectors where we and the authors' code take the cosine. The
+    value is the same; the gradient differs along the vectors, and that difference is added.
+    """
+    query, passages, asked = case["q"], case["p"], case["nq"]
+    if "n" not in case.inputs:
+        if len(passages) != case.hyper["train_group_size"]:
+            raise NotImplementedYet(f"{len(passages)} passages are not one group")
+        positive, negative, asked = passages[:1], passages[None, 1:], asked[None]
+    else:
+        positive, negative = passages, case["n"]
+    config = option(
+        CLP,
+        penalty=float(case.hyper["lambda_"]),
+        temperature=float(case.hyper["temperature"]),
+        similarity="dot",
+        in_batch_negatives=False,
+    )
+    value = loss(config, embeddings(query, positive, torch.stack([negative, asked], 2).flatten(1, 2)))
+    if "n" in case.inputs:
+        cosine = torch.nn.functional.cosine_similarity(negative, asked, dim=2)
+        value = value + config.penalty * (cosine - (negative * asked).sum(2)).mean()
+    return {"loss": value}
+
+
+@adapter("retrieval", r"Mann-Whitney loss.*")
+def mann_whitney(case: Case) -> dict[str, Any]:
+    case.hyper.only("normalisation", "sum over pairs / B (Eq. 3)")
+    query, hard = case["q"], case.hyper["hard_negatives"]
+    negative = case["n"] if hard else None
+    config = option(MannWhitney, temperature=case.hyper["temperature"], similarity="dot", reduction="sum")
+    batch, mean_config = embeddings(query, case["p"], negative), config.model_copy(update={"reduction": "mean"})
+    value = loss(config, batch)
+    return {"loss": value, "extra.n_neg": round(float((value / loss(mean_config, batch)).detach()))}
+
+
+@adapter("retrieval", r"dynamic loss-based sample weights")
+def dynamic(case: Case) -> dict[str, Tensor]:
+    losses = torch.tensor(case.inputs.fields["losses"], dtype=torch.float64)
+    options = {"r": float(case.hyper["r"]), "delta": float(case.hyper["delta"])}
+    found = {}
+    for name in ("linupper", "uniform", "quadratic", "extremes"):
+        weights = Dynamic(strategy=name, **options).batch(losses, losses, torch.ones(len(losses), dtype=torch.bool))
+        found[name] = weights / weights.sum()
+    return found
 
 
 @adapter("retrieval", r"pair-wise hard-negative mixing \(RECONSTRUCTION\).*")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.objectives.naive import (
+    auc,
     contrastive,
     dclr,
     debiased,
@@ -17,6 +18,7 @@ from tests.objectives.naive import (
     hinge,
     macl,
     mixing,
+    penalty,
     scored,
     spectrum,
     spread,
@@ -30,6 +32,8 @@ LOOPS: dict[str, Any] = {
     "infonce": contrastive.infonce,
     "mixed_negatives": mixing.mixed_negatives,
     "mochi": mixing.mochi,
+    "clp": penalty.clp,
+    "mann_whitney": auc.mann_whitney,
     "cosent": scored.cosent,
     "angle": scored.angle,
     "cosine_mse": scored.cosine_mse,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -41,7 +42,23 @@ def infonce(
         total = torch.stack(outside).sum()
         values.append(torch.stack(inside).sum() / total if total > 0 else total)
         weights.append(example_weight(e, i) * total / len(terms) * (negatives > 0))
+    for piece in pieces:
+        if isinstance(piece, w.Dynamic):
+            weights = [x * f for x, f in zip(weights, _dynamic(piece, values, weights), strict=True)]
     return torch.stack(values), torch.stack(weights)
+
+
+def _dynamic(piece: w.Dynamic, values: list[Tensor], weights: list[Tensor]) -> list[float]:
+    """Row factors up to a constant; that of embedkit is the largest exponent there can be."""
+    losses = [float(v.detach()) for v in values]
+    seen = [x for x, weight in zip(losses, weights, strict=True) if float(weight.detach()) > 0]
+    low, high, d = min(seen), max(seen), piece.delta
+    factors = []
+    for x in losses:
+        h = min(max(2 * d * x / (high - low) - d * (high + low) / (high - low), -d), d)
+        f = {"linupper": min(h + d, d), "uniform": h, "quadratic": 1 - h * h / d**2, "extremes": abs(h)}
+        factors.append(math.exp((f[piece.strategy] - max(d, 1)) / piece.r))
+    return factors
 
 
 def _terms(
