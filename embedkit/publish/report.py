@@ -14,7 +14,7 @@ from embedkit.disk.locks import hold_folder
 from embedkit.errors import RecordError
 from embedkit.foreign.redacting import redact
 from embedkit.foreign.showing import as_json, shown, shown_deep, visible
-from embedkit.publish import figures, palette, plots, view
+from embedkit.publish import figures, mined, palette, plots, view
 from embedkit.publish.pages import environment
 from embedkit.publish.places import without_places
 from embedkit.terminal.tables import Column, Grid, name_column
@@ -119,6 +119,9 @@ def _context(record: RunRecord, recipe: str, folder: RunFolder, drawn: list[figu
         "load": _load(folder, record),
         "lines": view.task_lines(record),
         "metrics": view.all_metrics(record),
+        "mined": mined.rows(record),
+        "mined_heads": mined.HEADS,
+        "mined_note": mined.note(record),
         "plots": drawn,
         "plan": view.plan_facts(record),
         "plan_text": plan,

@@ -8,6 +8,7 @@ from embedkit.evaluation import suite as suites
 from embedkit.foreign import showing
 from embedkit.model.running.encoder import Encoder
 from embedkit.model.running.towers import Pair
+from embedkit.publish.mined import waited
 from embedkit.publish.report import render_report, summary_table
 from embedkit.run import forecast, measure
 from embedkit.run.environment import now
@@ -55,6 +56,8 @@ def _write(run: Run) -> None:
     record = run.record
     record.finished = now()
     took = forecast.beside(run)
+    if record.mining:
+        run.say(waited(record))
     run.write_record()
     try:
         page = render_report(run.folder, record)
