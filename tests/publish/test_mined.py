@@ -40,7 +40,7 @@ def test_every_version_is_a_line_and_the_note_has_the_sums(tmp_path: Path) -> No
     assert "waited 8.0 s for negatives, 2% of its time" in note
     (tmp_path / "recipe.yaml").write_text("")
     page = render_report(RunFolder(tmp_path), made).read_text()
-    assert page.count(" of update ") == 2 and "0.956 (ivf)" in page
+    assert page.count('data-name="used from"') == 2 and "0.956 (ivf)" in page
     markdown = (tmp_path / "report" / "report.md").read_text()
     lines = markdown.split("## Mined negatives")[1].split("##")[0].strip().splitlines()
     assert [line.count("|") for line in lines[:4]] == [10] * 4
