@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from embedkit.mining.filters.named import Setting, build
 from embedkit.mining.miner import By, Miner
 from embedkit.mining.problem import Problem
 from embedkit.mining.shares import ALONE, Team
 from embedkit.mining.strategies.base import Strategy
 from embedkit.recipe import registry
+from embedkit.recipe.filters import parse_all
 from embedkit.recipe.mining import Mining, Search
 from embedkit.vectors.store import VectorStore
 
@@ -48,8 +50,10 @@ def made_miner(
     """
     search = Search(**{name: settings[name] for name in Search.model_fields})
     store = VectorStore(folder / VECTORS, ram_gb=search.ram_gb / 2)
+    options = {"seed": search.seed, "device": device, "batch_tokens": settings["batch_tokens"], "progress": progress}
+    filters = build(parse_all(search.filters), Setting(problem, store, **options))
     return Miner(
-        problem, search, store, team=team, device=device, scratch=folder / SCRATCH, progress=progress, filters=()
+        problem, search, store, filters=filters, team=team, device=device, scratch=folder / SCRATCH, progress=progress
     )
 
 

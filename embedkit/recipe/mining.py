@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, create_model, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, create_model, field_validator, model_validator
 
+from embedkit.errors import RecipeError
 from embedkit.foreign.limits import SEED
 from embedkit.recipe.base import Block, Leads, invalid, validate_named
+from embedkit.recipe.filters import parse_all
 
 DEPTH = 100
 
@@ -38,6 +40,15 @@ class Search(Block):
     seed: int = Field(
         0, ge=0, le=SEED, description="Of draws, index and probe. Not train.seed: runs of several seeds share a search."
     )
+
+    @field_validator("filters")
+    @classmethod
+    def _filters_are_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            parse_all(value)
+        except RecipeError as error:
+            raise invalid(error.what, error.cure) from error
+        return value
 
     @model_validator(mode="after")
     def _enough_retrieved(self) -> Search:

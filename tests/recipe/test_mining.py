@@ -36,6 +36,7 @@ def test_a_recipe_without_it_keeps_the_hash_it_had(write: Write) -> None:
         ("{mode: background, lag: 30, refresh: {every: 20}}", "every 20"),
         ("{strategy: {name: curriculum, first: [5, 2]}}", "ranks 5 to 2"),
         ("{strategy: anse}", "ance"),
+        ("{filters: [margen=0.95]}", "margin"),
         ("{recall: 1.5}", "recall"),
     ],
 )
