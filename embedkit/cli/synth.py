@@ -72,7 +72,9 @@ Dtype = Annotated[
 
 
 def synth(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="claif, clhaif, syncse-partial or syncse-scratch.")],
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", help="claif, clhaif, syncse-partial, syncse-scratch or queries.")
+    ],
     text: Text = None,
     out: Out = None,
     model: Model = None,
@@ -100,7 +102,7 @@ def synth(
     dtype: Dtype = "auto",
     offline: Offline = False,
 ) -> None:
-    """Make training data with a language model: scored pairs (claif), scores (clhaif), triplets (syncse).
+    """Make training data with a language model: scored pairs (claif), scores (clhaif), triplets (syncse), queries.
 
     Run it again after an interruption: what was answered is kept in OUT's .cache and is not asked again.
 

@@ -26,13 +26,14 @@ from embedkit.synthesis.cache import Cache
 from embedkit.synthesis.calls import Backend
 from embedkit.synthesis.claif import Claif, Clhaif
 from embedkit.synthesis.prompts import Prompter, load_prompts
+from embedkit.synthesis.queries import Queries
 from embedkit.synthesis.syncse import Partial, Scratch
 from embedkit.synthesis.tasks import Planned, Task
 from embedkit.types import Example
 
 logger = showing.logger(__name__)
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Claif, Clhaif, Partial, Scratch)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Claif, Clhaif, Partial, Scratch, Queries)}
 CHARACTERS_PER_TOKEN = 4
 """A rule of thumb for English, used by the dry run only."""
 
@@ -42,7 +43,7 @@ class Settings:
     """What is to be made.
 
     Attributes:
-        task: claif, clhaif, syncse-partial or syncse-scratch.
+        task: claif, clhaif, syncse-partial, syncse-scratch or queries.
         out: the data file; ``.meta.json`` and, unless `cache` says otherwise, ``.cache`` stand beside it.
         text: the texts to start from; None for syncse-scratch.
         roles: role: column of `text`.

@@ -25,6 +25,7 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "positive": ("text",),
     "negative": ("text",),
     "sentences": ("count",),
+    "query": ("text",),
     "answers": ("query", "document"),
     "grade": ("query", "document"),
 }
@@ -63,6 +64,7 @@ class Prompts(Block):
     positive: Prompt
     negative: Prompt
     sentences: Prompt
+    query: Prompt
     answers: Prompt
     grade: Prompt
 

@@ -260,3 +260,13 @@ def test_filters_of_the_command_line_and_of_a_recipe(embedkit: Run, files: Path)
     assert done.code == 0 and [r["negative_id"] for r in rows("n.parquet")] == [r["negative_id"] for r in rows()]
     done = embedkit(*command, "--out", "o.parquet", "--filter", "margins=0.9")
     assert done.code == 2 and "--filter: no filter is called 'margins'" in done.err and not Path("o.parquet").exists()
+
+
+def test_training_on_negatives_without_positives_says_what_is_missing(embedkit: Run, files: Path) -> None:
+    jsonl("bare.jsonl", {"text": "ba de"}, {"text": "fi go"})
+    bare = ("--model", "tiny", "--queries", "bare.jsonl", "--corpus", "c.jsonl")
+    assert embedkit("mine", *bare, "--out", "m.parquet", *OPTIONS).code == 0
+    done = embedkit(
+        "train", "retrieval/infonce", "data.sources.0.path=m.parquet", "train.batch_size=2", "--out", "run", "--offline"
+    )
+    assert done.code == 3 and "m.parquet:1: null where text belongs in 'positive'" in done.err

@@ -314,3 +314,22 @@ def test_a_key_that_is_none_is_refused(data: Data) -> None:
     with pytest.raises(RecipeError, match="unknown key") as caught:
         mined(data, World(), search={"depths": 3})
     assert "did you mean `depth`?" in caught.value.cure
+
+
+def test_a_full_disk_in_the_middle_of_a_shard_loses_nothing(data: Data) -> None:
+    """The vectors before it stay, nothing is half-written, and the same call goes on when there is room."""
+    import resource
+
+    texts(3000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(WriteError):
+            mined(data, World(), store="vectors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    left = [p.name for p in Path("vectors").rglob("*") if p.is_file() and not p.name.startswith(".")]
+    assert sorted(left) == ["000000.keys", "000000.npy", "space.json"], "the queries are whole, the documents absent"
+    assert not [p for p in Path().rglob(".embedkit*") if p.suffix == ".part"] and not Path("m.parquet").exists()
+    mined(data, World(), store="vectors")
+    assert len(rows()) == 6

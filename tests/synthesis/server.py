@@ -31,6 +31,8 @@ def reply_to(prompt: str) -> str:
     if found := re.match(r"Write (\d+) sentences", prompt):
         lines = [f"{i}. Sentence {number % 1000} has number {i}." for i in range(1, int(found[1]) + 1)]
         return "\n".join(["Here they are:", *lines])
+    if found := re.search(r"^Document: (.*)", prompt, re.MULTILINE):
+        return f"What is said {number % 1000} about {found[1].split()[0]}?"
     text = re.findall(r"^Sentence: (.*)", prompt, re.MULTILINE)[-1]
     return f'"answer {number % 1000} to {text}"'
 

@@ -17,6 +17,7 @@ FIELDS = {
     "negative": {"text": "A cat sat."},
     "sentences": {"count": 10},
     "answers": {"query": "Who sat?", "document": "A cat sat."},
+    "query": {"text": "A cat sat."},
     "grade": {"query": "Who sat?", "document": "A cat sat."},
 }
 
