@@ -36,6 +36,7 @@ class Approximate:
         folder: an inverted file that takes more than `ram_gb` lies here, mapped; None: a temporary folder, gone with
             the index.
         ram_gb: bounds the index in memory.
+        lists: of an inverted file; None: about 4 sqrt(n), which suits as many searches as there are rows.
 
     Attributes:
         index: faiss' own.
@@ -48,7 +49,14 @@ class Approximate:
     effort_of: ClassVar[dict[Kind, str]] = {"ivf": "nprobe", "ivf-pq": "nprobe", "hnsw": "efSearch"}
 
     def __init__(
-        self, rows: View, kind: Kind, *, seed: int = 0, folder: Path | None = None, ram_gb: float = 4.0
+        self,
+        rows: View,
+        kind: Kind,
+        *,
+        seed: int = 0,
+        folder: Path | None = None,
+        ram_gb: float = 4.0,
+        lists: int | None = None,
     ) -> None:
         if not len(rows):
             raise DataError("the corpus is empty", "corpus", "give it at least one document")
@@ -59,7 +67,7 @@ class Approximate:
                 "take exact, which is instant at this size",
             )
         self.rows, self.kind, self.seed = rows, kind, seed
-        self.lists = max(1, min(int(4 * np.sqrt(len(rows))), len(rows) // 39 or 1))
+        self.lists = max(1, min(lists or int(4 * np.sqrt(len(rows))), len(rows) // 39 or 1))
         self._room = ram_gb * 2**30 / 2
         self._held: tempfile.TemporaryDirectory[str] | None = None
         self.index = self._graph() if kind == "hnsw" else self._inverted(folder)

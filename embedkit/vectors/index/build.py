@@ -114,7 +114,8 @@ def build(
     if kind == "exact":
         report = IndexReport("exact", len(rows), rows.dim, {}, 1.0, k, 0, time.perf_counter() - start, 0)
         return Index(exact, report)
-    index = Approximate(rows, kind, seed=seed, folder=folder, ram_gb=ram_gb)
+    lists = lists_for(len(rows), len(queries) if searches is None else searches)
+    index = Approximate(rows, kind, seed=seed, folder=folder, ram_gb=ram_gb, lists=lists)
     chosen = np.random.default_rng([seed, 1]).permutation(len(queries))[:PROBES]
     probe = queries[np.sort(chosen)]
     reached = _raise_effort(index, probe, exact.search(probe, k), k, recall) if len(probe) else float("nan")
@@ -127,6 +128,12 @@ def build(
     effort = {index.effort_of[kind]: index.effort}
     took = time.perf_counter() - start
     return Index(index, IndexReport(kind, len(rows), rows.dim, effort, reached, k, len(probe), took, index.bytes))
+
+
+def lists_for(n: int, searches: int) -> int:
+    """Lists of an inverted file over n rows: ``sqrt(n)`` to ``4 sqrt(n)``. More of them take longer to learn and make a
+    search quicker, so that few searches are done sooner with few."""
+    return int(np.sqrt(n) * min(4.0, max(1.0, 4 * np.sqrt(searches / max(1, n)))))
 
 
 def recall_of(found: Found, truth: Found) -> float:

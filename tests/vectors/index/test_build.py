@@ -10,7 +10,7 @@ import pytest
 from embedkit.errors import DataError
 from embedkit.vectors.index import build as module
 from embedkit.vectors.index.approximate import Approximate
-from embedkit.vectors.index.build import IndexKind, build, recall_of
+from embedkit.vectors.index.build import IndexKind, build, lists_for, recall_of
 from embedkit.vectors.index.found import NONE, Found
 from tests.vectors.index.corpora import by_numpy, clustered, view
 
@@ -106,3 +106,11 @@ def test_unknown_names_and_empty_corpora() -> None:
     for kind in kinds:
         with pytest.raises(DataError, match="empty"):
             build(view(CORPUS[:0]), QUERIES, kind=kind).search(QUERIES, 1)
+
+
+def test_few_searches_have_few_lists() -> None:
+    assert lists_for(10_000, 10_000) == lists_for(10_000, 10**6) == 400
+    assert lists_for(10_000, 2_500) == 200 and lists_for(10_000, 1) == 100
+    corpus = clustered(10_000)
+    found = [build(view(corpus), corpus[:50], kind="ivf", searches=n).searcher for n in (100, 10_000)]
+    assert [one.lists for one in found if isinstance(one, Approximate)] == [100, 256]  # 39 rows a list at least
