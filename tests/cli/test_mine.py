@@ -259,7 +259,8 @@ def test_filters_of_the_command_line_and_of_a_recipe(embedkit: Run, files: Path)
     done = embedkit("mine", "--recipe", "r.yaml", "--out", "n.parquet", *OPTIONS)
     assert done.code == 0 and [r["negative_id"] for r in rows("n.parquet")] == [r["negative_id"] for r in rows()]
     done = embedkit(*command, "--out", "o.parquet", "--filter", "margins=0.9")
-    assert done.code == 2 and "--filter: no filter is called 'margins'" in done.err and not Path("o.parquet").exists()
+    assert done.code == 2 and "--filter: filters: no filter is called 'margins'" in done.err
+    assert not Path("o.parquet").exists()
 
 
 def test_training_on_negatives_without_positives_says_what_is_missing(embedkit: Run, files: Path) -> None:
