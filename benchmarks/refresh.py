@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -91,8 +90,8 @@ def main() -> None:
     least = {mode: min(rounds, key=lambda r: r["training"]) for mode, rounds in found.items()}
     for mode, best in least.items():
         console.print(
-            f"{mode:12s} training {best['training']:7.1f} s, {best['searches']:.0f} refreshes of {best['search']:.1f} s "
-            f"each, waited for {best['waited']:.1f} s"
+            f"{mode:12s} training {best['training']:7.1f} s, {best['searches']:.0f} refreshes of "
+            f"{best['search']:.1f} s each, waited for {best['waited']:.1f} s"
         )
     base = least["once"]["training"]
     for mode in ("sync", "background"):
