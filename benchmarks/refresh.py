@@ -46,17 +46,8 @@ def overrides(args: argparse.Namespace, mode: str) -> list[str]:
 
 def run(args: argparse.Namespace, mode: str, folder: Path) -> dict[str, float]:
     """Seconds of training, and of it those in which it waited for negatives."""
-    command = [
-        sys.executable,
-        "-m",
-        "embedkit",
-        "train",
-        "retrieval/ance",
-        *overrides(args, mode),
-        "--out",
-        str(folder),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ}, check=False)
+    command = [sys.executable, "-m", "embedkit", "train", "retrieval/ance", *overrides(args, mode)]
+    done = subprocess.run([*command, "--out", str(folder)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stdout[-2000:] + done.stderr[-2000:])
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
