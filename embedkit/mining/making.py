@@ -53,7 +53,15 @@ def made_miner(
     options = {"seed": search.seed, "device": device, "batch_tokens": settings["batch_tokens"], "progress": progress}
     filters = build(parse_all(search.filters), Setting(problem, store, **options))
     return Miner(
-        problem, search, store, filters=filters, team=team, device=device, scratch=folder / SCRATCH, progress=progress
+        problem,
+        search,
+        store,
+        filters=filters,
+        team=team,
+        device=device,
+        scratch=folder / SCRATCH,
+        method="torch",  # the fastest is found by timing, and a resumed run must find the same
+        progress=progress,
     )
 
 

@@ -21,6 +21,7 @@ from embedkit.recipe.mining import Search
 from embedkit.terminal.progress import progress as bar
 from embedkit.vectors.encoding import encode_into, vectors_of
 from embedkit.vectors.index.build import Index, IndexReport, build
+from embedkit.vectors.index.exact import Method
 from embedkit.vectors.index.found import NONE, Found
 from embedkit.vectors.space import Embedder
 from embedkit.vectors.store import VectorStore
@@ -112,6 +113,7 @@ class Miner:
             are the same as those of one process (exactly so for exact search).
         device: of exact search.
         scratch: folder for an index that does not fit into memory.
+        method: of exact search; a name where searches must repeat to the last bit, None for the fastest here.
         progress: show bars.
     """
 
@@ -125,13 +127,15 @@ class Miner:
         team: Team = ALONE,
         device: str = "cpu",
         scratch: Path | None = None,
+        method: Method | None = None,
         progress: bool = False,
     ) -> None:
         problem.check()
         self.problem, self.search, self.store, self.team = problem, search, store, team
         own: list[Filter] = [KnownPositives(problem.known, problem.text_ids), SameText(problem.text_ids)]
         self.filters = [*own, *filters]
-        self._device, self._scratch, self._progress = device, scratch, progress and team.rank == 0
+        self._device, self._scratch, self._method = device, scratch, method
+        self._progress = progress and team.rank == 0
 
     def mine(
         self,
@@ -227,6 +231,7 @@ class Miner:
             seed=options.seed,
             folder=self._scratch,
             device=self._device,
+            method=self._method,
         )
 
     def _choice(self) -> Choice:

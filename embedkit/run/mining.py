@@ -9,13 +9,14 @@ from typing import Any
 from embedkit.data.sampler import StepSampler
 from embedkit.data.sources import LoadedSource
 from embedkit.disk import paths
-from embedkit.errors import RecipeError
-from embedkit.inputs import records
+from embedkit.errors import DataError, RecipeError
+from embedkit.foreign.quoting import quoted
 from embedkit.mining.background import Background
 from embedkit.mining.making import key_of, made_miner, made_strategy, settings_of, tidy_store
 from embedkit.mining.miner import By
 from embedkit.mining.online import News, OnlineNegatives
 from embedkit.mining.problem import Problem, of_examples
+from embedkit.mining.reading import Rows
 from embedkit.mining.schedule import Turn, schedule
 from embedkit.mining.strategies.base import Strategy
 from embedkit.model.running.encoder import Encoder, pick_device
@@ -80,7 +81,7 @@ def turns_of(block: Mining, strategy: Strategy, sampler: StepSampler) -> list[Tu
 
 
 def _problems(run: Run, block: Mining) -> dict[int, Problem]:
-    documents = list(_corpus(block))
+    documents = list(_corpus(run, block))
     found = {
         index: of_examples(_examples(source), documents)
         for index, source in enumerate(run.sources)
@@ -97,15 +98,20 @@ def _examples(source: LoadedSource) -> Iterable[Any]:
         yield from source.get(range(start, min(rows, start + _READ)))
 
 
-def _corpus(block: Mining) -> Iterable[str]:
-    """Further documents: title and text, as a BEIR corpus has them."""
+def _corpus(run: Run, block: Mining) -> Iterable[str]:
+    """Further documents, title and text as a BEIR corpus has them; rows without a text are left out and counted."""
     if block.corpus is None:
         return
-    from embedkit.evaluation.loading import document_text
-
-    for file in paths.locate(block.corpus, "files").places:
-        for row in records.read(file, records.format_of(file)):
-            yield document_text((f"{file}:{row.line}", row.values or {}))
+    files = paths.locate(block.corpus, "files").places
+    if not files:
+        raise DataError(f"no file matches {quoted(block.corpus)}", "mining.corpus", "check the path")
+    for file in files:
+        rows = Rows(skip=True)
+        for document in rows.documents(file):
+            yield document.whole
+        for why, count in rows.bad.counts.items():
+            run.record.warnings.append(f"mining.corpus: {count:,} rows of {file.name} left out: {why}")
+            run.say(f"warning      {run.record.warnings[-1]}")
 
 
 def _beside(

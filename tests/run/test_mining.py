@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from embedkit.data.text import text_id
-from embedkit.errors import TrainingError
+from embedkit.errors import DataError, TrainingError
 from embedkit.mining.table import MinedTable
 from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Model
@@ -193,6 +193,30 @@ def test_a_copy_that_is_gone_is_an_error(folder: Path, batches: dict[str, list[R
         shutil.rmtree(path)
     with pytest.raises(TrainingError, match="copy of the model"):
         go(folder, str(run), recipe({"mode": "background"}), resume=True)
+
+
+def test_the_search_repeats_to_the_last_bit(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which way of exact search is the fastest is measured, and would differ between a run and its resumption."""
+    from embedkit.vectors.index import exact
+
+    def timed(*rest: object) -> None:
+        raise AssertionError("the way was chosen by time")
+
+    monkeypatch.setattr(exact, "_PROBES_WORTH", 0)
+    monkeypatch.setattr(exact, "faster", timed)
+    assert go(folder, str(tmp_path / "run"), recipe({"strategy": "static"})).mining
+
+
+def test_a_corpus_that_is_not_whole(folder: Path, tmp_path: Path) -> None:
+    good = (folder / "corpus.jsonl").read_text().splitlines()
+    (folder / "holes.jsonl").write_text("\n".join([*good, '{"_id": "x", "title": "", "text": ""}']) + "\n")
+    lines: list[str] = []
+    made = recipe({"strategy": "static", "corpus": "holes.jsonl"})
+    found = go(folder, str(tmp_path / "run"), made, said=lines)
+    assert any("1 rows of holes.jsonl left out" in w for w in found.warnings)
+    assert found.mining[0]["index"]["rows"] == len(texts(folder)[1])
+    with pytest.raises(DataError, match=r"nowhere\.jsonl"):
+        go(folder, str(tmp_path / "other"), recipe({"corpus": "nowhere.jsonl"}))
 
 
 def test_filters_of_the_recipe_are_used(folder: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from embedkit.errors import DataError
 from embedkit.vectors.index.approximate import Approximate, Kind
-from embedkit.vectors.index.exact import Exact
+from embedkit.vectors.index.exact import Exact, Method
 from embedkit.vectors.index.found import Found
 from embedkit.vectors.view import View
 
@@ -84,6 +84,7 @@ def build(
     seed: int = 0,
     folder: Path | None = None,
     device: str = "cpu",
+    method: Method | None = None,
 ) -> Index:
     """Build an index and measure its recall.
 
@@ -99,6 +100,7 @@ def build(
         seed: of centres and probe.
         folder: for lists that do not fit into memory.
         device: of exact search.
+        method: of exact search, see `Exact`; None: the fastest here.
 
     Raises:
         DataError: empty corpus, NaN (the row is named), the demanded recall is not reached (with what was).
@@ -108,7 +110,7 @@ def build(
     if recall is not None and not 0 < recall <= 1:
         raise DataError(f"a recall of {recall} cannot be", "recall", "a share between 0 and 1, e.g. 0.95")
     start = time.perf_counter()
-    exact = Exact(rows, device=device, ram_gb=ram_gb)
+    exact = Exact(rows, method=method, device=device, ram_gb=ram_gb)
     if kind == "auto":
         kind = _chosen(len(rows), rows.dim, len(queries) if searches is None else searches, ram_gb)
     if kind == "exact":
