@@ -113,7 +113,7 @@ def test_every_version_is_of_the_model_at_its_update(
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("step", [2, 4, 6])
+@pytest.mark.parametrize("step", [4, *(pytest.param(s, marks=pytest.mark.slow) for s in (2, 6))])
 def test_a_resumed_run_is_the_uncut_one(
     folder: Path, batches: dict[str, list[RowBatch]], tmp_path: Path, mode: str, step: int
 ) -> None:
@@ -134,8 +134,10 @@ def test_a_resumed_run_is_the_uncut_one(
 @pytest.mark.parametrize(
     ("mode", "moment"),
     [
-        *(("sync", moment) for moment in ("search", "table", "hand-over", "step")),
-        *(("background", moment) for moment in ("hand-over", "step")),
+        *(("sync", moment) for moment in ("search", "hand-over")),
+        ("background", "step"),
+        *(pytest.param("sync", moment, marks=pytest.mark.slow) for moment in ("table", "step")),
+        pytest.param("background", "hand-over", marks=pytest.mark.slow),
     ],
 )
 def test_after_kill_nine(
@@ -250,6 +252,7 @@ def test_static_searches_once_and_a_table_of_other_data_is_refused(folder: Path,
         go(folder, str(run), recipe({"strategy": "static"}), resume=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["conan", {"name": "curriculum", "first": [5, 12], "last": [1, 8]}])
 def test_strategies_resume_too(folder: Path, tmp_path: Path, strategy: object) -> None:
     made = recipe({"strategy": strategy, "mode": "background"})
