@@ -32,7 +32,7 @@ Refused = Callable[..., str]
         ("objective: infonse", ["objective: unknown objective 'infonse'", "did you mean 'infonce'?", "none, infonce"]),
         ("objective: {name: cosen}", ["unknown objective 'cosen'", "did you mean 'cosent'?"]),
         ("weighting: [{name: focl}]", ["weighting.0: unknown weighting 'focl'", "did you mean 'focal'?"]),
-        ("weighting: [{gamma: 1}]", ["weighting.0: expected a mapping with a `name`", "known: focal, dynamic, hardness"]),
+        ("weighting: [{gamma: 1}]", ["weighting.0: expected a mapping with a `name`", "known: focal, dynamic"]),
         ("objective: {name: matryoshka, objective: infonc, dims: [8]}", ["objective.objective: unknown objective"]),
         # types: nothing is turned into something else
         ("train: {batch_size: '64'}", ["train.batch_size: expected a whole number, got '64'", "remove the quotes"]),
