@@ -105,7 +105,8 @@ def cli_page() -> str:
         options = [record for kind, _, record in records if kind == "option" and record and "--help" not in record[0]]
         if options:
             lines += ["| option | meaning |", "| --- | --- |"]
-            lines += [f"| `{cell(names)}` | {cell(meaning)} |" for names, meaning in options] + [""]
+            plain = [(names, meaning.replace("\\[", "[")) for names, meaning in options]  # typer 0.16 escapes them
+            lines += [f"| `{cell(names)}` | {cell(meaning)} |" for names, meaning in plain] + [""]
     return "\n".join(lines)
 
 
