@@ -40,7 +40,7 @@ class Background:
 
     Args:
         encoder: the model in training.
-        sources: by the index of the source, the folder of its problem.
+        sources: by the index of the source, the folder of its problem, beside those of the searches.
         settings: what `embedkit.mining.making.made` makes miners and a strategy of, as plain data.
         key: stands for what a search depends on besides model and data.
         device: where the copy of the model runs.
@@ -69,7 +69,7 @@ class Background:
             "total": total,
             "model": fingerprint,
             "trust": self._encoder.st.trust_remote_code,
-            "sources": {str(source): str(path.resolve()) for source, path in self._sources.items()},
+            "sources": {str(source): path.name for source, path in self._sources.items()},
             "settings": dict(self._settings),
             "key": self._key,
             "device": self._device,
@@ -112,6 +112,7 @@ class Background:
         code = process.wait()
         self._process = None
         if code:
+            words = ""
             with suppress(OSError):
                 words = (folder / LOG).read_text(encoding="utf-8", errors="replace")[-_LAST_WORDS:].strip()
             raise TrainingError(
@@ -159,8 +160,8 @@ def _work(folder: Path, job: dict[str, Any]) -> None:
         raise TrainingError("the copy of the model is not what was written", str(folder / MODEL), "train anew")
     by = By.of(encoder, batch_tokens=settings["batch_tokens"])
     miners: dict[int, Miner] = {
-        int(source): made_miner(Problem.read(Path(path)), settings, folder.parent, str(encoder.device))
-        for source, path in job["sources"].items()
+        int(source): made_miner(Problem.read(folder.parent / name), settings, folder.parent, str(encoder.device))
+        for source, name in job["sources"].items()
     }
     strategy, before = made_strategy(settings), read_tables(folder / BEFORE, miners)
     search(folder, Turn(**job["turn"]), job["total"], miners, strategy, by, before, job["key"])

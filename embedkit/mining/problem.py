@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -113,63 +112,3 @@ class Problem:
             raise DataError("there is no query", "mining", "give queries with their positives")
         if not self.documents:
             raise DataError("the corpus is empty", "mining", "give it at least one document")
-
-
-class Gatherer:
-    """Makes a problem of queries, positives and documents that come one by one, each text once."""
-
-    def __init__(self) -> None:
-        self._queries: dict[int, int] = {}
-        self._documents: dict[int, int] = {}
-        self._query_texts: list[str] = []
-        self._query_ids: list[str] = []
-        self._texts: list[str] = []
-        self._ids: list[str] = []
-        self._positives: list[dict[int, None]] = []
-
-    def document(self, text: str, name: str | None = None) -> int:
-        """The row of a document; the first that brings a text gives it its id."""
-        key = text_id(text)
-        row = self._documents.setdefault(key, len(self._texts))
-        if row == len(self._texts):
-            self._texts.append(text)
-            self._ids.append(f"d{row}" if name is None else name)
-        return row
-
-    def query(self, text: str, positives: Iterable[str] = (), name: str | None = None) -> None:
-        """A query, or more positives of one that is there."""
-        key = text_id(text)
-        number = self._queries.setdefault(key, len(self._query_texts))
-        if number == len(self._query_texts):
-            self._query_texts.append(text)
-            self._query_ids.append(f"q{number}" if name is None else name)
-            self._positives.append({})
-        self._positives[number].update(dict.fromkeys(self.document(p) for p in positives))
-
-    def finish(self) -> Problem:
-        """The problem.
-
-        Raises:
-            DataError: no query or no document.
-        """
-        answers = [tuple(found) for found in self._positives]
-        problem = Problem(self._query_texts, self._query_ids, self._texts, self._ids, answers)
-        problem.check()
-        return problem
-
-
-def of_examples(examples: Iterable[Any], documents: Iterable[str] = ()) -> Problem:
-    """The problem of a source: its queries against its positives and negatives, and further documents.
-
-    Args:
-        examples: `embedkit.types.Example`s.
-        documents: further texts.
-    """
-    gathered = Gatherer()
-    for example in examples:
-        gathered.query(example.query, example.positives)
-        for negative in example.negatives:
-            gathered.document(negative)
-    for text in documents:
-        gathered.document(text)
-    return gathered.finish()

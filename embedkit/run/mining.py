@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from embedkit.data.sampler import StepSampler
-from embedkit.data.sources import LoadedSource
-from embedkit.disk import paths
-from embedkit.errors import DataError, RecipeError
-from embedkit.foreign.quoting import quoted
+from embedkit.errors import RecipeError
+from embedkit.mining.assembly import Assembly
 from embedkit.mining.background import Background
 from embedkit.mining.making import key_of, made_miner, made_strategy, settings_of, tidy_store
 from embedkit.mining.miner import By
 from embedkit.mining.online import News, OnlineNegatives
-from embedkit.mining.problem import Problem, of_examples
-from embedkit.mining.reading import Rows
+from embedkit.mining.problem import Problem
+from embedkit.mining.reading import Document, Rows
 from embedkit.mining.schedule import Turn, schedule
 from embedkit.mining.strategies.base import Strategy
 from embedkit.model.running.encoder import Encoder, pick_device
 from embedkit.recipe.mining import Mining
 from embedkit.recipe.pool import is_mined
+from embedkit.run.mining_data import add_document, add_source
 from embedkit.run.state import Run
 from embedkit.terminal.times import duration
-
-_READ = 4096
 
 
 def negatives_of(run: Run, encoder: Encoder, sampler: StepSampler) -> OnlineNegatives:
@@ -81,37 +77,28 @@ def turns_of(block: Mining, strategy: Strategy, sampler: StepSampler) -> list[Tu
 
 
 def _problems(run: Run, block: Mining) -> dict[int, Problem]:
-    documents = list(_corpus(run, block))
-    found = {
-        index: of_examples(_examples(source), documents)
-        for index, source in enumerate(run.sources)
-        if is_mined(run.recipe, source.roles) and not source.streaming
-    }
+    """What is searched, by source; the corpus is part of each."""
+    documents, found = _corpus(run, block), {}
+    for index, source in enumerate(run.sources):
+        if is_mined(run.recipe, source.roles) and not source.streaming:
+            assembly = Assembly()
+            add_source(assembly, source)
+            for document in documents:
+                add_document(assembly, document)
+            found[index] = assembly.finish()
     if not found:
         raise RecipeError("no source has queries and positives to mine for", "mining", "remove it, or name the columns")
     return found
 
 
-def _examples(source: LoadedSource) -> Iterable[Any]:
-    rows = source.rows or 0
-    for start in range(0, rows, _READ):
-        yield from source.get(range(start, min(rows, start + _READ)))
-
-
-def _corpus(run: Run, block: Mining) -> Iterable[str]:
-    """Further documents, title and text as a BEIR corpus has them; rows without a text are left out and counted."""
-    if block.corpus is None:
-        return
-    files = paths.locate(block.corpus, "files").places
-    if not files:
-        raise DataError(f"no file matches {quoted(block.corpus)}", "mining.corpus", "check the path")
-    for file in files:
-        rows = Rows(skip=True)
-        for document in rows.documents(file):
-            yield document.whole
-        for why, count in rows.bad.counts.items():
-            run.record.warnings.append(f"mining.corpus: {count:,} rows of {file.name} left out: {why}")
-            run.say(f"warning      {run.record.warnings[-1]}")
+def _corpus(run: Run, block: Mining) -> list[Document]:
+    """Further documents; rows without a text are left out and counted."""
+    rows = Rows(skip=True)
+    documents = [] if block.corpus is None else list(rows.documents(block.corpus, progress=run.progress))
+    for why, count in rows.bad.by_reason.items():
+        run.record.warnings.append(f"mining.corpus: {count:,} rows left out: {why}")
+        run.say(f"warning      {run.record.warnings[-1]}")
+    return documents
 
 
 def _beside(

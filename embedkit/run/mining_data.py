@@ -136,7 +136,7 @@ def _files(data: Data, progress: bool) -> Gathered:
         titles = data.queries_from == TITLE
         for document in read[1].documents(data.corpus, titles=titles, progress=progress):
             if not titles:
-                _add(assembly, document)
+                add_document(assembly, document)
             elif document.text:
                 answers = [document.title] if document.title else []
                 assembly.document(document.text, document.name, document.where, answers=answers)
@@ -161,9 +161,7 @@ def _sources(recipe: Recipe, skip: bool, progress: bool) -> Gathered:
             why = "a stream" if loaded.streaming else f"roles {', '.join(sorted(loaded.roles))}"
             remarks.append(f"{loaded.name}: not mined ({why})")
             continue
-        for example in _examples(loaded):
-            assembly.query(example.query, example.positives, where=example.origin)
-            assembly.want(example.negatives)
+        add_source(assembly, loaded)
         left_out.update(loaded.skipped)
         remarks += [f"{loaded.name}: {line}" for line in loaded.remarks]
     if not assembly.has_answers:
@@ -172,12 +170,20 @@ def _sources(recipe: Recipe, skip: bool, progress: bool) -> Gathered:
     corpus = recipe.mining.corpus if recipe.mining else None
     rows = Rows(skip=skip)
     for document in rows.documents(corpus, progress=progress) if corpus is not None else ():
-        _add(assembly, document)
+        add_document(assembly, document)
     left_out.update(rows.bad.by_reason)
     return Gathered(assembly.finish(), dict(left_out), dict(assembly.notes), (*remarks, *rows.bad.remarks))
 
 
-def _add(assembly: Assembly, document: Document) -> None:
+def add_source(assembly: Assembly, source: LoadedSource) -> None:
+    """The queries and positives of a source; its negatives are documents."""
+    for example in _examples(source):
+        assembly.query(example.query, example.positives, where=example.origin)
+        assembly.want(example.negatives)
+
+
+def add_document(assembly: Assembly, document: Document) -> None:
+    """A document of a file, which is also that of its text without the title."""
     alone = document.text if document.title and document.text else None
     assembly.document(document.whole, document.name, document.where, alone)
 

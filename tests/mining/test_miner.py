@@ -11,9 +11,10 @@ import pytest
 
 from embedkit.errors import DataError
 from embedkit.mining import miner as module
+from embedkit.mining.assembly import Assembly
 from embedkit.mining.filters.scores import MarginToPositive
 from embedkit.mining.miner import By, Miner
-from embedkit.mining.problem import Gatherer, Problem
+from embedkit.mining.problem import Problem
 from embedkit.mining.table import MinedTable
 from embedkit.recipe.mining import Search
 from embedkit.vectors.store import VectorStore
@@ -74,10 +75,10 @@ def test_filters_come_before_counting_and_a_query_with_fewer_keeps_fewer(tmp_pat
 
 
 def test_a_query_without_positives_is_mined_too(tmp_path: Path) -> None:
-    gathered = Gatherer()
+    gathered = Assembly()
+    gathered.query("query 0")
     for i in range(5):
         gathered.document(f"document {i}")
-    gathered.query("query 0")
     table = miner(tmp_path, gathered.finish()).mine(World().by)
     assert np.isnan(table.positive_score).all() and table.report["negatives"] == 4
     assert table.report["margin"] is None and table.report["suspects"] == 0

@@ -54,12 +54,16 @@ def test_sentence_transformers_trains_on_them(tmp_path: Path) -> None:
     from sentence_transformers.losses import MultipleNegativesRankingLoss
     from sentence_transformers.training_args import SentenceTransformerTrainingArguments
 
-    from embedkit.mining.problem import of_examples
+    from embedkit.mining.assembly import Assembly
     from embedkit.mining.table import MinedTable
-    from embedkit.types import Example
 
     texts = sentences(12)
-    problem = of_examples([Example(texts[i], (texts[4 + i],)) for i in range(4)], texts[8:])
+    gathered = Assembly()
+    for i in range(4):
+        gathered.query(texts[i], [texts[4 + i]])
+    for text in texts[4:]:
+        gathered.document(text)
+    problem = gathered.finish()
     rows = torch.tensor([[4, 5], [5, 6], [6, 7], [7, 4]]).numpy()
     zero = rows * 0.0
     table = MinedTable(rows, zero, rows, zero[:, 0])

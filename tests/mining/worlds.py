@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from embedkit.mining.assembly import Assembly
 from embedkit.mining.miner import By, Miner
-from embedkit.mining.problem import Gatherer, Problem
+from embedkit.mining.problem import Problem
 from embedkit.recipe.mining import Search
 from embedkit.vectors.given import given_embedder
 from embedkit.vectors.store import VectorStore
@@ -45,11 +46,11 @@ class World:
 
 
 def problem(queries: int = 12, documents: int = 60, positives: int = 2) -> Problem:
-    gathered = Gatherer()
-    for i in range(documents):
-        gathered.document(f"document {i}")
+    gathered = Assembly()
     for i in range(queries):
         gathered.query(f"query {i}", [f"document {(i * 7 + j) % documents}" for j in range(positives)])
+    for i in range(documents):
+        gathered.document(f"document {i}")
     return gathered.finish()
 
 

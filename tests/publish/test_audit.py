@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from embedkit.mining.assembly import Assembly
 from embedkit.mining.miner import Miner
-from embedkit.mining.problem import Gatherer, Problem
+from embedkit.mining.problem import Problem
 from embedkit.mining.suspects import Suspects
 from embedkit.publish.audit import LONGEST, Audit, write_audit
 from embedkit.recipe.mining import Search
@@ -68,11 +69,12 @@ def test_it_needs_no_other_file_and_runs_nothing(tmp_path: Path) -> None:
 
 
 def test_texts_ids_and_the_name_of_the_file_are_only_texts(tmp_path: Path) -> None:
-    gathered = Gatherer()
-    for i in range(30):
-        gathered.document(f"{ATTACK} \x1b[31m \u202e {'long ' * 300}{i:08d}", f"{ATTACK}{i}")
+    gathered = Assembly()
+    texts = [f"{ATTACK} \x1b[31m \u202e {'long ' * 300}{i:08d}" for i in range(30)]
     for i in range(6):
-        gathered.query(f"{ATTACK} {i + 100:08d}", [gathered._texts[i]], f"<u>{i}</u>")
+        gathered.query(f"{ATTACK} {i + 100:08d}", [texts[i]], f"<u>{i}</u>")
+    for i, text in enumerate(texts):
+        gathered.document(text, f"{ATTACK}{i}")
     made = audit(tmp_path, gathered.finish())
     assert made.suspects.worst, "there are texts to be shown"
     text, read = page(tmp_path, Audit(**{**vars(made), "name": f"{ATTACK}.parquet"}))
@@ -85,9 +87,9 @@ def test_texts_ids_and_the_name_of_the_file_are_only_texts(tmp_path: Path) -> No
 @pytest.mark.parametrize("known", [True, False])
 def test_one_query_and_one_document(tmp_path: Path, known: bool) -> None:
     """No negatives, or no positives: there is still a page."""
-    gathered = Gatherer()
-    gathered.document("document 1")
+    gathered = Assembly()
     gathered.query("query 1", ["document 1"] if known else [])
+    gathered.document("document 1")
     _, read = page(tmp_path, audit(tmp_path, gathered.finish()))
     assert ("1 (100.0%) have no negative" in read.text) is known
     assert "None: no document scores as high" in read.text

@@ -70,11 +70,12 @@ def texts(folder: Path) -> tuple[list[str], list[str], dict[str, set[str]]]:
     """Queries, documents, and the positives of each query."""
     pairs = [json.loads(line) for line in (folder / "pairs.jsonl").read_text().splitlines()]
     rows = [json.loads(line) for line in (folder / "corpus.jsonl").read_text().splitlines()]
-    documents = [p["positive"] for p in pairs] + [f"{r['title']} {r['text']}".strip() for r in rows]
+    whole = {r["text"]: f"{r['title']} {r['text']}".strip() for r in rows}  # a document is also its text without title
     known: dict[str, set[str]] = {}
     for pair in pairs:
-        known.setdefault(pair["query"], set()).add(pair["positive"])
-    return list(known), list(dict.fromkeys(documents)), known
+        known.setdefault(pair["query"], set()).add(whole.get(pair["positive"], pair["positive"]))
+    positives = (text for answers in known.values() for text in sorted(answers))
+    return list(known), list(dict.fromkeys([*whole.values(), *positives])), known
 
 
 def by_hand(folder: Path, model: Path) -> dict[str, list[str]]:
@@ -215,10 +216,21 @@ def test_a_corpus_that_is_not_whole(folder: Path, tmp_path: Path) -> None:
     lines: list[str] = []
     made = recipe({"strategy": "static", "corpus": "holes.jsonl"})
     found = go(folder, str(tmp_path / "run"), made, said=lines)
-    assert any("1 rows of holes.jsonl left out" in w for w in found.warnings)
+    assert any(w.startswith("mining.corpus: 1 rows left out: no text") for w in found.warnings)
     assert found.mining[0]["index"]["rows"] == len(texts(folder)[1])
     with pytest.raises(DataError, match=r"nowhere\.jsonl"):
         go(folder, str(tmp_path / "other"), recipe({"corpus": "nowhere.jsonl"}))
+
+
+def test_a_positive_without_its_title_is_no_negative(folder: Path, batches: dict[str, list[RowBatch]]) -> None:
+    """The corpus has titles, the pairs of four queries do not: the document is a positive all the same."""
+    _, documents, known = texts(folder)
+    titled = [query for query, answers in known.items() if any(text.startswith("go ") for text in answers)]
+    assert len(titled) == 2 and not any(text[3:] in documents for q in titled for text in known[q])
+    for batch in batches["sync"]:
+        for query, negatives in zip(batch.query_id.tolist(), batch.negative_id.tolist(), strict=True):
+            own = next(q for q in known if text_id(q) == query)
+            assert not {text_id(text) for text in known[own]} & set(negatives)
 
 
 def test_filters_of_the_recipe_are_used(folder: Path, tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from embedkit.errors import DataError
+from embedkit.mining.assembly import Assembly
 from embedkit.mining.filters.base import Candidates, apply, notes_of
 from embedkit.mining.filters.pairs import ByScore, Scorer
 from embedkit.mining.filters.scores import RankWindow
-from embedkit.mining.problem import Gatherer, Problem
+from embedkit.mining.problem import Problem
 from embedkit.recipe.filters import Rule
 from embedkit.vectors.index.found import NONE, Found
 
@@ -22,12 +23,12 @@ SCORES = {"d0": 0.9, "d1": 0.05, "d2": 0.1, "d3": 0.84, "d4": 0.85, "d5": 0.6}
 
 def problem() -> Problem:
     """Three queries: d0 and d5 answer the first, d0 the second, nothing is known of the third."""
-    gathered = Gatherer()
-    for name in SCORES:
-        gathered.document(name)
+    gathered = Assembly()
     gathered.query("one", ["d0", "d5"])
     gathered.query("two", ["d0"])
     gathered.query("three")
+    for name in SCORES:
+        gathered.document(name)
     return gathered.finish()
 
 
