@@ -10,10 +10,13 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
+
+import numpy as np
 
 from embedkit.data.text import text_id
 from embedkit.disk import files
@@ -143,6 +146,16 @@ class OnlineNegatives:
         if self._beside is not None:
             self._beside.threads(self._pending is not None)
 
+    @contextmanager
+    def stand_ins(self) -> Iterator[None]:
+        """Within it queries have documents for negatives that nobody searched for, as many as will be found."""
+        before = self.tables
+        self.tables = {source: _any_documents(miner) for source, miner in self.miners.items()}
+        try:
+            yield
+        finally:
+            self.tables = before
+
     def save(self, folder: Path) -> None:
         """The negatives in use, and which search is under way."""
         files.make_folder(folder / STATE)
@@ -227,3 +240,10 @@ class OnlineNegatives:
             shutil.rmtree(self._of(turn) / name, ignore_errors=True)
         for old in self.turns[: max(0, turn.number - KEPT)]:
             shutil.rmtree(self._of(old), ignore_errors=True)
+
+
+def _any_documents(miner: Miner) -> MinedTable:
+    queries, documents, keep = len(miner.problem.queries), len(miner.problem.documents), miner.search.keep
+    rows = np.arange(queries * keep, dtype=np.int64).reshape(queries, keep) % documents
+    nothing = np.zeros(rows.shape, np.float32)
+    return MinedTable(rows, nothing, rows + 1, nothing[:, 0])

@@ -7,6 +7,7 @@ import time
 from embedkit.evaluation.forecast import SHORT
 from embedkit.model.running.encoder import Encoder
 from embedkit.model.running.towers import candidates
+from embedkit.run import mining
 from embedkit.run.state import Run
 from embedkit.terminal.times import about, duration
 from embedkit.train import checkpoint, rate
@@ -26,18 +27,21 @@ def announce(run: Run, encoder: Encoder, trainer: Trainer, resume: bool) -> None
         training = 0.0 if measured is None else updates * measured.seconds
         if not run.first:
             return
+        searches = 0.0 if trainer.negatives is None else mining.foresee(trainer.negatives, encoder, done)
         evaluation = _evaluations(run, encoder, done, steps)
     run.clock = time.perf_counter()
-    whole = training + evaluation
+    whole = training + searches + evaluation
     if whole < SHORT:
         run.say(f"{'forecast':<13}{about(whole)}")
         return
     run.record.forecast = {
         "seconds": round(whole, 1),
-        "training": round(training, 1),
+        "training": round(training + searches, 1),
         "evaluation": round(evaluation, 1),
     }
     parts = [] if measured is None else [f"{updates:,} updates of {duration(measured.seconds)}: {about(training)}"]
+    if searches:
+        parts.append(f"searches for negatives: {about(searches)}")
     if evaluation:
         parts.append(f"evaluation: {about(evaluation)}")
     limit = " at most" if run.recipe.eval.patience else ""

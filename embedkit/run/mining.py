@@ -16,12 +16,15 @@ from embedkit.mining.problem import Problem
 from embedkit.mining.reading import Document, Rows
 from embedkit.mining.schedule import Turn, schedule
 from embedkit.mining.strategies.base import Strategy
+from embedkit.mining.strategies.conan import Conan
 from embedkit.model.running.encoder import Encoder, pick_device
 from embedkit.recipe.mining import Mining
 from embedkit.recipe.pool import is_mined
 from embedkit.run.mining_data import add_document, add_source
+from embedkit.run.mining_vectors import forecast
 from embedkit.run.state import Run
 from embedkit.terminal.times import duration
+from embedkit.train.negatives import Negatives
 
 
 def negatives_of(run: Run, encoder: Encoder, sampler: StepSampler) -> OnlineNegatives:
@@ -63,6 +66,22 @@ def negatives_of(run: Run, encoder: Encoder, sampler: StepSampler) -> OnlineNega
         team=run.comm,
         told=lambda news: _tell(run, news),
     )
+
+
+def foresee(negatives: Negatives, encoder: Encoder, done: int) -> float:
+    """Seconds of the encoding that training will wait for after `done` updates, measured on a few texts.
+
+    What `conan` encodes after its first search, a few negatives of each query, is left out.
+    """
+    assert isinstance(negatives, OnlineNegatives)
+    waits = [turn for turn in negatives.turns if turn.start >= done and turn.effect == turn.start]
+    if not waits:
+        return 0.0
+    times = 1 if isinstance(negatives.strategy, Conan) else len(waits)
+    by = By.of(encoder)
+    problems = [(miner.problem, miner.store) for miner in negatives.miners.values()]
+    found = [forecast(by, problem.queries, problem.documents, store) for problem, store in problems]
+    return times * sum(once.seconds for once in found if once is not None)
 
 
 def turns_of(block: Mining, strategy: Strategy, sampler: StepSampler) -> list[Turn]:

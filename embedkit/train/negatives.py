@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +18,10 @@ class Negatives(Protocol):
 
     def join(self, source: int, examples: list[Example]) -> list[Example]:
         """The examples of a source with the negatives of the present version."""
+        ...
+
+    def stand_ins(self) -> AbstractContextManager[None]:
+        """Within it `join` gives other documents, as many as will be found: to measure what an update takes."""
         ...
 
     def save(self, folder: Path) -> None:

@@ -62,7 +62,8 @@ def measure(trainer: Trainer, updates: int) -> Rate | None:
     streamed = any(source.rows is None for source in trainer.pipeline.sources)  # read forward only: its beginning
     places = [0] if streamed else sorted({(2 * i + 1) * sampler.steps // (2 * BATCHES) for i in range(BATCHES)})
     times: list[float] = []
-    with unchanged(trainer):
+    stand_ins = contextlib.nullcontext() if trainer.negatives is None else trainer.negatives.stand_ins()
+    with unchanged(trainer), stand_ins:
         trainer.trainee.train()
         first = _warm_up(trainer, trainer.pipeline.batch(places[0], 0))
         if _agreed(trainer, first) * sampler.accumulation * updates < QUICK:
