@@ -60,7 +60,7 @@ def made_miner(
         team=team,
         device=device,
         scratch=folder / SCRATCH,
-        method="torch",  # the fastest is found by timing, and a resumed run must find the same
+        method="faiss",  # the faster one is found by timing, and a resumed run must find the same
         progress=progress,
     )
 

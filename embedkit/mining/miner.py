@@ -113,7 +113,7 @@ class Miner:
             are the same as those of one process (exactly so for exact search).
         device: of exact search.
         scratch: folder for an index that does not fit into memory.
-        method: of exact search; a name where searches must repeat to the last bit, None for the fastest here.
+        method: of exact search; a name where searches must repeat to the last bit, None for the faster one here.
         progress: show bars.
     """
 

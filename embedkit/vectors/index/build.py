@@ -28,7 +28,7 @@ class IndexReport:
     Attributes:
         kind: what was built.
         rows, dim: of the corpus.
-        effort: ``nprobe`` or ``efSearch`` and its value; ``method`` for exact search, once it is chosen.
+        effort: ``nprobe`` or ``efSearch`` and its value; of exact search ``method``, where one was named.
         recall: share of the exact `k` nearest that it finds, mean over `probes` queries; 1 for exact search.
         seconds: of building and measuring.
         bytes: of the index beside the vectors.
@@ -100,7 +100,7 @@ def build(
         seed: of centres and probe.
         folder: for lists that do not fit into memory.
         device: of exact search.
-        method: of exact search, see `Exact`; None: the fastest here.
+        method: of exact search, see `Exact`; None: the faster one here.
 
     Raises:
         DataError: empty corpus, NaN (the row is named), the demanded recall is not reached (with what was).
@@ -114,7 +114,8 @@ def build(
     if kind == "auto":
         kind = _chosen(len(rows), rows.dim, len(queries) if searches is None else searches, ram_gb)
     if kind == "exact":
-        report = IndexReport("exact", len(rows), rows.dim, {}, 1.0, k, 0, time.perf_counter() - start, 0)
+        effort: dict[str, Any] = {} if method is None else {"method": method}
+        report = IndexReport("exact", len(rows), rows.dim, effort, 1.0, k, 0, time.perf_counter() - start, 0)
         return Index(exact, report)
     lists = lists_for(len(rows), len(queries) if searches is None else searches)
     index = Approximate(rows, kind, seed=seed, folder=folder, ram_gb=ram_gb, lists=lists)

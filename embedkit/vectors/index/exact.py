@@ -1,4 +1,4 @@
-"""Exact search in bounded memory, by whichever of three ways is the fastest on this machine."""
+"""Exact search in bounded memory, by whichever of two ways is the faster on this machine."""
 
 from __future__ import annotations
 
@@ -13,18 +13,14 @@ from embedkit.vectors.view import ArrayView, View
 if TYPE_CHECKING:
     import torch
 
-Method = Literal["faiss", "torch", "bf16"]
+Method = Literal["faiss", "torch"]
 PROBE_QUERIES, PROBE_ROWS = 256, 32_768
 _PROBES_WORTH = 64
-"""The ways are timed where the search takes at least so many times as long as one probe."""
+"""They are timed where the search takes at least so many times as long as one probe."""
 _ROWS = 65_536
 """Rows read at once at most: `topk` costs less, the wider it is."""
 _SCORES, _SCORES_OF_DEVICE = 2**24, 2**28
 """Scores held at once."""
-_SPARE = 32
-"""Rows that bfloat16 proposes beyond those asked for."""
-_TAKEN = 2**22
-"""Numbers of proposed rows held at once: 16 MiB."""
 
 
 class Exact:
@@ -32,9 +28,8 @@ class Exact:
 
     Args:
         rows: the corpus.
-        method: ``faiss``; ``torch``: float32 products; ``bf16``: see `_by_bf16`. None times all on the first searched
-            queries and keeps the fastest, where there is enough to do. They round differently: where a search must
-            repeat to the last bit, name one.
+        method: ``faiss`` or ``torch``. None times both on the first searched queries and keeps the faster one, where
+            there is enough to do. They round differently: where a search must repeat to the last bit, name one.
         device: of the torch product.
         ram_gb: bounds the rows read at once and the lists kept.
     """
@@ -44,7 +39,6 @@ class Exact:
     def __init__(self, rows: View, *, method: Method | None = None, device: str = "cpu", ram_gb: float = 4.0) -> None:
         self.rows, self.device, self.ram_gb = rows, device, ram_gb
         self.method: Method | None = "torch" if device != "cpu" else method
-        self._chosen = False
 
     def search(self, queries: np.ndarray, k: int) -> Found:
         """The k best rows of every query.
@@ -62,23 +56,14 @@ class Exact:
         k = min(k, len(self.rows))
         if self.method is None:
             work, probe = len(queries) * len(self.rows), PROBE_QUERIES * PROBE_ROWS
-            self._chosen = work >= _PROBES_WORTH * probe
-            self.method = faster(self.rows, queries, k) if self._chosen else "torch"
-        rows_at_once = int(self.ram_gb * 2**30 / 4 / (6 * self.rows.dim))
+            self.method = faster(self.rows, queries, k) if work >= _PROBES_WORTH * probe else "torch"
+        rows_at_once = int(self.ram_gb * 2**30 / 4 / (4 * self.rows.dim))
         size = max(4096, min(rows_at_once, _ROWS) // 4096 * 4096)
-        if self.method != "bf16":
-            return _by(self.method, self.rows, queries, k, size, self.device)
-        found, proven = _by_bf16(self.rows, queries, k, size)
-        if proven < 0.5 and self._chosen:
-            self.method = "torch"
-        return found
+        return _by(self.method, self.rows, queries, k, size, self.device)
 
 
 def faster(rows: View, queries: np.ndarray, k: int) -> Method:
-    """Which is the fastest here, timed once each on a part of the work (after a warm-up).
-
-    Of ``bf16`` the proposals are timed: what follows them depends on the queries, not on the corpus.
-    """
+    """Which is the faster one here, timed once each on a part of the work (after a warm-up)."""
     some = queries[:PROBE_QUERIES]
     part = ArrayView(rows[:PROBE_ROWS])
     k = min(k, len(part))
@@ -86,10 +71,7 @@ def faster(rows: View, queries: np.ndarray, k: int) -> Method:
     for method in get_args(Method):
         for _ in range(2):
             start = time.perf_counter()
-            if method == "bf16":
-                _proposed(part, some, min(k + _SPARE, len(part)), len(part))
-            else:
-                _by(method, part, some, k, len(part))
+            _by(method, part, some, k, len(part))
             took[method] = time.perf_counter() - start
     return min(took, key=lambda method: took[method])
 
@@ -118,62 +100,6 @@ def _by_torch(rows: View, queries: np.ndarray, k: int, size: int, device: str = 
         for start, block in blocks(rows, size):
             best.see(torch.from_numpy(block).to(device), start)
     return Found.of(best.ids.cpu().numpy(), best.scores.cpu().numpy())
-
-
-def _by_bf16(rows: View, queries: np.ndarray, k: int, size: int) -> tuple[Found, float]:
-    """Products in bfloat16 propose rows, products in float32 decide: faster where a CPU multiplies bfloat16, and exact.
-
-    The k + `_SPARE` best by rounded scores are scored again in float32. A row that is not among them scores at most
-    the limit of `_proposed`. Where the k-th best is above that, the list is right; the other queries are searched in
-    float32 altogether.
-
-    Returns:
-        What was found, and the share of the queries whose list was right.
-    """
-    ids, limit = _proposed(rows, queries, min(k + _SPARE, len(rows)), size)
-    found = _scored_again(rows, queries, ids)
-    unproven = np.flatnonzero(~(found.scores[:, k - 1] > limit)) if ids.shape[1] < len(rows) else np.zeros(0, int)
-    if len(unproven):
-        sure = _by_torch(rows, queries[unproven], k, size)
-        found.rows[unproven, :k], found.scores[unproven, :k] = sure.rows, sure.scores
-    return Found(found.rows[:, :k], found.scores[:, :k]), 1 - len(unproven) / max(1, len(queries))
-
-
-def _proposed(rows: View, queries: np.ndarray, k: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """[q, k] best rows by bfloat16 products, and [q] what the true score of any other row is at most.
-
-    That is, by Cauchy and Schwarz, ``v + |v| 2^-8 + |q - q'| |p| + |q'| |p - p'| + r`` for the worst rounded score v of
-    the k, rounded vectors q' and p', and the rounding r of float32 sums.
-    """
-    import torch
-
-    whole = torch.from_numpy(queries)
-    rounded = whole.bfloat16()
-    best = _Best(rounded, k)
-    length, away = 0.0, 0.0
-    with torch.inference_mode():
-        for start, block in blocks(rows, size):
-            held = torch.from_numpy(block).bfloat16()
-            for i in range(0, len(block), 4096):
-                part = torch.from_numpy(block[i : i + 4096])
-                length = max(length, float(part.norm(dim=1).max()))
-                away = max(away, float((part - held[i : i + 4096].float()).norm(dim=1).max()))
-            best.see(held, start)
-        worst, norms = best.scores[:, -1].float(), whole.norm(dim=1) * 1.01
-        limit = worst + worst.abs() * 2.0**-8 + norms * (away + rows.dim * 2.0**-23 * length)
-        limit += (whole - rounded.float()).norm(dim=1) * length
-    return best.ids.numpy(), limit.numpy()
-
-
-def _scored_again(rows: View, queries: np.ndarray, ids: np.ndarray) -> Found:
-    """The rows `ids` [q, m] of every query, by their float32 scores."""
-    scores = np.empty(ids.shape, np.float32)
-    step = max(1, _TAKEN // (ids.shape[1] * rows.dim))
-    for i in range(0, len(ids), step):
-        part = slice(i, i + step)
-        taken = rows.take(ids[part].ravel()).reshape(*ids[part].shape, rows.dim)
-        scores[part] = np.matmul(taken, queries[part, :, None])[:, :, 0]
-    return Found.of(ids, scores)
 
 
 class _Best:

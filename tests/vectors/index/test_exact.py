@@ -7,13 +7,11 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-import torch
 
 from embedkit.errors import DataError
 from embedkit.vectors.index import exact
 from embedkit.vectors.index.exact import Exact, Method, faster
 from embedkit.vectors.index.found import NONE, Found
-from embedkit.vectors.view import View
 from tests.vectors.index.corpora import by_numpy, clustered, view
 
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -69,34 +67,11 @@ def test_what_is_no_number_is_named(method: Method) -> None:
         Exact(view(corpus), method=method).search(queries, 2)
 
 
-@pytest.mark.parametrize("method", ["torch", "bf16"])
+@pytest.mark.parametrize("method", METHODS)
 def test_large_numbers_are_no_infinity(method: Method) -> None:
     corpus = np.full((4, 3), 2e38, np.float32) * np.array([[1], [-1], [1], [-1]], np.float32)
     found = Exact(view(corpus), method=method).search(np.array([[0.1, 0, 0]], np.float32), 2)
     assert found.rows.tolist() == [[0, 2]]
-
-
-def test_what_bfloat16_cannot_tell_apart_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows that differ in the fourth digit, among others: rounded products alone propose the wrong ones."""
-    draw = np.random.default_rng(0)
-    corpus = clustered(6000)
-    corpus[1000:3000] = corpus[0] + 2e-4 * draw.normal(size=(2000, 24)).astype(np.float32)
-    queries = np.concatenate([corpus[:1], corpus[3000:3200]])
-    want, plain = by_numpy(corpus, queries, 20), exact._by_torch
-    rounded = torch.from_numpy(queries).bfloat16() @ torch.from_numpy(corpus).bfloat16().T
-    proposed = rounded.topk(20 + exact._SPARE, dim=1).indices.numpy()
-    assert not np.isin(want.rows[0], proposed[0]).all()
-    searched: list[int] = []
-
-    def counted(rows: View, some: np.ndarray, k: int, size: int) -> Found:
-        searched.append(len(some))
-        return plain(rows, some, k, size)
-
-    monkeypatch.setattr(exact, "_by_torch", counted)
-    found, proven = exact._by_bf16(view(corpus), queries, 20, 2048)
-    np.testing.assert_allclose(found.scores, want.scores, atol=1e-6)
-    assert (found.rows == want.rows).mean() > 0.999
-    assert searched and proven == 1 - searched[0] / len(queries) > 0.5, "most are right without float32 products"
 
 
 def test_bad_calls() -> None:
@@ -111,9 +86,9 @@ def test_bad_calls() -> None:
 
 
 @pytest.mark.parametrize("best", METHODS)
-def test_the_fastest_is_taken_where_there_is_enough_to_do(monkeypatch: pytest.MonkeyPatch, best: Method) -> None:
+def test_the_faster_is_taken_where_there_is_enough_to_do(monkeypatch: pytest.MonkeyPatch, best: Method) -> None:
     corpus, calls = clustered(5000), list[str]()
-    ways = {"faiss": "_by_faiss", "torch": "_by_torch", "bf16": "_proposed"}
+    ways = {"faiss": "_by_faiss", "torch": "_by_torch"}
 
     def slowed(method: str) -> Callable[..., Any]:
         quick = getattr(exact, ways[method])
@@ -128,28 +103,15 @@ def test_the_fastest_is_taken_where_there_is_enough_to_do(monkeypatch: pytest.Mo
 
     for method, name in ways.items():
         monkeypatch.setattr(exact, name, slowed(method))
-    assert faster(view(corpus), corpus[:900], 10) == best and len(calls) == 6
+    assert faster(view(corpus), corpus[:900], 10) == best and len(calls) == 4
     alone = Exact(view(corpus))
     alone.search(corpus[:50], 10)
-    assert alone.method == "torch" and calls[6:] == ["torch"], "timing them would take longer than the search"
+    assert alone.method == "torch" and calls[4:] == ["torch"], "timing them would take longer than the search"
     monkeypatch.setattr(exact, "PROBE_ROWS", 250)
     searcher = Exact(view(corpus))
     searcher.search(corpus[:900], 10)
     searcher.search(corpus[:900], 10)
-    assert searcher.method == best and [call for call in calls[13:] if call == best] == [best] * 2
-
-
-def test_where_bfloat16_proves_little_float32_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    corpus = np.tile(clustered(10), (600, 1))  # 600 equal scores at every place
-    monkeypatch.setattr(exact, "faster", lambda *_: "bf16")
-    monkeypatch.setattr(exact, "PROBE_ROWS", 1)
-    searcher = Exact(view(corpus))
-    found = searcher.search(corpus[:100], 20)
-    assert searcher.method == "torch"
-    np.testing.assert_allclose(found.scores, by_numpy(corpus, corpus[:100], 20).scores, atol=1e-6)
-    named = Exact(view(corpus), method="bf16")
-    named.search(corpus[:100], 20)
-    assert named.method == "bf16", "a way that was named stays"
+    assert searcher.method == best and [call for call in calls[9:] if call == best] == [best] * 2
 
 
 def test_merging_two_halves_is_searching_the_whole() -> None:
