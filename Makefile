@@ -68,8 +68,8 @@ recipes: $(READY) ## Check every shipped recipe (`make test` also trains each fo
 	@for recipe in $$(find recipes -name '*.yaml' | sort); do $(EMBEDKIT) check "$$recipe" || exit 1; echo; done
 
 .PHONY: bench
-bench: $(READY) ## The benchmarks against sentence-transformers; half an hour (DECODER=folder of a causal model)
-	@for name in train_step large_batch encode methods store; do echo "== $$name"; $(PY) benchmarks/$$name.py || exit 1; done
+bench: $(READY) ## The benchmarks against sentence-transformers; most of an hour (DECODER=folder of a causal model)
+	@for name in train_step large_batch encode methods store mine refresh; do echo "== $$name"; $(PY) benchmarks/$$name.py || exit 1; done
 	@echo "== decoder"; $(PY) benchmarks/decoder.py $(if $(DECODER),--model "$(DECODER)")
 
 .PHONY: compare
