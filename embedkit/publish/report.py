@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +12,12 @@ from embedkit.disk.folders import RunFolder
 from embedkit.disk.locks import hold_folder
 from embedkit.errors import RecordError
 from embedkit.foreign.redacting import redact
-from embedkit.foreign.showing import as_json, shown, shown_deep, visible
+from embedkit.foreign.showing import as_json, shown, shown_deep
 from embedkit.publish import figures, mined, palette, plots, view
-from embedkit.publish.pages import environment
+from embedkit.publish.markdown import score, span, templates
 from embedkit.publish.places import without_places
 from embedkit.terminal.tables import Column, Grid, name_column
-from embedkit.types import Interval, RunRecord
+from embedkit.types import RunRecord
 
 FOLDER = "report"
 
@@ -59,8 +58,8 @@ def render_report(folder: RunFolder, record: RunRecord) -> Path:
         files.write_text(target / f"{plot.name}.svg", plot.svg)
     context = _context(record, recipe, folder, drawn)
     page = target / "index.html"
-    files.write_text(target / "report.md", _environment(markdown=True).get_template("report.md.j2").render(context))
-    files.write_text(page, _environment(markdown=False).get_template("report.html.j2").render(context))
+    files.write_text(target / "report.md", templates(markdown=True).get_template("report.md.j2").render(context))
+    files.write_text(page, templates(markdown=False).get_template("report.html.j2").render(context))
     return page
 
 
@@ -88,10 +87,10 @@ def summary_table(record: RunRecord) -> Grid:
         grid.add(
             line.task,
             line.metric,
-            _score(line.before),
-            _score(line.after),
+            score(line.before),
+            score(line.after),
             "—" if line.difference is None else f"{line.difference.value:+.2f}",
-            _range(line.difference),
+            span(line.difference),
             Text(line.verdict_text, style=colours[line.verdict]),
             line_under=position == len(lines) - 1,
         )
@@ -154,38 +153,3 @@ def _load(folder: RunFolder, record: RunRecord) -> str:
     else:
         lines.append('print(model.similarity(model.encode("a sentence"), model.encode("another sentence")))')
     return "\n".join(lines)
-
-
-def _environment(*, markdown: bool) -> Any:
-    made = environment(autoescape=False, finalize=_markdown) if markdown else environment()
-    made.filters |= {"score": _score, "range": _range, "raw": _Verbatim}
-    return made
-
-
-class _Verbatim(str):
-    """Text that stands in a code block, where nothing is to be escaped."""
-
-
-def _markdown(value: Any) -> Any:
-    """Escape what Markdown or HTML would read as markup, so that a text stays a text, also inside a table cell.
-
-    Bare addresses, which many readers make links, stay texts too; a mail address needs an empty comment for that.
-    """
-    if not isinstance(value, str) or isinstance(value, _Verbatim):
-        return value
-    text = html.escape(" ".join(visible(value, lines=True).split()), quote=False)
-    text = re.sub(r"([\\`*_\[\]|~#$])", r"\\\1", text)
-    text = re.sub(r"(?i)(?<=[a-z0-9+.-]):(?=//)|(?<=mailto):|(?<=xmpp):", r"\\:", text)
-    text = re.sub(r"(?i)(www)\.", r"\1\\.", text)
-    text = re.sub(r"(?<=[\w.+-])@(?=[\w-]+\.\w)", "<!-- -->@", text)
-    return re.sub(r"^(?=[-+=](?:\s|$)|[-=][-=\s]*$)|^(\d{1,9})(?=[.)](?:\s|$))", r"\1\\", text)
-
-
-def _score(value: Interval | float | None) -> str:
-    if value is None:
-        return "—"
-    return f"{value.value:.2f}" if isinstance(value, Interval) else f"{value:.2f}"
-
-
-def _range(value: Interval | None) -> str:
-    return "—" if value is None or value.low == value.high else f"{value.low:+.2f} to {value.high:+.2f}"
