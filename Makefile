@@ -38,6 +38,10 @@ test: lint types ## Lint, types and the fast tests
 test-slow: $(READY) ## The tests that take minutes
 	$(PYTEST) -n 2 --dist loadfile -m slow
 
+.PHONY: torture
+torture: $(READY) ## Kill train, mine, encode and eval 50 times at random moments: nothing may be lost
+	$(PY) -m tests.torture
+
 .PHONY: test-lowest
 test-lowest: ## The fast tests with the lowest versions that pyproject.toml declares (TESTS=... for some)
 	@bash .ci/test-ends lowest

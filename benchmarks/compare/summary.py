@@ -91,12 +91,12 @@ def _means(runs: Sequence[Run]) -> dict[str, Any]:
 def _difference(own: dict[int | None, Run], reference: dict[int | None, Run]) -> dict[str, Any] | None:
     """To the reference: seed by seed, or a method without seeds to every seed of it."""
     fixed = None in own
-    return _paired([(own[None if fixed else seed], reference[seed]) for seed in reference if fixed or seed in own])
+    return paired([(own[None if fixed else seed], reference[seed]) for seed in reference if fixed or seed in own])
 
 
 def _gain(own: dict[int | None, Run], start: dict[int | None, Run]) -> dict[str, Any] | None:
     """To where a method started: every seed to the one untrained base."""
-    found = _paired([(run, start[None]) for run in own.values() if start])
+    found = paired([(run, start[None]) for run in own.values() if start])
     if found is not None and None in own:  # neither side has seeds: the test pairs alone decide
         found["verdict"] = verdict({**found, "seeds": found["pairs"]})
     return found
@@ -108,7 +108,7 @@ def _pooling(own: dict[int | None, Run]) -> str | None:
     return found
 
 
-def _paired(pairs: Sequence[tuple[Run, Run]]) -> dict[str, Any] | None:
+def paired(pairs: Sequence[tuple[Run, Run]]) -> dict[str, Any] | None:
     """Average of the first of each pair minus average of the second, with both intervals; None without pairs."""
     if not pairs:
         return None

@@ -1,0 +1,182 @@
+"""What each part of retrieval training earns: settings x seeds, on the same pairs, measured on held-out queries.
+
+Every setting is a shipped recipe with a few overrides (`SETTINGS`), trained as a user would, in a process of its own:
+the same base, pairs, updates and learning rate. Finished runs are kept in `--out` and not run again, so that an
+interrupted study goes on, and a longer one grows from a shorter one.
+
+    python benchmarks/quality.py --out DIR [--data pydocs | --data FOLDER of a set in BEIR form with qrels/train.tsv]
+        [--settings in-batch,mined,...] [--seeds 3] [--steps 60] [--batch 32] [--guide MODEL]
+
+Prints a table: nDCG@10 (mean over seeds, standard deviation), the difference to in-batch negatives with two intervals
+(over test queries: paired bootstrap of the seeds' mean; over seeds: Student's), and how long training took with its
+searches. `better` and `worse` need both intervals on one side of zero.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.compare.summary import paired
+from embedkit.evaluation.stats import generator, mean_draws
+from embedkit.evaluation.store import load_scores
+
+REFERENCE = "in-batch"
+AWARE = "mining.filters=[margin=0.95]"
+SETTINGS: dict[str, tuple[str, list[str]]] = {
+    REFERENCE: ("retrieval/infonce", []),
+    "mined": ("retrieval/mined", ["mining.filters=[]"]),
+    "positive-aware": ("retrieval/mined", [AWARE]),
+    "online": ("retrieval/ance", [AWARE, "mining.refresh.every={every}"]),
+    "focal": ("retrieval/mined", [AWARE, "weighting=[{{name: focal, gamma: 0.5}}]"]),
+    "mixing": ("retrieval/mined", [AWARE, "objective.name=mixed_negatives"]),
+    "pooled": ("retrieval/mined", [AWARE, "train.batch_size={twice}"]),
+    "guide filter": ("retrieval/mined", ["mining.filters=[guide={guide}]"]),
+    "guide in the loss": ("retrieval/infonce", ["guide.model={guide}", "objective.guide=absolute"]),
+}
+"""Recipe and overrides. `pooled` is what two processes of this batch size compute: one batch twice the size."""
+
+
+def pairs_of(folder: Path, out: Path) -> Path:
+    """The judged training pairs of a BEIR folder as (query, positive) rows; title and text joined by a space."""
+    found = out / "pairs.jsonl"
+    if found.is_file():
+        return found
+    corpus = {row["_id"]: f"{row.get('title', '')} {row['text']}".strip() for row in _rows(folder / "corpus.jsonl")}
+    queries = {row["_id"]: row["text"] for row in _rows(folder / "queries.jsonl")}
+    with (folder / "qrels" / "train.tsv").open(encoding="utf-8", newline="") as file:
+        judged = [row for row in csv.DictReader(file, delimiter="\t") if int(row["score"]) > 0]
+    lines = [json.dumps({"query": queries[r["query-id"]], "positive": corpus[r["corpus-id"]]}) for r in judged]
+    found.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return found
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file if line.strip()]
+
+
+def overrides(args: argparse.Namespace, name: str, seed: int, out: Path) -> list[str]:
+    """Recipe and overrides of one run."""
+    recipe, own = SETTINGS[name]
+    mined = recipe != "retrieval/infonce"
+    if args.data == "pydocs":
+        data = [f"data.sources=[{{pydocs: {{}}, limit: {args.limit}}}]"]
+        data.append("eval.suite={name: pydocs, tasks: [{type: retrieval, name: pydocs, pydocs: {}, metric: ndcg@10}]}")
+    else:
+        folder = Path(args.data).resolve()
+        task = (
+            f"type: retrieval, name: {folder.name}, folder: '{folder}', metric: ndcg@10, max_length: {args.max_length}"
+        )
+        data = [f"data.sources.0.path={pairs_of(folder, out)}", f"eval.suite={{name: set, tasks: [{{{task}}}]}}"]
+        data += [f"mining.corpus={folder / 'corpus.jsonl'}"] if mined else []
+    shared = [
+        f"model.max_length={args.max_length}",
+        f"train.batch_size={args.batch}",
+        f"train.steps={args.steps}",
+        f"train.learning_rate={args.rate}",
+        f"train.seed={seed}",
+        f"eval.before={'true' if (name, seed) == (REFERENCE, args.first_seed) else 'false'}",
+    ]
+    fill = {"every": max(1, args.steps // 3), "twice": 2 * args.batch, "guide": args.guide}
+    return [recipe, *data, *shared, *(text.format(**fill) for text in own)]
+
+
+def train(args: argparse.Namespace, name: str, seed: int, out: Path) -> Path:
+    """The folder of a finished run."""
+    folder = out / f"{name.replace(' ', '-')}-{seed}"
+    command = [sys.executable, "-m", "embedkit", "train", *overrides(args, name, seed, out), "--out", str(folder)]
+    if not (folder / "eval" / "after" / "scores.json").is_file():
+        console.print(f"{name}, seed {seed}")
+        if folder.is_dir():
+            command.append("--resume")
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"}
+        )
+        if done.returncode:
+            raise SystemExit(done.stdout[-3000:] + done.stderr[-3000:])
+    return folder
+
+
+Run = tuple[dict[str, Any], dict[str, np.ndarray]]
+
+
+def result(folder: Path, phase: str = "after") -> Run:
+    """What `paired` compares: the score, and its resamples over queries."""
+    task = load_scores(folder / "eval" / phase).tasks[0]
+    draws = mean_draws({"ndcg@10": task.units["ndcg@10"]}, 1000, generator(0, task.task))
+    return {"average": task.metrics["ndcg@10"]}, {task.task: 100 * draws["ndcg@10"]}
+
+
+def cost(folder: Path) -> tuple[float, float]:
+    """Seconds of training without the searches that it waited for, and those."""
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    waited = sum(entry["waited"] for entry in record.get("mining") or [])
+    return record["timings"]["training"] - waited, waited
+
+
+def show(args: argparse.Namespace, runs: dict[str, dict[int, Path]]) -> None:
+    """The table, and the same as JSON for pages."""
+    table = Table("setting", "nDCG@10", "sd", "to in-batch", "queries", "seeds", "verdict", "training", "searches")
+    base = {seed: result(folder) for seed, folder in runs[REFERENCE].items()}
+    before = result(runs[REFERENCE][args.first_seed], "before")[0]["average"]
+    table.add_row("untrained", f"{before:.2f}", *[""] * 7)
+    for name, folders in runs.items():
+        found = {seed: result(folder) for seed, folder in folders.items()}
+        scores = [run["average"] for run, _ in found.values()]
+        costs = np.mean([cost(folder) for folder in folders.values()], axis=0)
+        against = paired([(found[seed], base[seed]) for seed in found]) if name != REFERENCE else None
+        compared = [""] * 4
+        if against is not None:
+            spread = against["seeds"]
+            compared = [
+                f"{against['value']:+.2f}",
+                "{:+.2f} to {:+.2f}".format(*against["pairs"]),
+                "" if spread is None else "{:+.2f} to {:+.2f}".format(*spread),
+                against["verdict"],
+            ]
+        sd = f"{np.std(scores, ddof=1):.2f}" if len(scores) > 1 else ""
+        table.add_row(name, f"{np.mean(scores):.2f}", sd, *compared, f"{costs[0]:.0f} s", f"{costs[1]:.0f} s")
+    console.print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="the runs; the same command goes on in it")
+    parser.add_argument("--data", default="pydocs", help="pydocs, or a folder in BEIR form")
+    parser.add_argument("--settings", help="some of: " + ", ".join(SETTINGS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=42)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rate", default="5e-5")
+    parser.add_argument("--max-length", type=int, default=96)
+    parser.add_argument("--limit", type=int, default=2000, help="pairs of the pydocs corpus")
+    parser.add_argument("--guide", help="model of the settings with a guide; without it they are left out")
+    args = parser.parse_args()
+    wanted = args.settings.split(",") if args.settings else [n for n in SETTINGS if args.guide or "guide" not in n]
+    names = [REFERENCE, *(n for n in wanted if n != REFERENCE)]
+    if unknown := [n for n in names if n not in SETTINGS]:
+        raise SystemExit(f"no such setting: {', '.join(unknown)}; there are {', '.join(SETTINGS)}")
+    out = args.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    runs: dict[str, dict[int, Path]] = {name: {} for name in names}
+    for seed in range(args.first_seed, args.first_seed + args.seeds):  # they take turns
+        for name in names:
+            runs[name][seed] = train(args, name, seed, out)
+    show(args, runs)
+
+
+if __name__ == "__main__":
+    main()
