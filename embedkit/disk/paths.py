@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +37,21 @@ class Located(str):
     def place(self) -> Path | None:
         """The first of `places`."""
         return self.places[0] if self.places else None
+
+
+class Holding(str):
+    """A text that holds paths among other things, as it was written, and where they lead.
+
+    Attributes:
+        inside: the paths, by the names that the text's own format gives them.
+    """
+
+    inside: Mapping[str, Located]
+
+    def __new__(cls, written: str, inside: Mapping[str, Located] | None = None) -> Holding:
+        made = super().__new__(cls, written)
+        made.inside = dict(inside or {})
+        return made
 
 
 def starts(base_dir: Path | None) -> tuple[Path, ...]:

@@ -20,6 +20,7 @@ import torch
 from embedkit.disk import files
 from embedkit.disk.locks import hold_folder
 from embedkit.errors import TrainingError
+from embedkit.mining.making import PATHS, made_miner, made_strategy, tidy_store
 from embedkit.mining.miner import By, Miner
 from embedkit.mining.problem import Problem
 from embedkit.mining.schedule import Turn
@@ -29,7 +30,7 @@ from embedkit.mining.table import MinedTable
 if TYPE_CHECKING:
     from embedkit.model.running.encoder import Encoder
 
-JOB, MODEL, BEFORE, LOG = "job.json", "model", "before", "search.log"
+JOB, MODEL, BEFORE, LOG, LEADS = "job.json", "model", "before", "search.log", "paths.json"
 _LAST_WORDS = 2000
 _LOOK = 0.05
 """Seconds between two looks at whether a search is done."""
@@ -70,7 +71,7 @@ class Background:
             "model": fingerprint,
             "trust": self._encoder.st.trust_remote_code,
             "sources": {str(source): path.name for source, path in self._sources.items()},
-            "settings": dict(self._settings),
+            "settings": {name: value for name, value in self._settings.items() if name != PATHS},
             "key": self._key,
             "device": self._device,
             "threads": self._own,
@@ -95,6 +96,7 @@ class Background:
         if not (folder / JOB).is_file() or not (folder / MODEL).is_dir():
             what = "the copy of the model that a search under way needs is gone"
             raise TrainingError(what, str(folder), "resume from an older checkpoint, or train anew")
+        files.write_text(folder / LEADS, json.dumps(self._settings[PATHS]))  # a run that goes on may have been moved
         command = [sys.executable, "-m", "embedkit.mining.background", str(folder), str(os.getpid())]
         environment = {**os.environ, "OMP_NUM_THREADS": str(self._own), "TOKENIZERS_PARALLELISM": "false"}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)  # for a recipe's plug-ins
@@ -148,12 +150,11 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _work(folder: Path, job: dict[str, Any]) -> None:
-    from embedkit.mining.making import made_miner, made_strategy, tidy_store
     from embedkit.model.running.encoder import Encoder
     from embedkit.recipe.schema import Model
 
     torch.set_num_threads(job["threads"])
-    settings = job["settings"]
+    settings = {**job["settings"], PATHS: json.loads((folder / LEADS).read_bytes())}
     model = Model(base=str(folder / MODEL), trust_remote_code=job["trust"])
     encoder = Encoder.load(model, device=job["device"])
     if encoder.fingerprint() != job["model"]:

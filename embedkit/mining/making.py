@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from embedkit.disk import paths
 from embedkit.mining.filters.named import Setting, build
 from embedkit.mining.miner import By, Miner
 from embedkit.mining.problem import Problem
@@ -21,17 +22,20 @@ from embedkit.vectors.store import VectorStore
 
 VECTORS, SCRATCH = "vectors", "index"
 """Folders below that of a run's searches."""
+PATHS = "paths"
+"""Key of where the paths of every filter lead on this machine, which decides nothing."""
 
 
 def settings_of(block: Mining, plugins: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The block as plain data, with the modules that may have registered its strategy."""
-    found: dict[str, Any] = json.loads(json.dumps({**block.model_dump(mode="json"), "plugins": list(plugins)}))
+    """The block as plain data, with the modules that may have registered its strategy and where its paths lead."""
+    beside = {"plugins": list(plugins), PATHS: [_plain(text) for text in block.filters]}
+    found: dict[str, Any] = json.loads(json.dumps({**block.model_dump(mode="json"), **beside}))
     return found
 
 
 def key_of(settings: Mapping[str, Any]) -> str:
     """Stands for what decides about the result of a search; when it happens does not."""
-    beside = ("refresh", "mode", "lag", "from", "device", "threads", "corpus", "ram_gb", "batch_tokens")
+    beside = ("refresh", "mode", "lag", "from", "device", "threads", "corpus", "ram_gb", "batch_tokens", PATHS)
     return json.dumps({name: value for name, value in settings.items() if name not in beside}, sort_keys=True)
 
 
@@ -51,7 +55,8 @@ def made_miner(
     search = Search(**{name: settings[name] for name in Search.model_fields})
     store = VectorStore(folder / VECTORS, ram_gb=search.ram_gb / 2)
     options = {"seed": search.seed, "device": device, "batch_tokens": settings["batch_tokens"], "progress": progress}
-    filters = build(parse_all(search.filters), Setting(problem, store, **options))
+    texts = [_holding(text, inside) for text, inside in zip(search.filters, settings[PATHS], strict=True)]
+    filters = build(parse_all(texts), Setting(problem, store, **options))
     return Miner(
         problem,
         search,
@@ -72,6 +77,22 @@ def made_strategy(settings: Mapping[str, Any]) -> Strategy:
     options = dict(settings["strategy"])
     found: Strategy = registry.resolve(registry.lookup("strategy", options.pop("name")).target)(**options)
     return found
+
+
+def _plain(text: str) -> dict[str, Any]:
+    inside = text.inside if isinstance(text, paths.Holding) else {}
+    return {
+        part: {"written": path, "places": list(map(str, path.places)), "looked": list(map(str, path.looked))}
+        for part, path in inside.items()
+    }
+
+
+def _holding(text: str, inside: Mapping[str, Any]) -> str:
+    found = {
+        part: paths.Located(own["written"], [Path(p) for p in own["places"]], [Path(p) for p in own["looked"]])
+        for part, own in inside.items()
+    }
+    return paths.Holding(text, found) if found else text
 
 
 def tidy_store(folder: Path, by: By) -> None:

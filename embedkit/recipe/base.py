@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,21 @@ class Leads:
     re-anchored where another recipe extends its own; see `embedkit.disk.paths`."""
 
     kind: Kind
+
+
+@dataclass(frozen=True)
+class Holds:
+    """Marks a field whose texts hold paths among other things: ``filters: Annotated[tuple[str, ...], Holds(...)]``.
+    These are treated as those of `Leads`.
+
+    Attributes:
+        paths_of: a text -> its paths and what they lead to, by names that are unique in it; none of a text that is
+            wrong.
+        with_paths: a text and other paths by those names -> the text that holds these.
+    """
+
+    paths_of: Callable[[str], Mapping[str, tuple[str, Kind]]]
+    with_paths: Callable[[str, Mapping[str, str]], str]
 
 
 LONG_TEXTS = ConfigDict(str_max_length=CHARACTERS)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NoReturn
 
+from embedkit.disk import paths
 from embedkit.errors import RecipeError
 from embedkit.foreign.quoting import did_you_mean, quoted
 
@@ -43,7 +44,7 @@ class Named:
 
     Attributes:
         name: one of `FILTERS`.
-        value: what ARG begins with.
+        value: what ARG begins with; a path of a recipe knows where it leads (`embedkit.disk.paths`).
         settings: the rest of it; a rule stands under ``rule``.
     """
 
@@ -67,6 +68,7 @@ class Kind:
         default: that value where there is no ARG; None: it must be given.
         settings: further ones, each with what reads it.
         rule: of those that compare scores: the default, ``None`` where one must be given; ``no`` for the others.
+        leads: the settings that are paths, ARG's beginning by the filter's own name, and what they lead to.
     """
 
     form: str
@@ -75,6 +77,7 @@ class Kind:
     default: str | None = None
     settings: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
     rule: Rule | Literal["no"] | None = "no"
+    leads: Mapping[str, paths.Kind] = field(default_factory=dict)
 
 
 def _number(low: float = -math.inf, high: float = math.inf, *, open_low: bool = False) -> Callable[[str], float]:
@@ -158,18 +161,21 @@ FILTERS: dict[str, Kind] = {
         _text("a folder or Hub id of a cross-encoder"),
         settings={"batch": _count(1, 65_536)},
         rule=Rule("below", 0.1),
+        leads={"cross-encoder": "folder"},
     ),
     "scores": Kind(
         "FILE",
         "the same by a file of scores (columns query_id, document_id, score); a rule is needed",
         _text("a Parquet or JSONL file"),
         rule=None,
+        leads={"scores": "files"},
     ),
     "guide": Kind(
         "MODEL",
         "what another embedding model finds less similar than the query's lowest positive (GISTEmbed)",
         _text("a folder or Hub id of an embedding model"),
         rule=Rule("absolute-margin", 0.0),
+        leads={"guide": "folder"},
     ),
     "judge": Kind(
         "MODEL",
@@ -183,6 +189,7 @@ FILTERS: dict[str, Kind] = {
             "concurrency": _count(1, 4096),
         },
         rule=Rule("below", 0.5),
+        leads={"judge": "folder", "prompts": "file"},
     ),
 }
 """All filters that can be named, in the order of what they cost."""
@@ -196,12 +203,20 @@ def parse(text: str, where: str = WHERE) -> Named:
     """Read ``NAME=ARG``, e.g. ``margin=0.95`` or ``cross-encoder=MODEL,absolute-margin=0.2``.
 
     Args:
-        text: as the user wrote it.
+        text: as the user wrote it; the paths of a settled one lead where they led.
         where: for messages.
 
     Raises:
         RecipeError: no such filter, setting or value.
     """
+    named = _parsed(text, where)
+    if not isinstance(text, paths.Holding):
+        return named
+    inside = dict(text.inside)
+    return replace(named, value=inside.pop(named.name, named.value), settings={**named.settings, **inside})
+
+
+def _parsed(text: str, where: str) -> Named:
     name, given, arg = text.partition("=")
     name = name.strip()
     if name not in FILTERS:
@@ -225,6 +240,30 @@ def parse_all(texts: Sequence[str], where: str = WHERE) -> list[Named]:
         RecipeError: as `parse`.
     """
     return [parse(text, where) for text in texts]
+
+
+def paths_of(text: str) -> dict[str, tuple[str, paths.Kind]]:
+    """The paths in a filter and what they lead to, each by the name of its setting; none of a filter that is wrong."""
+    try:
+        named = _parsed(text, WHERE)
+    except RecipeError:
+        return {}
+    found: dict[str, tuple[str, paths.Kind]] = {}
+    for part, kind in FILTERS[named.name].leads.items():
+        if part != named.name and part in named.settings:
+            found[part] = (named.settings[part], kind)
+        elif part == named.name and "endpoint" not in named.settings:  # the name that a server knows is no path
+            found[part] = (named.value, kind)
+    return found
+
+
+def with_paths(text: str, changed: Mapping[str, str]) -> str:
+    """The filter with other paths in the place of those that `paths_of` gives under the same names."""
+    name, _, arg = text.partition("=")
+    kind = FILTERS[name.strip()]
+    value, found = _settings(name, arg, {**kind.settings, **RULES}, WHERE)
+    settings = [f"{key}={changed.get(key, old)}" for key, old in found.items()]
+    return ",".join([f"{name}={changed.get(name.strip(), value)}", *settings])
 
 
 def _settings(name: str, arg: str, known: Mapping[str, Any], where: str) -> tuple[str, dict[str, str]]:

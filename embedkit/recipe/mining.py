@@ -8,8 +8,8 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, create_model, field
 
 from embedkit.errors import RecipeError
 from embedkit.foreign.limits import SEED
-from embedkit.recipe.base import Block, Leads, invalid, validate_named
-from embedkit.recipe.filters import parse_all
+from embedkit.recipe.base import Block, Holds, Leads, invalid, validate_named
+from embedkit.recipe.filters import parse_all, paths_of, with_paths
 
 DEPTH = 100
 
@@ -21,7 +21,7 @@ class Search(Block):
         DEPTH, ge=1, le=10_000, description="Documents retrieved per query. Filters see these; ranks count from 1."
     )
     keep: int = Field(8, ge=1, le=1024, description="Negatives kept per query, of those that pass all filters.")
-    filters: tuple[str, ...] = Field(
+    filters: Annotated[tuple[str, ...], Holds(paths_of, with_paths)] = Field(
         (),
         description="Rules as NAME=ARG, one after the other (`embedkit mine --help` lists them). Known positives, the "
         "query itself and documents of the same text never become negatives.",

@@ -50,13 +50,13 @@ def digests(run: Run) -> Digests:
         reference = getattr(run.recipe.eval, key)
         if reference is not None:
             found[f"eval.{key}"] = _of_suite(run, reference)
-    for where, path, leads, block in places(run.recipe):
-        key = ".".join(map(str, where))
+    for where, path, kind, block, part in places(run.recipe):
+        key = ".".join(map(str, (*where, part) if part else where))
         if isinstance(block, Source) or key == "eval.data":
             continue
-        if leads.kind in ("file", "files"):
+        if kind in ("file", "files"):
             found[key] = {_name(file): file_digest(file) for file in paths.locate(path, "files").places}
-        elif leads.kind == "folder" and (folder := _local_copy(path, block)) is not None:
+        elif kind == "folder" and (folder := _local_copy(path, block)) is not None:
             found[key] = _of_model(folder)
     return {key: names for key, names in found.items() if names}
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from embedkit.disk import paths
 from embedkit.errors import about
 from embedkit.mining.filters.base import Filter
 from embedkit.mining.filters.named import Setting, build
@@ -49,7 +50,7 @@ class _Judges:
 
     def __call__(self, named: Named, unusable: Counter[str]) -> ScorePairs:
         given = named.settings
-        prompts = load_prompts(Path(given["prompts"]) if "prompts" in given else None)
+        prompts = load_prompts(_file(given["prompts"]) if "prompts" in given else None)
         cache = Cache(self.answers)
         self.opened.callback(cache.close)
         asker = Asker(self._backend(named), cache)
@@ -65,3 +66,8 @@ class _Judges:
 
         with about(where, "--model"):
             return LocalModel(named.value, device=self.setting.device)
+
+
+def _file(path: str) -> Path:
+    """A file that is there, else the path as written, for whoever opens it to say so."""
+    return paths.file(path) or paths.at_home(path)

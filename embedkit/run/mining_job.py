@@ -28,6 +28,7 @@ from embedkit.publish.audit import PAGE, Audit, write_audit
 from embedkit.recipe.filters import WHERE, Named, parse_all
 from embedkit.recipe.load import load_recipe, made, validate_tree
 from embedkit.recipe.mining import Search
+from embedkit.recipe.reading.settle import settle
 from embedkit.recipe.reading.tree import Node
 from embedkit.recipe.schema import Model, Recipe
 from embedkit.run.environment import quiet_libraries
@@ -274,7 +275,9 @@ def _settings(recipe: Recipe | None, given: Mapping[str, Any]) -> Search:
     block = None if recipe is None else recipe.mining
     own = {} if block is None else {name: getattr(block, name) for name in Search.model_fields}
     options = {name: Node(_listed(value), OPTIONS.get(name, f"--{name}")) for name, value in {**own, **given}.items()}
-    return validate_tree(Search, Node(options, "mine"))
+    found = validate_tree(Search, Node(options, "mine"))
+    known = {} if block is None or "filters" in given else {"filters": block.filters}  # which know where they lead
+    return settle(found.model_copy(update=known))
 
 
 def _listed(value: Any) -> Any:

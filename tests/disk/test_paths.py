@@ -18,8 +18,9 @@ from embedkit.evaluation.suite import load_suite
 from embedkit.model.running.encoder import Encoder
 from embedkit.recipe import registry
 from embedkit.recipe.base import Block
+from embedkit.recipe.filters import parse_all
 from embedkit.recipe.load import dump, load_recipe, recipe_hash
-from embedkit.recipe.reading.settle import marker, settle
+from embedkit.recipe.reading.settle import marker, places, settle
 from embedkit.recipe.schema import Recipe
 from embedkit.recipe.suite import StsTask, Suite
 from embedkit.run.build import build_trainer
@@ -123,6 +124,7 @@ def test_every_path_of_the_schema_is_marked() -> None:
         "SubstituteWords.synonyms",
         "Guide.model",
         "Mining.corpus",
+        "Mining.filters",
         "ReplacedTokens.generator",
         "Eval.suite",
         "Eval.during",
@@ -195,6 +197,8 @@ def test_every_path_of_an_extended_recipe_holds_from_the_one_that_extends_it(fol
         "guide: {model: guide}\n"
         "auxiliary: [{name: mlm}, {name: replaced_tokens, generator: generator}]\n"
         "eval: {suite: own.yaml, masked_lm: dev.txt, data: base}\n"
+        "mining:\n  filters: ['scores=a.txt,below=0.1', 'rank=1:9', 'guide=owner/name',"
+        " 'judge=judge,prompts=own.yaml']\n"
     )
     (work / "above.yaml").write_text("extends: ../recipe/below.yaml\n")
     shutil.rmtree(work / "model")
@@ -213,6 +217,54 @@ def test_every_path_of_an_extended_recipe_holds_from_the_one_that_extends_it(fol
     ]
     assert found and all(str(place).startswith("../recipe/") for place in found), found
     assert all((work / place).exists() for place in found)
+    assert list(made["mining"]["filters"]) == [
+        "scores=../recipe/a.txt,below=0.1",
+        "rank=1:9",
+        "guide=owner/name",
+        "judge=../recipe/judge,prompts=../recipe/own.yaml",
+    ]
+
+
+def test_paths_in_filters_lead_where_others_do(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each filter that holds a path, from the recipe's folder first; what is written stays as it is."""
+    recipe, work = folders
+    (recipe / "judge").mkdir()
+    texts = (
+        "scores=a.txt,below=0.1",
+        "scores=*.txt,below=0.1",
+        "guide=model",
+        "cross-encoder=model,batch=2",
+        "judge=judge,prompts=b.txt",
+        "judge=model,endpoint=http://here,prompts=a.txt",
+        "near-duplicates=0.5",
+        "guide=owner/name,margin=0.9",
+    )
+    made = settled(recipe, mining={"filters": texts})
+    plain = Recipe.model_validate(made.model_dump())
+    assert made.mining is not None and made.mining.filters == texts and settle(made) == made
+    assert dump(made) == dump(plain) and recipe_hash(made) == recipe_hash(plain)
+    assert str(recipe) not in json.dumps(made.model_dump(mode="json"))
+    monkeypatch.chdir(recipe.parent)
+    named = parse_all(made.mining.filters)
+    assert [named[i].value.places for i in (0, 1, 2, 3, 4)] == [
+        (recipe / "a.txt",),
+        (recipe / "a.txt",),
+        (work / "model",),
+        (work / "model",),
+        (recipe / "judge",),
+    ]
+    assert paths.file(named[4].settings["prompts"]) == work / "b.txt"
+    assert named[5].value == "model" and not isinstance(named[5].value, paths.Located)  # what a server calls it
+    assert paths.file(named[5].settings["prompts"]) == recipe / "a.txt"
+    assert paths.folder_or_id(named[7].value) == "owner/name" and named[6].value == 0.5
+    assert [(p.key, str(p.path), p.kind, p.part) for p in places(made.mining)][:6] == [
+        (("filters", 0), "a.txt", "files", "scores"),
+        (("filters", 1), "*.txt", "files", "scores"),
+        (("filters", 2), "model", "folder", "guide"),
+        (("filters", 3), "model", "folder", "cross-encoder"),
+        (("filters", 4), "judge", "folder", "judge"),
+        (("filters", 4), "b.txt", "file", "prompts"),
+    ]
 
 
 @pytest.mark.parametrize("name", ["~nobody-has-this-name", "~0", "~\x1b"])

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from embedkit.data.text import text_id
+from embedkit.disk.files import sha256
 from embedkit.errors import DataError, TrainingError
 from embedkit.mining.schedule import schedule
 from embedkit.mining.table import MinedTable
@@ -22,6 +23,7 @@ from embedkit.recipe.schema import Model
 from embedkit.train.pipeline import Pipeline
 from embedkit.types import RowBatch
 from tests.run.mined import STEPS, go, material, recipe
+from tests.tiny import tiny_bert
 
 pytestmark = pytest.mark.cpu
 MODES = ["sync", "background"]
@@ -242,6 +244,21 @@ def test_filters_of_the_recipe_are_used(folder: Path, tmp_path: Path) -> None:
     assert table.rank[there].min() >= 3 and table.scores[there].max() < 0.95
     removed = found.mining[0]["removed"]
     assert removed.keys() > {"known positives", "same text"} and removed["score window"] > 0
+
+
+@pytest.mark.slow
+def test_a_guide_beside_the_recipe_is_found_in_both_processes(folder: Path, tmp_path: Path) -> None:
+    """The first search is made in the training, the second beside it; both know where the recipe is."""
+    tiny_bert(folder / "guide", seed=5)
+    made = recipe({"mode": "background", "filters": ["guide=guide"]})
+    made = made.model_copy(update={"train": made.train.model_copy(update={"steps": 6})})
+    found = go(folder, str(tmp_path / "run"), made)
+    assert [v["used"] for v in found.mining] == [0, 4]
+    assert all(v["removed"]["guide absolute-margin 0"] > 0 for v in found.mining)
+    saved = [path.read_text() for path in (tmp_path / "run").rglob("recipe.yaml")]
+    assert saved and all('guide=guide"' in text or "guide=guide]" in text for text in saved)
+    weights = found.inputs["mining.filters.0.guide"]
+    assert weights["model.safetensors"] == sha256(folder / "guide" / "model.safetensors")[:16]
 
 
 def test_the_forecast_knows_the_searches_that_are_waited_for(

@@ -310,6 +310,27 @@ def test_what_a_file_of_scores_decides(data: Data) -> None:
         assert {int(name[1:]) for name in row["negative_id"]} == set(range(0, 30, 3)) - {2 * i}
 
 
+def test_a_recipe_finds_the_files_of_its_filters_beside_itself(data: Data) -> None:
+    folder = Path("elsewhere").absolute()
+    folder.mkdir()
+    pairs = [{"query_id": f"q{i}", "document_id": f"d{j}", "score": j % 3} for i in range(6) for j in range(30)]
+    (folder / "s.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    (folder / "r.yaml").write_text(
+        "data: {sources: [{path: q.jsonl}]}\n"
+        "mining: {depth: 30, keep: 30, corpus: c.jsonl, filters: ['scores=s.jsonl,below=0.5']}\n"
+    )
+    result = mine(World(), out="m.parquet", recipe=folder / "r.yaml", **QUIET)
+    for i, row in enumerate(rows()):
+        assert {int(name[1:]) for name in row["negative_id"]} == set(range(0, 30, 3)) - {2 * i}
+    assert result.about["settings"]["filters"] == ["scores=s.jsonl,below=0.5"], "as written"
+    with pytest.raises(DataError, match="pairs have no score"):  # one that is given is of the working folder
+        Path("s.jsonl").write_text('{"query_id": "q0", "document_id": "d1", "score": 0}\n')
+        mine(World(), out="n.parquet", recipe=folder / "r.yaml", filters=["scores=s.jsonl,below=0.5"], **QUIET)
+    with pytest.raises(DataError, match=r"^none.jsonl \(looked in ") as caught:
+        mine(World(), out="n.parquet", recipe=folder / "r.yaml", filters=["scores=none.jsonl,below=0.5"], **QUIET)
+    assert str(Path.cwd()) in caught.value.where
+
+
 def test_a_key_that_is_none_is_refused(data: Data) -> None:
     with pytest.raises(RecipeError, match="unknown key") as caught:
         mined(data, World(), search={"depths": 3})

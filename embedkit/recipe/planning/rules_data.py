@@ -152,12 +152,13 @@ def file_is_there(c: Context) -> Iterator[Problem]:
 
 
 def other_paths_lead_somewhere(c: Context) -> Iterator[Problem]:
-    for key, path, leads, _ in places(c.recipe):
-        needed = leads.kind in ("file", "files") or key == ("eval", "data") or paths.is_path(path)
-        if needed and leads.kind != "suite" and key[-1] != "path" and not paths.locate(path, leads.kind).places:
-            kind = "folder" if leads.kind == "folder" else "file"
+    for key, path, leads, _, part in places(c.recipe):
+        needed = leads in ("file", "files") or key == ("eval", "data") or paths.is_path(path)
+        if needed and leads != "suite" and key[-1] != "path" and not paths.locate(path, leads).places:
+            kind = "folder" if leads == "folder" else "file"
             cure = f"paths start at the recipe's folder, else at the working folder; override it with {_dotted(key)}="
-            yield problem(key, f"there is no {kind} {quoted(str(path))}", f"{cure}{kind.upper()}")
+            value = f"{part}={kind.upper()},..." if part else kind.upper()
+            yield problem(key, f"there is no {kind} {quoted(str(path))}", f"{cure}{value}")
 
 
 def _dotted(key: KeyPath) -> str:

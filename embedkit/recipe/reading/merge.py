@@ -15,6 +15,7 @@ from embedkit.errors import RecipeError
 from embedkit.foreign.limits import DEPTH, SHOWN_LINE
 from embedkit.foreign.quoting import cut, quoted
 from embedkit.foreign.showing import is_unicode
+from embedkit.recipe.base import Leads
 from embedkit.recipe.reading.fields import Place, show
 from embedkit.recipe.reading.find import find_recipe
 from embedkit.recipe.reading.problems import Problem, dotted
@@ -177,11 +178,18 @@ def _reanchor(tree: Node, folder: Path, target: Path, root: type[BaseModel]) -> 
             return replace(node, value={key: walk(child, place.child(key)) for key, child in node.value.items()})
         if isinstance(node.value, list):
             return replace(node, value=[walk(item, place.child(i)) for i, item in enumerate(node.value)])
-        leads = marker(place.field)
-        if leads is None or not isinstance(node.value, str) or not node.value:
+        mark = marker(place.field)
+        if mark is None or not isinstance(node.value, str):
             return node
-        if paths.at_home(node.value).is_absolute() or not paths.is_pattern_met(folder, node.value):
-            return node
-        return replace(node, value=Path(os.path.relpath(folder / node.value, target)).as_posix())
+        if isinstance(mark, Leads):
+            return replace(node, value=moved(node.value))
+        inside = {part: path for part, (path, _) in mark.paths_of(node.value).items()}
+        changed = {part: moved(path) for part, path in inside.items() if moved(path) != path}
+        return replace(node, value=mark.with_paths(node.value, changed)) if changed else node
+
+    def moved(path: str) -> str:
+        if not path or paths.at_home(path).is_absolute() or not paths.is_pattern_met(folder, path):
+            return path
+        return Path(os.path.relpath(folder / path, target)).as_posix()
 
     return walk(tree, Place(root, value=tree.plain()))

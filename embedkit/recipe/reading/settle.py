@@ -1,18 +1,19 @@
 """The paths of a recipe, settled: each still reads as written, and knows what can be opened.
 
-A field says that it is a path with `embedkit.recipe.base.Leads`; options of plug-ins may do the same.
+A field says that it is a path with `embedkit.recipe.base.Leads`, or holds some with `Holds`; options of plug-ins may do
+the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic.fields import FieldInfo
 
 from embedkit.disk import paths
-from embedkit.recipe.base import Block, Leads
+from embedkit.recipe.base import Block, Holds, Leads
 from embedkit.recipe.reading.tree import KeyPath
 from embedkit.recipe.schema import Recipe
 from embedkit.recipe.suite import RetrievalTask, StsTask, Suite
@@ -57,29 +58,59 @@ def settle_suite(suite: Suite, data_dir: Path | None, folders: Sequence[Path]) -
     return suite.model_copy(update={"tasks": tuple(tasks)})
 
 
-def marker(field: FieldInfo | None) -> Leads | None:
-    """What a field's paths lead to; None for a field that holds none."""
-    return next((m for m in (field.metadata if field else ()) if isinstance(m, Leads)), None)
+class Place(NamedTuple):
+    """A path below a block.
+
+    Attributes:
+        key: of the field it stands in.
+        path: as written, or settled.
+        kind: what it leads to.
+        block: that the field is of.
+        part: its name within a text that holds more than a path.
+    """
+
+    key: KeyPath
+    path: str
+    kind: paths.Kind
+    block: Block
+    part: str = ""
 
 
-def places(value: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, str, Leads, Block]]:
-    """(key path, path, what it leads to, the block it stands in) of every path below a block; not those of suites."""
+def marker(field: FieldInfo | None) -> Leads | Holds | None:
+    """How a field holds paths; None for a field that holds none."""
+    return next((m for m in (field.metadata if field else ()) if isinstance(m, (Leads, Holds))), None)
+
+
+def places(value: Any, key: KeyPath = ()) -> Iterator[Place]:
+    """Every path below a block; not those of suites."""
     if isinstance(value, tuple):
         for index, item in enumerate(value):
             yield from places(item, (*key, index))
     if not isinstance(value, Block) or isinstance(value, Suite):
         return
     for name, field in type(value).model_fields.items():
-        item, leads = getattr(value, name), marker(field)
-        if leads is None:
+        item, mark = getattr(value, name), marker(field)
+        if mark is None:
             yield from places(item, (*key, name))
-        else:
-            for path in item if isinstance(item, tuple) else (item,):
-                if isinstance(path, str):
-                    yield (*key, name), path, leads, value
+            continue
+        texts = (
+            {(*key, name, i): text for i, text in enumerate(item)} if isinstance(item, tuple) else {(*key, name): item}
+        )
+        for own, text in texts.items():
+            if isinstance(text, str):
+                yield from _places_in(own, text, mark, value)
 
 
-def _settled(value: Any, folders: Sequence[Path], data_dir: Path | None, leads: Leads | None = None) -> Any:
+def _places_in(key: KeyPath, text: str, mark: Leads | Holds, block: Block) -> Iterator[Place]:
+    if isinstance(mark, Leads):
+        yield Place(key, text, mark.kind, block)
+        return
+    inside = text.inside if isinstance(text, paths.Holding) else {}
+    for part, (path, kind) in mark.paths_of(text).items():
+        yield Place(key, inside.get(part, path), kind, block, part)
+
+
+def _settled(value: Any, folders: Sequence[Path], data_dir: Path | None, mark: Leads | Holds | None = None) -> Any:
     if isinstance(value, Suite):
         return settle_suite(value, data_dir, folders)
     if isinstance(value, Block):
@@ -91,10 +122,13 @@ def _settled(value: Any, folders: Sequence[Path], data_dir: Path | None, leads: 
                 changed[name] = new
         return value.model_copy(update=changed) if changed else value
     if isinstance(value, tuple):
-        items = tuple(_settled(item, folders, data_dir, leads) for item in value)
+        items = tuple(_settled(item, folders, data_dir, mark) for item in value)
         return value if all(new is old for new, old in zip(items, value, strict=True)) else items
-    if isinstance(value, str) and leads is not None:
-        return paths.locate(value, leads.kind, folders)
+    if isinstance(value, str) and isinstance(mark, Leads):
+        return paths.locate(value, mark.kind, folders)
+    if isinstance(value, str) and isinstance(mark, Holds) and not isinstance(value, paths.Holding):
+        inside = {part: paths.locate(path, kind, folders) for part, (path, kind) in mark.paths_of(value).items()}
+        return paths.Holding(value, inside) if inside else value
     return value
 
 
