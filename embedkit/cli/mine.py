@@ -19,7 +19,9 @@ Beir = Annotated[Path | None, typer.Option("--beir", metavar="DIR", help="corpus
 Split = Annotated[str, typer.Option("--split", metavar="NAME", help="Of the BEIR folder's qrels.")]
 Queries = Annotated[
     str | None,
-    typer.Option("--queries", metavar="FILE", help="Columns query, positive (texts, if known), query_id or id."),
+    typer.Option(
+        "--queries", metavar="FILE", help="Columns query, positive (texts, if known), query_id or id, weight, grade."
+    ),
 ]
 Corpus = Annotated[
     str | None,
@@ -39,7 +41,7 @@ Filters = Annotated[
     typer.Option("--filter", metavar="NAME=ARG", help="Again for each, applied in this order; see the end."),
 ]
 Choose = Annotated[
-    str | None, typer.Option("--choose", metavar="NAME", help="Of those left: best, an even draw, or simans (best).")
+    str | None, typer.Option("--choose", metavar="NAME", help="Of those left: best, even, simans or stride (best).")
 ]
 Index = Annotated[str | None, typer.Option("--index", metavar="NAME", help="auto, exact, ivf, ivf-pq or hnsw (auto).")]
 Recall = Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from embedkit.data.text import text_id
 from embedkit.errors import DataError
@@ -11,8 +11,12 @@ from embedkit.foreign.quoting import quoted
 from embedkit.mining.problem import Problem
 
 ADDED = "texts that the corpus lacks, added to it"
+WEIGHT, GRADE = "weight", "grade"
+"""Marks of a pair: the factor of its loss, and how good the positive is, which is no factor yet."""
 MERGED = "queries whose text an earlier one has: their positives count for that one"
 Id = str | int
+Marks = Mapping[str, Sequence[float]]
+"""Numbers of positives by name, e.g. ``weight``: one for each, or one for all."""
 
 
 class Assembly:
@@ -38,8 +42,16 @@ class Assembly:
         self._texts: list[str] = []
         self._ids: list[str] = []
         self._query_names, self._names = _Names("query"), _Names("document")
+        self._marks: dict[str, _Numbers] = {}
 
-    def query(self, text: str, positives: Iterable[str] = (), name: Id | None = None, where: str = "") -> None:
+    def query(
+        self,
+        text: str,
+        positives: Iterable[str] = (),
+        name: Id | None = None,
+        where: str = "",
+        marks: Marks | None = None,
+    ) -> None:
         """A query, or more positives of one that is there.
 
         Args:
@@ -47,9 +59,10 @@ class Assembly:
             positives: texts that answer it.
             name: its id; it may come again with the same text.
             where: its place, for messages.
+            marks: of the positives; a pair that comes again has the same.
 
         Raises:
-            DataError: the id is that of another query.
+            DataError: the id is that of another query, or a pair has two numbers of one name.
         """
         key = text_id(text)
         number = self._queries.setdefault(key, len(self._query_texts))
@@ -65,7 +78,12 @@ class Assembly:
             self.notes[MERGED] += 1
         if name is not None:
             self._query_names.enter(name, number)
-        self._answers[number].update(dict.fromkeys(map(self._want, positives)))
+        keys = [self._want(positive) for positive in positives]
+        self._answers[number].update(dict.fromkeys(keys))
+        for mark, values in (marks or {}).items():
+            numbers = self._marks.setdefault(mark, _Numbers(mark))
+            for key, value in zip(keys, values if len(values) > 1 else [*values] * len(keys), strict=True):
+                numbers.enter(number, key, value, where)
 
     def want(self, texts: Iterable[str]) -> None:
         """Texts that must be among the documents, whether they answer something or not."""
@@ -79,6 +97,7 @@ class Assembly:
         where: str = "",
         alone: str | None = None,
         answers: Iterable[str] = (),
+        grades: Sequence[float] | None = None,
     ) -> None:
         """A document.
 
@@ -88,9 +107,10 @@ class Assembly:
             where: its place, for messages.
             alone: its text without the title; None: it has no title.
             answers: queries that it answers.
+            grades: how well, one for each.
 
         Raises:
-            DataError: the id was given before.
+            DataError: the id was given before, or a pair has two grades.
         """
         row = len(self._texts)
         if self._names.row(name, where) is not None:
@@ -101,9 +121,13 @@ class Assembly:
         for key in (whole,) if alone is None else (whole, text_id(alone)):
             if key in self._wanted:
                 self._rows.setdefault(key, {}).setdefault(whole, row)
+        numbers = []
         for query in answers:
             self.query(query)
-            self._own[self._queries[text_id(query)]][row] = None
+            numbers.append(self._queries[text_id(query)])
+            self._own[numbers[-1]][row] = None
+        for number, grade in zip(numbers, grades, strict=True) if grades is not None else ():
+            self._marks.setdefault(GRADE, _Numbers(GRADE)).enter(number, (row,), grade, where)
 
     def finish(self) -> Problem:
         """The problem.
@@ -121,9 +145,30 @@ class Assembly:
             tuple({**own, **dict.fromkeys(row for key in keys for row in self._rows[key].values())})
             for own, keys in zip(self._own, self._answers, strict=True)
         ]
-        problem = Problem(self._query_texts, self._query_ids, self._texts, self._ids, answers)
+        marks = {mark: self._marked(numbers, answers) for mark, numbers in self._marks.items()}
+        problem = Problem(self._query_texts, self._query_ids, self._texts, self._ids, answers, marks)
         problem.check()
         return problem
+
+    def _marked(self, numbers: _Numbers, answers: Sequence[tuple[int, ...]]) -> list[tuple[float, ...]]:
+        """Per query one number for every positive, in their order."""
+        found: list[tuple[float, ...]] = []
+        for query, rows in enumerate(answers):
+            by_row: dict[int, set[float]] = {row: numbers.of(query, (row,)) for row in rows}
+            for key in self._answers[query]:
+                for row in self._rows[key].values():
+                    by_row[row] |= numbers.of(query, key)
+            for row, values in by_row.items():
+                if len(values) != 1:
+                    many = (
+                        f"{numbers.name}s {' and '.join(f'{value:g}' for value in sorted(values))}"
+                        if values
+                        else f"no {numbers.name}, and others do"
+                    )
+                    what = f"query {quoted(self._query_texts[query])}: positive {quoted(self._texts[row])} has {many}"
+                    raise DataError(what, "mining", f"give every positive of a query one {numbers.name}, or none any")
+            found.append(tuple(next(iter(by_row[row])) for row in rows))
+        return found
 
     @property
     def has_answers(self) -> bool:
@@ -134,6 +179,23 @@ class Assembly:
         key = text_id(text)
         self._wanted.setdefault(key, text)
         return key
+
+
+class _Numbers:
+    """Numbers of one name by query and positive: the key of its text, or its row in a tuple."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._values: dict[tuple[int, int | tuple[int]], float] = {}
+
+    def enter(self, query: int, positive: int | tuple[int], value: float, where: str) -> None:
+        known = self._values.setdefault((query, positive), value)
+        if known != value:
+            what = f"a pair of query and positive has {self.name} {value:g}, and had {known:g} before"
+            raise DataError(what, where, f"give every pair one {self.name}, or leave the column out")
+
+    def of(self, query: int, positive: int | tuple[int]) -> set[float]:
+        return {self._values[query, positive]} if (query, positive) in self._values else set()
 
 
 class _Names:

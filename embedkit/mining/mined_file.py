@@ -14,6 +14,7 @@ from pyarrow import parquet
 from embedkit.disk import files
 from embedkit.errors import DataError
 from embedkit.inputs.parquet import FORMATS, MINED, about_of
+from embedkit.mining.assembly import GRADE, WEIGHT
 from embedkit.mining.problem import Problem
 from embedkit.mining.table import MinedTable
 
@@ -30,8 +31,15 @@ SCHEMA = pa.schema(
         ("negative_rank", pa.list_(pa.int32())),
     ]
 )
+MARKS = (WEIGHT, GRADE)
+"""Further columns of numbers of the pair, where the data have them."""
 TEXTS = 16_384
 """Texts of a group of rows: what is held in memory while the file is written."""
+
+
+def schema_of(problem: Problem) -> pa.Schema:
+    """The columns of a problem's file."""
+    return pa.schema([*SCHEMA, *((mark, pa.float64()) for mark in MARKS if mark in problem.marks)])
 
 
 def blocks(problem: Problem, table: MinedTable, positive_scores: np.ndarray) -> Iterator[pa.RecordBatch]:
@@ -46,7 +54,7 @@ def blocks(problem: Problem, table: MinedTable, positive_scores: np.ndarray) -> 
         positive_scores: [pairs] as `Miner.positive_scores` gives them.
     """
     size = max(1, TEXTS // (2 + table.rows.shape[1]))
-    rows: list[dict[str, Any]] = []
+    schema, rows = schema_of(problem), list[dict[str, Any]]()
     pair = 0
     for query, answers in enumerate(problem.positives):
         there = table.rows[query] >= 0
@@ -59,28 +67,29 @@ def blocks(problem: Problem, table: MinedTable, positive_scores: np.ndarray) -> 
             "negative_score": table.scores[query][there].tolist(),
             "negative_rank": table.rank[query][there].tolist(),
         }
-        for row in answers or (None,):
+        for place, row in enumerate(answers or (None,)):
             own: dict[str, Any] = {"positive_id": None, "positive": None, "positive_score": None}
             if row is not None:
                 score = float(positive_scores[pair])
                 own = {"positive_id": problem.document_ids[row], "positive": problem.documents[row]}
-                own |= {"positive_score": score}
+                own |= {"positive_score": score, **{mark: of[query][place] for mark, of in problem.marks.items()}}
                 pair += 1
             rows.append(shared | own)
             if len(rows) == size:
-                yield pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
+                yield pa.RecordBatch.from_pylist(rows, schema=schema)
                 rows = []
     if rows:
-        yield pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
+        yield pa.RecordBatch.from_pylist(rows, schema=schema)
 
 
-def write(path: Path, rows: Iterator[pa.RecordBatch], about: Mapping[str, Any]) -> int:
+def write(path: Path, rows: Iterator[pa.RecordBatch], about: Mapping[str, Any], schema: pa.Schema = SCHEMA) -> int:
     """Write the file whole or not at all, a group of rows at a time.
 
     Args:
         path: the file.
         rows: of `blocks`.
         about: plain data, to be found again with `read_about`.
+        schema: their columns, see `schema_of`.
 
     Returns:
         How many rows it has.
@@ -92,7 +101,7 @@ def write(path: Path, rows: Iterator[pa.RecordBatch], about: Mapping[str, Any]) 
     count = 0
     with (
         files.new_file(path) as file,
-        parquet.ParquetWriter(file, SCHEMA.with_metadata({MINED: described}), compression="zstd") as writer,
+        parquet.ParquetWriter(file, schema.with_metadata({MINED: described}), compression="zstd") as writer,
     ):
         for block in rows:
             writer.write_batch(block)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -29,6 +29,8 @@ class Problem:
         document_ids: [n] as the data call them.
         positives: per query the rows of the documents that answer it, in the order of the data; none where that is
             not known.
+        marks: numbers of the pairs by name (``weight``, ``grade``), each per query one for every positive; searches do
+            not read them. None where the data have none.
     """
 
     queries: Sequence[str]
@@ -36,6 +38,7 @@ class Problem:
     documents: Sequence[str]
     document_ids: Sequence[str]
     positives: Sequence[tuple[int, ...]]
+    marks: Mapping[str, Sequence[tuple[float, ...]]] = field(default_factory=dict)
 
     @cached_property
     def query_text_ids(self) -> np.ndarray:
@@ -57,7 +60,7 @@ class Problem:
 
     @cached_property
     def digest(self) -> str:
-        """Content hash: texts, ids, and what answers what."""
+        """Content hash of what is searched: texts, ids, and what answers what."""
         sha = hashlib.sha256()
         for part in (self.queries, self.query_ids, self.documents, self.document_ids, map(repr, self.positives)):
             for text in part:
@@ -67,7 +70,7 @@ class Problem:
         return sha.hexdigest()
 
     def write(self, folder: Path) -> None:
-        """Write it as two Parquet files below `folder`, for another process.
+        """Write what is searched as two Parquet files below `folder`, for another process.
 
         Raises:
             WriteError: they cannot be written.

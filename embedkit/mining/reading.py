@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from embedkit.data.bad_rows import BadRows
 from embedkit.data.origins import Origin, open_origin
@@ -22,17 +22,20 @@ from embedkit.terminal.progress import watched
 SCORES = ("query_id", "document_id", "score")
 IDS = ("_id", "id")
 """Columns of ids, the first that is there."""
+MARKS: tuple[Literal["weight", "grade"], ...] = ("weight", "grade")
+"""Columns of numbers of positives."""
 T = TypeVar("T")
 Values = dict[str, Any]
 
 
 class Query(NamedTuple):
-    """A row of a file of queries."""
+    """A row of a file of queries; `marks` are numbers of its positives by name, one for all or one for each."""
 
     name: str | int | None
     text: str
     positives: tuple[str, ...]
     where: str
+    marks: dict[str, tuple[float, ...]]
 
 
 class Document(NamedTuple):
@@ -103,6 +106,8 @@ class Rows:
     def queries(self, path: str | Path, *, progress: bool = False) -> Iterator[Query]:
         """The queries of a file with columns `query` and, where they are known, `positive` (or a column `text` alone).
 
+        Columns `weight` and `grade` are numbers of the positives.
+
         Raises:
             DataError: as `of`; no column is a query.
         """
@@ -111,12 +116,18 @@ class Rows:
         roles = Roles({role: names for role, names in found.items() if role in ("query", "positive", "text")})
         name = next((column for column in ("query_id", *IDS) if column in origin.columns), None)
         parser = RowParser(roles, lambda label: 0, textual=origin.textual)
+        marks = [mark for mark in MARKS if mark in origin.columns and "positive" in roles.columns]
+        marking = {
+            mark: RowParser(Roles({**roles.columns, mark: (mark,)}), lambda label: 0, textual=origin.textual)
+            for mark in marks
+        }
 
         def parse(values: Values, where: str) -> Query:
             example = parser(values, where)
-            return Query(_id_of(values, name), example.query, example.positives, where)
+            numbers: dict[str, tuple[float, ...]] = {mark: own(values, where).weights for mark, own in marking.items()}
+            return Query(_id_of(values, name), example.query, example.positives, where, numbers)
 
-        return self.of(origin, [*roles.used, *([name] if name else [])], parse, progress)
+        return self.of(origin, [*roles.used, *marks, *([name] if name else [])], parse, progress)
 
     def documents(self, path: str | Path, *, titles: bool = False, progress: bool = False) -> Iterator[Document]:
         """The documents of a file with columns `text` and, where there are any, `title`, `_id` or `id`.

@@ -26,9 +26,10 @@ class Search(Block):
         description="Rules as NAME=ARG, one after the other (`embedkit mine --help` lists them). Known positives, the "
         "query itself and documents of the same text never become negatives.",
     )
-    choose: Literal["best", "even", "simans"] = Field(
+    choose: Literal["best", "even", "simans", "stride"] = Field(
         "best",
-        description="Which of those that pass: the best, an even draw, or SimANS' draw around the positive's score.",
+        description="Which of those that pass: the best, an even draw, SimANS' draw around the positive's score, or "
+        "stride: every fifth in cycles (UniME-V2).",
     )
     index: Literal["auto", "exact", "ivf", "ivf-pq", "hnsw"] = Field(
         "auto", description="auto: exact where that takes about a minute, else approximate."

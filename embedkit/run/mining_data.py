@@ -11,13 +11,14 @@ from embedkit.data.sources import LoadedSource, load_source
 from embedkit.errors import DataError, RecipeError
 from embedkit.evaluation.loading import load_beir
 from embedkit.foreign.quoting import quoted
-from embedkit.mining.assembly import Assembly
+from embedkit.mining.assembly import WEIGHT, Assembly
 from embedkit.mining.problem import Problem
 from embedkit.mining.reading import Document, Rows
 from embedkit.recipe.schema import Recipe
 from embedkit.types import Example
 
 TITLE = "title"
+TWO_GRADES = "judgements of a query text and a document that differ: the higher one counts"
 _READ = 4096
 
 
@@ -28,7 +29,8 @@ class Data:
     Attributes:
         beir: a BEIR folder.
         split: of its judgements.
-        queries: a file with columns `query` and, where they are known, `positive`; `query_id` or `id` if there is one.
+        queries: a file with columns `query` and, where they are known, `positive`; `query_id` or `id` if there is one;
+            `weight` and `grade` of the positives, which the file of negatives keeps.
         corpus: a file with columns `text` and, if there are any, `title`, `_id` or `id`. None: the positives.
         queries_from: ``title``: the queries are the titles of the corpus, each answered by its own text.
         skip: leave bad rows out and count them.
@@ -104,7 +106,8 @@ def _beir(folder: Path, split: str) -> Gathered:
     """Every judgement above 0 is a positive; documents without text, which BEIR allows, are left out."""
     found = load_beir(folder, split)
     assembly, left_out = Assembly(), Counter[str]()
-    answers: dict[str, list[str]] = {}
+    answers: dict[str, dict[str, float]] = {}
+    graded = any(gain > 0 and gain != 1 for judged in found.qrels.values() for gain in judged.values())
     for name, text in found.queries.items():
         judged = [document for document, gain in found.qrels[name].items() if gain > 0]
         readable = [document for document in judged if found.corpus[document]]
@@ -113,17 +116,20 @@ def _beir(folder: Path, split: str) -> Gathered:
             continue
         assembly.query(text, name=name, where=str(folder))
         for document in readable:
-            answers.setdefault(document, []).append(text)
+            gain, known = found.qrels[name][document], answers.setdefault(document, {})
+            assembly.notes[TWO_GRADES] += text in known and known[text] != gain
+            known[text] = max(gain, known.get(text, gain))
     for name, text in found.corpus.items():
         if text:
-            assembly.document(text, name, answers=answers.get(name, ()))
+            own = answers.get(name, {})
+            assembly.document(text, name, answers=own, grades=list(own.values()) if graded else None)
         else:
             left_out["documents without text"] += 1
     problem = assembly.finish()
     ordered = [
         len(mine) == len(all_) for mine, all_ in ((problem.queries, found.queries), (problem.documents, found.corpus))
     ]
-    return Gathered(problem, dict(left_out), dict(assembly.notes), ordered=(ordered[0], ordered[1]))
+    return Gathered(problem, dict(left_out), dict(+assembly.notes), ordered=(ordered[0], ordered[1]))
 
 
 def _files(data: Data, progress: bool) -> Gathered:
@@ -131,7 +137,7 @@ def _files(data: Data, progress: bool) -> Gathered:
     read = [Rows(skip=data.skip), Rows(skip=data.skip)]
     if data.queries is not None:
         for query in read[0].queries(data.queries, progress=progress):
-            assembly.query(query.text, query.positives, query.name, query.where)
+            assembly.query(query.text, query.positives, query.name, query.where, query.marks)
     if data.corpus is not None:
         titles = data.queries_from == TITLE
         for document in read[1].documents(data.corpus, titles=titles, progress=progress):
@@ -155,13 +161,18 @@ def _files(data: Data, progress: bool) -> Gathered:
 def _sources(recipe: Recipe, skip: bool, progress: bool) -> Gathered:
     """Queries and positives of all sources; their documents are also the negatives, and the recipe's mining corpus."""
     assembly, left_out, remarks = Assembly(), Counter[str](), list[str]()
+    weighted: dict[bool, str] = {}
     for source in recipe.data.sources:
         loaded = load_source(source, seed=recipe.train.seed, progress=progress)
         if loaded.streaming or not {"query", "positive"} <= loaded.roles or "score" in loaded.roles:
             why = "a stream" if loaded.streaming else f"roles {', '.join(sorted(loaded.roles))}"
             remarks.append(f"{loaded.name}: not mined ({why})")
             continue
-        add_source(assembly, loaded)
+        weighted.setdefault(bool({"weight", "grade"} & loaded.roles), loaded.name)
+        if len(weighted) == 2:
+            what = f"{weighted[True]} has weights and {weighted[False]} has none: in one file they cannot be compared"
+            raise DataError(what, "data.sources", "mine one after the other, or give every source weights")
+        add_source(assembly, loaded, weigh=True)
         left_out.update(loaded.skipped)
         remarks += [f"{loaded.name}: {line}" for line in loaded.remarks]
     if not assembly.has_answers:
@@ -175,10 +186,15 @@ def _sources(recipe: Recipe, skip: bool, progress: bool) -> Gathered:
     return Gathered(assembly.finish(), dict(left_out), dict(assembly.notes), (*remarks, *rows.bad.remarks))
 
 
-def add_source(assembly: Assembly, source: LoadedSource) -> None:
-    """The queries and positives of a source; its negatives are documents."""
+def add_source(assembly: Assembly, source: LoadedSource, *, weigh: bool = False) -> None:
+    """The queries and positives of a source; its negatives are documents.
+
+    Raises:
+        DataError: the weights of its examples are wanted (`weigh`), and a pair has two.
+    """
     for example in _examples(source):
-        assembly.query(example.query, example.positives, where=example.origin)
+        marks = {WEIGHT: example.weights} if weigh and example.weights else None
+        assembly.query(example.query, example.positives, where=example.origin, marks=marks)
         assembly.want(example.negatives)
 
 

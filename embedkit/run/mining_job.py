@@ -217,7 +217,8 @@ def mine(
             suspects = Suspects(gathered.problem)
             found, scores = _search(miner, ends, suspects, say, target.scratch)
         about = _about(gathered, found, settings, ends, rules)
-        rows = mined_file.write(target.out, mined_file.blocks(gathered.problem, found, scores), about)
+        blocks = mined_file.blocks(gathered.problem, found, scores)
+        rows = mined_file.write(target.out, blocks, about, mined_file.schema_of(gathered.problem))
         looked = Audit(gathered.problem, found, scores, suspects, about, target.out.name)
         for line in _found_lines(looked, rows, target.out) + _beside(target, looked, settings.keep):
             say(line)
@@ -337,6 +338,8 @@ def _read_lines(gathered: Gathered, settings: Search) -> list[str]:
     lines += [f"{number:,} rows left out: {why}" for why, number in gathered.left_out.items()]
     answered = f"{known:,} positives" if known else "no positives (unlabelled)"
     lines.append(f"{len(problem.queries):,} queries with {answered}, {count:,} documents")
+    if problem.marks:
+        lines.append(f"{' and '.join(problem.marks)} of every positive: in columns of these names, for `roles`")
     if settings.depth > count:
         lines.append(f"depth {settings.depth:,} is more than the corpus has: all {count:,} documents are retrieved")
     return lines

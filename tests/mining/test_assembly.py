@@ -103,3 +103,43 @@ def test_nothing_is_refused() -> None:
         fill(made)
         with pytest.raises(DataError, match=what):
             made.finish()
+
+
+def test_numbers_of_positives_follow_them_to_their_documents() -> None:
+    made = Assembly()
+    made.query("q", ["milk", "nowhere"], marks={"weight": [0.5, 2.0]})
+    made.query("r", ["milk"], marks={"weight": [0.25]})
+    made.query("q", ["milk", "tea"], marks={"weight": (0.5,)})  # one for all; milk has it already
+    made.document("A title milk", "a", alone="milk")
+    made.document("Another title milk", "b", alone="milk")
+    made.document("tea", "c")
+    found = made.finish()
+    assert answers(found) == {"q0": ["a", "b", "d3", "c"], "q1": ["a", "b"]}
+    assert found.marks == {"weight": [(0.5, 0.5, 2.0, 0.5), (0.25, 0.25)]}
+
+
+def test_grades_stand_with_the_documents_that_answer() -> None:
+    made = Assembly()
+    made.query("q", name="q")
+    made.document("one", "a", answers=["q", "new"], grades=[3, 1])
+    made.document("two", "b", answers=["q"], grades=[2])
+    found = made.finish()
+    assert answers(found) == {"q": ["a", "b"], "q1": ["a"]} and found.marks == {"grade": [(3, 2), (1,)]}
+
+
+def test_a_pair_with_two_numbers_or_none_is_refused() -> None:
+    made = Assembly()
+    made.query("q", ["milk"], where="f:1", marks={"weight": [1]})
+    with pytest.raises(DataError, match="has weight 2, and had 1 before") as caught:
+        made.query("q", ["milk"], where="f:2", marks={"weight": [2]})
+    assert caught.value.where == "f:2"
+    made = Assembly()
+    made.query("q", ["milk", "A milk"], marks={"weight": [1, 2]})
+    made.document("A milk", "a", alone="milk")  # one document by its text and by its text with the title
+    with pytest.raises(DataError, match=r"query 'q': positive 'A milk' has weights 1.*2"):
+        made.finish()
+    made = Assembly()
+    made.query("q", ["milk"], marks={"weight": [1]})
+    made.query("q", ["tea"])
+    with pytest.raises(DataError, match="positive 'tea' has no weight, and others do"):
+        made.finish()

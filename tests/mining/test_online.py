@@ -18,12 +18,13 @@ def online(folder: Path, world: World) -> OnlineNegatives:
 
 def test_only_mined_sources_get_negatives_and_a_teachers_scores_of_others_go(tmp_path: Path) -> None:
     negatives = online(tmp_path, World())
-    given = [Example("query 0", ("document 0",), ("a", "b"), (0.9, 0.1, 0.2))]
+    given = [Example("query 0", ("document 0",), ("a", "b"), (0.9, 0.1, 0.2), weights=(0.5,))]
     assert negatives.join(3, given) == given, "nothing was searched for yet"
     negatives.before(0)
     (joined,) = negatives.join(3, given)
     table = negatives.tables[3]
     assert joined.negatives == tuple(f"document {row}" for row in table.rows[0]) and joined.scores == (0.9,)
+    assert joined.weights == (0.5,), "a labelled list keeps its weights"
     assert negatives.join(4, given) == given
 
 

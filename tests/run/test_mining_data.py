@@ -11,7 +11,7 @@ import pytest
 from embedkit.errors import DataError, RecipeError
 from embedkit.mining.assembly import ADDED
 from embedkit.recipe.load import load_recipe
-from embedkit.run.mining_data import Data, Gathered, gather
+from embedkit.run.mining_data import TWO_GRADES, Data, Gathered, gather
 
 
 def jsonl(path: Path, *rows: Any) -> Path:
@@ -139,3 +139,61 @@ def test_a_recipe_without_pairs_is_refused(tmp_path: Path) -> None:
 def test_what_does_not_go_together_is_refused(data: Data, recipe: bool, what: str) -> None:
     with pytest.raises(RecipeError, match=what):
         data.check(recipe)
+
+
+LISTS = """\
+data:
+  sources:
+    - path: clicks.jsonl
+      roles: {query: query, positive: docs, grade: ranks}
+      grades: {function: reciprocal}
+mining: {depth: 9, corpus: c.jsonl}
+"""
+
+
+def test_a_labelled_list_keeps_its_weights(tmp_path: Path) -> None:
+    jsonl(tmp_path / "c.jsonl", *({"text": f"t{i}"} for i in range(6)))
+    rows = [
+        {"query": "q", "docs": ["t4", "t1", "t2"], "ranks": [1, 2, 4]},
+        {"query": "r", "docs": ["t1"], "ranks": [2]},
+    ]
+    jsonl(tmp_path / "clicks.jsonl", *rows)
+    (tmp_path / "r.yaml").write_text(LISTS)
+    problem = gather(Data(), load_recipe(tmp_path / "r.yaml")).problem
+    assert problem.positives == [(4, 1, 2), (1,)] and problem.marks == {"weight": [(1, 0.5, 0.25), (0.5,)]}
+    (tmp_path / "p.jsonl").write_text('{"query": "s", "positive": "t5"}\n')
+    (tmp_path / "r.yaml").write_text(LISTS.replace("mining:", "    - path: p.jsonl\nmining:"))
+    with pytest.raises(DataError, match=r"clicks\.jsonl has weights and p\.jsonl has none") as caught:
+        gather(Data(), load_recipe(tmp_path / "r.yaml"))
+    assert caught.value.where == "data.sources" and "one after the other" in caught.value.cure
+    jsonl(tmp_path / "clicks.jsonl", *rows, {"query": "r", "docs": ["t1"], "ranks": [1]})
+    (tmp_path / "r.yaml").write_text(LISTS)
+    with pytest.raises(DataError, match=r"clicks.jsonl:3: .*weight 1, and had 0\.5"):
+        gather(Data(), load_recipe(tmp_path / "r.yaml"))
+
+
+def test_weights_and_grades_of_a_file_of_queries(tmp_path: Path) -> None:
+    corpus = jsonl(tmp_path / "c.jsonl", *({"text": f"t{i}"} for i in range(4)))
+    rows = [{"query": "q", "positives": ["t3", "t0"], "grade": [3, 1], "weight": 2}]
+    queries = jsonl(tmp_path / "q.jsonl", *rows, {"query": "r", "positives": ["t1"], "grade": 2, "weight": 1})
+    problem = gather(Data(queries=queries, corpus=corpus)).problem
+    assert problem.marks == {"weight": [(2, 2), (1,)], "grade": [(3, 1), (2,)]}
+    jsonl(queries, *rows, {"query": "r", "positives": ["t1"], "grade": -1, "weight": 1})
+    with pytest.raises(DataError, match=r"q.jsonl:2: negative grade -1 in 'grade'"):
+        gather(Data(queries=queries, corpus=corpus))
+    jsonl(queries, *rows, {"query": "r", "positives": ["t1"], "grade": 1, "weight": None})
+    with pytest.raises(DataError, match=r"q.jsonl:2: .*'weight'"):
+        gather(Data(queries=queries, corpus=corpus))
+
+
+def test_grades_of_judgements_are_kept_where_they_tell_something(tmp_path: Path) -> None:
+    folder = beir(tmp_path / "b")
+    assert gather(Data(beir=folder)).problem.marks == {"grade": [(1, 2), (1,)]}
+    queries = [{"_id": f"q{i}", "text": f"query {min(i, 3)}"} for i in range(5)]
+    jsonl(folder / "queries.jsonl", *queries)
+    (folder / "qrels/train.tsv").write_text("query-id\tcorpus-id\tscore\nq3\td1\t1\nq4\td1\t3\nq0\td0\t1\n")
+    found = gather(Data(beir=folder))
+    assert answers(found) == {"q0": ["d0"], "q3": ["d1"]} and found.problem.marks == {"grade": [(1,), (3,)]}
+    assert found.notes[TWO_GRADES] == 1
+    (folder / "qrels/train.tsv").write_text("query-id\tcorpus-id\tscore\nq3\td1\t1\nq0\td0\t1\n")
+    assert gather(Data(beir=folder)).problem.marks == {}

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
+from embedkit.data.sources import load_source
 from embedkit.errors import DataError, EmbedkitError, RecipeError, WriteError
 from embedkit.mining.mined_file import read_about
+from embedkit.recipe.schema import Source
 from embedkit.run.mining_data import Data
 from embedkit.run.mining_job import Result, mine
 from embedkit.run.mining_vectors import Given
@@ -329,6 +331,41 @@ def test_a_recipe_finds_the_files_of_its_filters_beside_itself(data: Data) -> No
     with pytest.raises(DataError, match=r"^none.jsonl \(looked in ") as caught:
         mine(World(), out="n.parquet", recipe=folder / "r.yaml", filters=["scores=none.jsonl,below=0.5"], **QUIET)
     assert str(Path.cwd()) in caught.value.where
+
+
+def test_every_fifth_of_those_that_pass(data: Data) -> None:
+    """UniME-V2's: the 1st, 6th, 11th ... of the filtered list, then the 2nd, 7th ..."""
+    mined(data, World(), search={"depth": 12, "keep": 4, "choose": "stride", "filters": ["rank=2:"]})
+    q, d = World()([f"query {i}" for i in range(6)]), World()([f"document {i}" for i in range(30)])
+    for i, row in enumerate(rows()):
+        passed = [r for r, j in enumerate(np.argsort(-(q[i] @ d.T), kind="stable")[:12], 1) if r > 1 and j != 2 * i]
+        cycles = [*passed[0::5], *passed[1::5], *passed[2::5]]
+        assert row["negative_rank"] == sorted(cycles[:4])
+
+
+def test_a_labelled_list_trains_with_its_weights(data: Data, tmp_path: Path) -> None:
+    """All known positives are excluded, and each pair has the weight that its grade made, also when it is read."""
+    lists = [[(2 * i, 3), (2 * i + 1, 1)] for i in range(6)]
+    with Path("clicks.jsonl").open("w") as file:
+        for i, graded in enumerate(lists):
+            docs, grades = [f"document {j}" for j, _ in graded], [grade for _, grade in graded]
+            file.write(json.dumps({"query": f"query {i}", "docs": docs, "clicks": grades}) + "\n")
+    Path("r.yaml").write_text(
+        "data:\n  sources:\n    - path: clicks.jsonl\n      roles: {query: query, positive: docs, grade: clicks}\n"
+        "      grades: {function: gain}\nmining: {depth: 30, keep: 30, corpus: c.jsonl}\n"
+    )
+    lines: list[str] = []
+    mine(World(), out="m.parquet", recipe="r.yaml", **{**QUIET, "say": lines.append})
+    assert any(line.startswith("weight of every positive") for line in lines)
+    found = rows()
+    assert [(r["positive_id"], r["weight"]) for r in found] == [
+        (f"d{j}", 2.0**g - 1) for graded in lists for j, g in graded
+    ]
+    for i, (first, second) in enumerate(zip(found[::2], found[1::2], strict=True)):
+        others = {f"d{j}" for j in range(30)} - {f"d{2 * i}", f"d{2 * i + 1}"}
+        assert set(first["negative_id"]) == set(second["negative_id"]) == others
+    source = load_source(Source(path="m.parquet", roles={"weight": "weight"}))
+    assert [e.weights for e in source.get(range(4))] == [(7.0,), (1.0,), (7.0,), (1.0,)]
 
 
 def test_a_key_that_is_none_is_refused(data: Data) -> None:
