@@ -84,6 +84,15 @@ compare: $(READY) ## Methods on one base: make compare BASE=encoder TEXT=sentenc
 docs: $(READY) ## Write docs/reference from the code
 	$(PY) docs/generate.py
 
+.PHONY: site
+site: .venv-site/.ready ## Build the site of the documentation into build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 .venv-site/bin/mkdocs build --quiet --config-file .ci/mkdocs.yml
+
+.venv-site/.ready: .ci/site.txt
+	$(or $(PYTHON),python3) -m venv .venv-site
+	.venv-site/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
 .PHONY: clean
 clean: ## Remove caches and builds; runs/ and .venv stay
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache
