@@ -86,7 +86,7 @@ docs: $(READY) ## Write docs/reference from the code
 
 .PHONY: site
 site: .venv-site/.ready ## Build the site of the documentation into build/site; a broken link is an error
-	NO_MKDOCS_2_WARNING=1 .venv-site/bin/mkdocs build --quiet --config-file .ci/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 .venv-site/bin/mkdocs build --config-file .ci/mkdocs.yml
 
 .venv-site/.ready: .ci/site.txt
 	$(or $(PYTHON),python3) -m venv .venv-site

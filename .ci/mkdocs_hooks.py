@@ -12,9 +12,11 @@ ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE = re.compile(r"\[([^\]]+)\]\((?!https?:|#)([^)#\s]+)(#[^)]*)?\)")
 
 
-GUIDES = "start choose recipes data views synthesis mining publishing evaluation report vectors scale questions".split()
+GUIDES = ("start", "choose", "recipes", "data", "views", "synthesis", "mining", "publishing", "evaluation", "report")
 """Pages in the order of their reading; what is not named here follows them."""
 ROOMS = {"Cookbook": "cookbook", "Methods": "methods", "Results": "results", "Reference": "reference"}
+TOP = {"README.md": "index.md", "ARCHITECTURE.md": "ARCHITECTURE.md", "SECURITY.md": "SECURITY.md"}
+"""Pages of the site that stand at the top of the repository."""
 
 
 def on_config(config: Any) -> Any:
@@ -35,27 +37,25 @@ def _pages(docs: Path, folder: str) -> list[str]:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add pages that stand at the top of the repository."""
-    for name, target in (("README.md", "index.md"), ("ARCHITECTURE.md", None), ("SECURITY.md", None)):
+    """Add the pages of `TOP`."""
+    for name, target in TOP.items():
         text = (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
-        files.append(File.generated(config, target or name, content=text))
+        files.append(File.generated(config, target, content=text))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
     """A link that leaves the site would be dead there: its words stay, as code where it is a file."""
     folder = Path(page.file.src_uri).parent
+    base = ROOT if page.file.src_uri in TOP.values() else ROOT / "docs" / folder
 
     def kept(match: re.Match[str]) -> str:
         words, target, _ = match.groups()
-        path = (ROOT / "docs" / folder / target).resolve()
-        known = path.is_relative_to(ROOT / "docs") and files.get_file_from_path(str(path.relative_to(ROOT / "docs")))
-        top = files.get_file_from_path(path.name) if path.parent == ROOT else None
-        if known:
-            return match.group(0)
-        if top is not None:
-            up = "../" * len(folder.parts)
-            return f"[{words}]({up}{path.name})"
+        path = (base / target).resolve()
+        if path.is_relative_to(ROOT / "docs") or not path.exists():
+            return match.group(0)  # of the site, or a mistake that the build tells of
+        if path.parent == ROOT and files.get_file_from_path(path.name):
+            return f"[{words}]({'../' * len(folder.parts)}{path.name})"
         return words if words.startswith("`") else f"`{words}`"
 
     return OUTSIDE.sub(kept, markdown)
