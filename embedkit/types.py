@@ -316,6 +316,9 @@ class RunRecord:
         resumed_from: step numbers at which the run was resumed.
         warnings: what a reader should know.
         mining: per version of every source's mined negatives what was measured, see `embedkit.run.mining`.
+        model: what the saved model is (`embedkit.publish.facts.ModelFacts`), and ``card``: the name that its card loads
+            it by, and that card's SHA-256.
+        published: where the recipe's `publish` block pushed it: ``to``, ``url`` and ``commit``.
     """
 
     recipe_hash: str
@@ -340,6 +343,8 @@ class RunRecord:
     resumed_from: list[int] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     mining: list[dict[str, Any]] = field(default_factory=list)
+    model: dict[str, Any] = field(default_factory=dict)
+    published: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

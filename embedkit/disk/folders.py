@@ -49,6 +49,11 @@ class RunFolder:
         """The tower that stayed as it is, where two were asked for and one was frozen."""
         return self.root / "frozen"
 
+    @property
+    def probes(self) -> Path:
+        """What the model gave for a few texts when it was saved."""
+        return self.root / "probes.npz"
+
     def triplets(self, source: int) -> Path:
         """Triplets sampled from the texts of a source, with their diagnostics."""
         return self.root / "triplets" / f"source-{source}"

@@ -46,6 +46,15 @@ def without_places(value: Any, run: Path) -> Any:
     return _mapped(value, clean)
 
 
+def near(path: Path) -> str:
+    """A folder as it may be named in code that is passed on: from the working folder, else its last two parts."""
+    path = path.resolve()
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path.relative_to(path.parent.parent))
+
+
 def _and_above(text: str) -> Iterator[str]:
     """A text that is a path, and the folders above it; nothing of another text."""
     while _WHOLE.fullmatch(text):

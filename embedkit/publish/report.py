@@ -15,7 +15,7 @@ from embedkit.foreign.redacting import redact
 from embedkit.foreign.showing import as_json, shown, shown_deep
 from embedkit.publish import figures, mined, palette, plots, view
 from embedkit.publish.markdown import score, span, templates
-from embedkit.publish.places import without_places
+from embedkit.publish.places import near, without_places
 from embedkit.terminal.tables import Column, Grid, name_column
 from embedkit.types import RunRecord
 
@@ -138,14 +138,9 @@ def _context(record: RunRecord, recipe: str, folder: RunFolder, drawn: list[figu
 
 def _load(folder: RunFolder, record: RunRecord) -> str:
     """Python that loads the model with plain sentence-transformers, in the working folder or the one above the run."""
-    model = folder.model.resolve()
-    try:
-        path = model.relative_to(Path.cwd())
-    except ValueError:
-        path = model.relative_to(model.parent.parent)
     lines = [
         "from sentence_transformers import SentenceTransformer",
-        f"model = SentenceTransformer({as_json(str(path), indent=None)})",
+        f"model = SentenceTransformer({as_json(near(folder.model), indent=None)})",
     ]
     if any(task.get("type") == "retrieval" for task in (record.scores_after or {}).get("tasks", ())):
         lines.append('documents = model.encode_document(["a text", "another text"])')

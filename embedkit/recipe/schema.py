@@ -1,7 +1,7 @@
 """The recipe: what a person may ask for, with types, bounds, defaults and the reason for each.
 
 Blocks stand in the order of the walk: model, data, views, negatives, mining, heads, guide, objective, auxiliary,
-weighting, train, eval.
+weighting, train, eval, card, publish.
 No torch here: `embedkit check` reads this and nothing heavier.
 """
 
@@ -19,6 +19,7 @@ from embedkit.recipe.base import LONG_TEXTS, Block, Leads, invalid
 from embedkit.recipe.clusters import Clusters
 from embedkit.recipe.debias import Debias
 from embedkit.recipe.grades import Grades
+from embedkit.recipe.hand_over import Card, Publish
 from embedkit.recipe.heads import AnyHead
 from embedkit.recipe.mining import Mining
 from embedkit.recipe.objectives.base import AnyObjective
@@ -392,3 +393,5 @@ class Recipe(Block):
     weighting: tuple[AnyWeighting, ...] = ()
     train: Train = Train()
     eval: Eval = Eval()
+    card: Card | None = Field(None, description="What the model's card says in its owner's words.")
+    publish: Publish | None = Field(None, description="Push the model to the Hub at the end. None: not.")

@@ -26,6 +26,7 @@ from embedkit.recipe.memory import KEEP_SHARE, activation_bytes
 from embedkit.recipe.objectives.base import ObjectiveConfig, needs
 from embedkit.recipe.planning.rules_model import MERGE_FIRST
 from embedkit.recipe.pool import is_mined, negatives_per_query
+from embedkit.recipe.reading.dump import of_the_model
 from embedkit.recipe.schema import Model, Recipe, Source
 from embedkit.run import mining
 from embedkit.run.state import Run, process_zero_first
@@ -94,7 +95,7 @@ def build_trainer(
         evaluate=evaluate,
         objective_learning_rate=train.objective_learning_rate,
         collapse_guard=train.collapse_guard,
-        recipe_yaml=dump(recipe),
+        recipe_yaml=dump(of_the_model(recipe)),
         callbacks=callbacks,
         patience=recipe.eval.patience,
         keep_checkpoints=train.keep_checkpoints,

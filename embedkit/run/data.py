@@ -11,6 +11,7 @@ import numpy as np
 
 from embedkit.data.clusters import ClusterOrder
 from embedkit.data.sources import LoadedSource, load_source
+from embedkit.disk import paths
 from embedkit.disk.folders import RunFolder
 from embedkit.errors import DataError
 from embedkit.inputs.cures import Cures
@@ -113,8 +114,9 @@ def record(run: Run) -> None:
     """Ids, rows and skipped rows of the sources; called after training too, because a stream skips as it reads."""
     run.record.data = [
         {"name": s.name, "rows": s.rows, "digest": s.digest, "skipped": dict(s.skipped), "roles": sorted(s.roles)}
+        | ({} if config.hub is None or paths.folder(config.hub) is not None else {"hub": str(config.hub)})
         | s.made
-        for s in run.sources
+        for s, config in zip(run.sources, run.recipe.data.sources, strict=True)
     ]
     again = (" rows skipped: ", *_ODD)
     run.record.warnings = [w for w in run.record.warnings if not any(words in w for words in again)] + _odd(run)

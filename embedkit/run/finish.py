@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from embedkit.disk import files
 from embedkit.evaluation import suite as suites
 from embedkit.foreign import showing
 from embedkit.model.running.encoder import Encoder
 from embedkit.model.running.towers import Pair
+from embedkit.publish import card
+from embedkit.publish.facts import ModelFacts
 from embedkit.publish.mined import waited
+from embedkit.publish.places import near
 from embedkit.publish.report import render_report, summary_table
+from embedkit.recipe.load import dump
 from embedkit.run import forecast, measure
 from embedkit.run.environment import now
 from embedkit.run.state import Run
@@ -52,6 +57,22 @@ def measure_result(run: Run, trainer: Trainer, encoder: Encoder | Pair, before: 
         run.record.comparison = [asdict(c) for c in compared]
 
 
+def _write_card(run: Run) -> None:
+    """The model's card; without it the model is as good."""
+    folder, record = run.folder, run.record
+    name = near(folder.model)
+    try:
+        facts = ModelFacts.of_record(record.model)
+        made = card.sheet(facts, name, folder.root.name, record, dump(run.recipe), folder.root)
+        written = card.write(made, folder.model)
+        record.model["card"] = {"name": name, "sha256": files.sha256(written)}
+    except Exception as error:  # the record and the weights are written
+        logger.exception("the model's card could not be written")
+        record.warnings.append(f"the model's card could not be written: {error}")
+        run.say(f"warning      {record.warnings[-1]}")
+    run.write_record()
+
+
 def _write(run: Run) -> None:
     record = run.record
     record.finished = now()
@@ -66,6 +87,7 @@ def _write(run: Run) -> None:
         logger.exception("the report could not be written")
         record.warnings.append(f"the report could not be written: {error}")
         run.write_record()
+    _write_card(run)
     measured = record.scores_before or record.scores_after
     if measured or not record.failed:
         run.say(summary_table(record) if measured else "not measured: the recipe has no eval.suite")

@@ -12,6 +12,8 @@ from embedkit.errors import EmbedkitError
 from embedkit.model.reading.loading import load_saved
 from embedkit.model.running.encoder import Encoder
 from embedkit.model.running.towers import Pair
+from embedkit.publish.facts import ModelFacts
+from embedkit.publish.probes import TEXTS, Probes, embed, hashes
 from embedkit.run.state import Run
 from embedkit.train.trainer import Trainer
 
@@ -19,7 +21,7 @@ PROBE = ["A short sentence.", "And a second one, which is a little longer than t
 
 
 def save(run: Run, trainer: Trainer, encoder: Encoder | Pair) -> None:
-    """Write the result, its frozen partner where it has one, and what auxiliary losses leave behind."""
+    """Write the result with what it is, its frozen partner where it has one, and what auxiliary losses leave behind."""
     if not run.first:
         return
     then = "the checkpoints are whole: go on with --resume"
@@ -30,6 +32,9 @@ def save(run: Run, trainer: Trainer, encoder: Encoder | Pair) -> None:
             write_model(encoder.frozen, staging, run.folder.frozen, cure=cure)
             encoder = encoder.trained
         write_model(encoder, staging, run.folder.model, cure=cure)
+        base, scratch = run.recipe.model.base, run.recipe.model.from_scratch
+        run.record.model = ModelFacts.of_encoder(encoder, base, from_scratch=scratch).plain()
+        Probes(TEXTS, embed(encoder), hashes(run.folder.model)).write(run.folder.probes)
         for auxiliary in trainer.engine.auxiliaries:
             auxiliary.export(run.folder.root)
 

@@ -17,6 +17,7 @@ from embedkit.errors import TrainingError
 from embedkit.foreign.redacting import PLACEHOLDER, redact
 from embedkit.model.running.encoder import pick_device
 from embedkit.recipe.load import dump, recipe_hash
+from embedkit.recipe.reading.dump import BESIDE
 from embedkit.recipe.reading.settle import settle
 from embedkit.recipe.schema import Recipe
 from embedkit.run.environment import now, quiet_libraries, versions
@@ -109,7 +110,10 @@ def _refuse_other(recipe: Recipe, folder: RunFolder) -> None:
         return
     was = _leaves(_parsed(text))
     now_ = _leaves(_parsed(dump(recipe)))
-    found = [(key, was.get(key), now_.get(key)) for key in {**was, **now_} if was.get(key) != now_.get(key)]
+    every = [(key, was.get(key), now_.get(key)) for key in {**was, **now_} if was.get(key) != now_.get(key)]
+    found = [difference for difference in every if difference[0].partition(".")[0] not in BESIDE]
+    if every and not found:
+        return
     lines = [f"{key} was {_value(old)}, is {_value(new)}" for key, old, new in found[:_SHOWN]]
     if len(found) > _SHOWN:
         lines.append(f"{len(found) - _SHOWN} more")

@@ -17,9 +17,18 @@ from embedkit.foreign.showing import visible
 from embedkit.recipe.reading.tree import override_value
 from embedkit.recipe.schema import Recipe
 
-LATER = {("mining",), ("model", "frozen_tower"), ("data", "sources", "grades"), ("data", "sources", "clusters")}
+LATER = {
+    ("mining",),
+    ("card",),
+    ("publish",),
+    ("model", "frozen_tower"),
+    ("data", "sources", "grades"),
+    ("data", "sources", "clusters"),
+}
 """Keys that came after recipes had been published, places in lists left out: absent where they are null, so that hashes
 stay what they were."""
+BESIDE = ("card", "publish")
+"""Blocks that change nothing of the model: not in the hash, and a run goes on when they change."""
 
 
 def dump(recipe: Recipe) -> str:
@@ -38,10 +47,15 @@ def dump(recipe: Recipe) -> str:
     return visible(stream.getvalue(), lines=True)
 
 
+def of_the_model(recipe: Recipe) -> Recipe:
+    """The recipe without what is beside the model."""
+    return recipe.model_copy(update=dict.fromkeys(BESIDE))
+
+
 def recipe_hash(recipe: Recipe) -> str:
-    """16 hex digits that change when any value but a secret changes; the order of keys and the Python version do not
-    matter."""
-    text = json.dumps(_plain(recipe), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    """16 hex digits that change when any value changes but a secret and those of `BESIDE`; the order of keys and the
+    Python version do not matter."""
+    text = json.dumps(_plain(of_the_model(recipe)), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 
 
