@@ -81,9 +81,10 @@ def torture(job: Job, work: Path, kills: int, draw: random.Random) -> dict[str, 
             except Exception as error:
                 console.print(f"[red]{job.name}: half-written after kill {counts['kills']}: {error!r}[/]")
                 counts["half-written"] += 1
-            if not killed or draw.random() < 0.5:
+            if not killed or (job.once and place(job, out).exists()) or draw.random() < 0.5:
                 break
-        finish(job, work, out, again=True)
+        if not (job.once and place(job, out).exists()):
+            finish(job, work, out, again=True)
         counts["results"] += 1
         if job.made(place(job, out)) != wanted:
             console.print(f"[red]{job.name}: result {counts['results']} differs from the uncut run[/]: {out}")

@@ -25,6 +25,7 @@ class Job:
         name: for the table.
         arguments: of ``embedkit``; `{out}` stands for the place of the result.
         again: what goes on after a kill, where that differs.
+        once: it refuses to run where its result is, which is then whole.
         made: the finished result as facts.
         whole: raises where something half-written lies at the place of the result.
     """
@@ -34,6 +35,7 @@ class Job:
     made: Callable[[Path], Facts]
     whole: Callable[[Path], None]
     again: tuple[str, ...] = ()
+    once: bool = False
 
 
 def material(folder: Path) -> None:
@@ -127,7 +129,7 @@ TRAIN = ("train", "train.yaml", "--out", "{out}")
 EVAL = ("eval", "tiny", "--suite", "suite.yaml", "--out", "{out}")
 JOBS = (
     Job("train", TRAIN, _trained, _checkpoints_are_whole, again=(*TRAIN, "--resume")),
-    Job("mine", MINE, _mined, _parquet_is_whole),
+    Job("mine", MINE, _mined, _parquet_is_whole, once=True),
     Job("encode", ENCODE, _encoded, _shards_are_whole),
     Job("eval", EVAL, _evaluated, _scores_are_whole),
 )
