@@ -61,11 +61,11 @@ class TextColumn(Sequence[str]):
             raise DataError("there is no such file", str(path), "check the path")
         self._form = format_of(path)
         found = columns_of(path, self._form, cures=cures)
-        for name in (column, *([ids] if ids is not None else [])):
+        self.bad = BadRows(cures)
+        for name in (column, *([ids] if ids is not None else [])) if found else ():  # else no row is one
             if name not in found:
                 hint = did_you_mean(name, found)
                 raise DataError(f"no column {quoted(name)}", str(path), f"{hint}columns: {listed(found)}")
-        self.bad = BadRows(cures)
         self._read_through(progress)
         self._at, self._rows = 0, iter(())  # type: tuple[int, Iterator[str]]
 

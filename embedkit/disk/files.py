@@ -39,6 +39,7 @@ REASONS = {
 }
 """What an error number of the system means to a person, and the cure."""
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
+_FAISS = ("write error in ", "truncate ", "for writing")
 _TORCH = ("PytorchStreamWriter", "inline_container", "unexpected pos")
 
 
@@ -81,14 +82,18 @@ def _reason(error: Exception, place: Path) -> tuple[str, str] | None:
 
 
 def _code(error: Exception, place: Path) -> int | None:
-    """The system's error number; Rust libraries put it into their text."""
+    """The system's error number; Rust libraries put it into their text, faiss its words."""
     if isinstance(error, OSError):
         named = error.filename
         if isinstance(named, (str, bytes)) and not _belongs(Path(os.fsdecode(named)).absolute(), place):
             return None
         return error.errno
-    found = _OS_ERROR.search(str(error))
-    return int(found[1]) if found else None
+    if found := _OS_ERROR.search(str(error)):
+        return int(found[1])
+    text = str(error) if isinstance(error, RuntimeError) else ""
+    if "faiss" not in text or not any(words in text for words in _FAISS):
+        return None
+    return next((code for code in REASONS if os.strerror(code) in text), errno.EIO)
 
 
 def _belongs(path: Path, place: Path) -> bool:

@@ -49,7 +49,9 @@ def read_rows(path: Path, wanted: Sequence[str]) -> Iterator[Row]:
 
 
 def _missing(name: str, wanted: Sequence[str], found: list[str], form: str, path: Path) -> DataError:
-    """A column is missing, or the whole header is."""
+    """A column is missing, or the whole header is, or there is no row."""
+    if not found:
+        return DataError("no row has a field", str(path), f"give a JSON object a line: {', '.join(wanted)}")
     if form in ("tsv", "csv") and not set(wanted) & set(found):
         separator = "<TAB>" if form == "tsv" else ","
         what = f"the first line names none of {', '.join(wanted)}; it reads {quoted(separator.join(found))}"

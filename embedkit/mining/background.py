@@ -19,7 +19,7 @@ import torch
 
 from embedkit.disk import files
 from embedkit.disk.locks import hold_folder
-from embedkit.errors import TrainingError
+from embedkit.errors import EmbedkitError, TrainingError
 from embedkit.mining.making import PATHS, made_miner, made_strategy, tidy_store
 from embedkit.mining.miner import By, Miner
 from embedkit.mining.problem import Problem
@@ -30,7 +30,7 @@ from embedkit.mining.table import MinedTable
 if TYPE_CHECKING:
     from embedkit.model.running.encoder import Encoder
 
-JOB, MODEL, BEFORE, LOG, LEADS = "job.json", "model", "before", "search.log", "paths.json"
+JOB, MODEL, BEFORE, LOG, LEADS, FAILED = "job.json", "model", "before", "search.log", "paths.json", "failed.json"
 _LAST_WORDS = 2000
 _LOOK = 0.05
 """Seconds between two looks at whether a search is done."""
@@ -63,7 +63,11 @@ class Background:
         self._process: subprocess.Popen[bytes] | None = None
 
     def prepare(self, folder: Path, turn: Turn, total: int, before: Mapping[int, MinedTable]) -> None:
-        """A search that an interrupted run left with the same model is gone on with."""
+        """A search that an interrupted run left with the same model is gone on with.
+
+        Raises:
+            WriteError: the copy cannot be written; nothing of it is left.
+        """
         fingerprint = self._encoder.fingerprint()
         job = {
             "turn": asdict(turn),
@@ -79,20 +83,26 @@ class Background:
         if _read(folder / JOB) == json.loads(json.dumps(job)):
             return
         shutil.rmtree(folder, ignore_errors=True)
-        files.make_folder(folder)
-        staging = folder / f"{files.OURS}-{MODEL}"
-        self._encoder.save(staging)
-        files.publish(staging, folder / MODEL)
-        write_tables(folder / BEFORE, before)
-        files.write_json(folder / JOB, job)
+        try:
+            files.make_folder(folder)
+            staging = folder / f"{files.OURS}-{MODEL}"
+            self._encoder.save(staging)
+            files.publish(staging, folder / MODEL)
+            write_tables(folder / BEFORE, before)
+            files.write_json(folder / JOB, job)
+        except EmbedkitError:
+            shutil.rmtree(folder, ignore_errors=True)  # a disk that is full has no room for half a copy
+            raise
 
     def start(self, folder: Path) -> None:
         """Begin; one search runs at a time.
 
         Raises:
             TrainingError: the copy of the model is gone.
+            WriteError: the folder cannot be written.
         """
         self.stop()
+        (folder / FAILED).unlink(missing_ok=True)
         if not (folder / JOB).is_file() or not (folder / MODEL).is_dir():
             what = "the copy of the model that a search under way needs is gone"
             raise TrainingError(what, str(folder), "resume from an older checkpoint, or train anew")
@@ -102,7 +112,9 @@ class Background:
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)  # for a recipe's plug-ins
         for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
             environment.pop(name, None)  # it is no member of the training's group
-        with (folder / LOG).open("ab") as log:
+        with files.writing(folder / LOG):
+            opened = (folder / LOG).open("ab")
+        with opened as log:
             self._process = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
             )
@@ -114,13 +126,17 @@ class Background:
         code = process.wait()
         self._process = None
         if code:
+            cure = "resume the run once the cause is mended; or set mining.mode: sync"
+            if known := _read(folder / FAILED):
+                what, where = f"the search for negatives failed: {known['what']}", known["where"] or str(folder)
+                raise TrainingError(what, where, f"{known['cure']}; then {cure}" if known["cure"] else cure)
             words = ""
             with suppress(OSError):
                 words = (folder / LOG).read_text(encoding="utf-8", errors="replace")[-_LAST_WORDS:].strip()
             raise TrainingError(
                 f"the search for negatives failed with exit code {code}: {words or 'it left no word'}",
                 str(folder / LOG),
-                "resume the run once the cause is mended; or set mining.mode: sync",
+                cure,
             )
 
     def threads(self, searching: bool) -> None:
@@ -146,7 +162,13 @@ def main(arguments: Sequence[str]) -> None:
     with suppress(OSError):
         os.nice(5)  # where cores are short, training goes first
     with hold_folder(folder, "searching for negatives", wait=True):
-        _work(folder, json.loads((folder / JOB).read_bytes()))
+        try:
+            _work(folder, json.loads((folder / JOB).read_bytes()))
+        except EmbedkitError as error:
+            known = {name: getattr(error, name) for name in ("what", "where", "cure")}
+            with suppress(EmbedkitError):
+                files.write_text(folder / FAILED, json.dumps(known))
+            sys.exit(str(error))
 
 
 def _work(folder: Path, job: dict[str, Any]) -> None:

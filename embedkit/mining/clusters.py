@@ -16,6 +16,7 @@ from embedkit.disk import files
 from embedkit.errors import DataError
 from embedkit.recipe.clusters import Clusters
 from embedkit.vectors.encoding import vectors_of
+from embedkit.vectors.shards import write_array
 from embedkit.vectors.space import Embedder, Model
 from embedkit.vectors.store import VectorStore
 from embedkit.vectors.view import View
@@ -74,7 +75,7 @@ def kmeans_clusters(
     view = vectors_of(texts, embedder, VectorStore(cache or cache_folder("clusters")), progress=progress)
     found = _kmeans(view, options.kmeans, options.iterations, seed)
     with files.new_file(folder / CLUSTERS) as file:
-        np.save(file, found)
+        write_array(file, found)
     files.write_json(record, {"asked": asked, "model": name, "fingerprint": embedder.space.model})  # last: it is whole
     return found
 

@@ -23,6 +23,7 @@ from embedkit.terminal.progress import progress as bar
 from embedkit.vectors import folder as folders
 from embedkit.vectors.encoding import encode_into
 from embedkit.vectors.keys import first_of_each, keys_of_ids
+from embedkit.vectors.shards import write_array
 from embedkit.vectors.space import Dtype, Embedder
 from embedkit.vectors.store import RAM_GB, VectorStore
 
@@ -175,7 +176,7 @@ def _describe(out: Path, texts: TextColumn, record: dict[str, Any]) -> None:
     """The record, and the line or the id of every vector."""
     folders.write_record(out, record)
     with files.new_file(out / folders.LINES) as file:
-        np.save(file, texts.lines)
+        write_array(file, texts.lines)
     if texts.id_column is not None:
         with files.new_file(out / folders.IDS) as file:
             for identity in texts.ids():

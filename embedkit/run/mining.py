@@ -105,9 +105,16 @@ def _problems(run: Run, block: Mining) -> dict[int, Problem]:
             for document in documents:
                 add_document(assembly, document)
             found[index] = assembly.finish()
+            _tell_depth(run, block, source.name, len(found[index].documents))
     if not found:
         raise RecipeError("no source has queries and positives to mine for", "mining", "remove it, or name the columns")
     return found
+
+
+def _tell_depth(run: Run, block: Mining, name: str, documents: int) -> None:
+    if run.first and block.depth > documents:
+        many = f"are {documents:,} documents" if documents > 1 else "is one document"
+        run.say(f"{'negatives':<13}{name}: there {many} for a depth of {block.depth:,}: all are retrieved")
 
 
 def _corpus(run: Run, block: Mining) -> list[Document]:
@@ -155,11 +162,12 @@ def _tell(run: Run, news: News) -> None:
 
 def line_of(entry: dict[str, Any]) -> str:
     """A version for a person."""
+    number = f"{entry['negatives']:,}" + (f" ({entry['without']:,} queries have none)" if entry["without"] else "")
     score = "" if entry["score"] is None else f", mean similarity {entry['score']:.3f}"
     margin = "" if entry["margin"] is None else f", {entry['margin']:.3f} below the positive"
     used = "" if entry["used"] == entry["searched"] else f" (used from {entry['used']})"
     waits = f"; training waited {duration(entry['waited'])}"
     return (
-        f"version {entry['version']} of update {entry['searched']}{used}: {entry['negatives']:,}{score}{margin}, "
+        f"version {entry['version']} of update {entry['searched']}{used}: {number}{score}{margin}, "
         f"{entry['suspects']:.1%} suspects, {entry['changed']:.0%} new{waits}"
     )

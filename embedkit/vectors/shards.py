@@ -8,7 +8,7 @@ from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -24,6 +24,16 @@ MAPS = 128
 
 class DamagedShard(Exception):
     """A shard that cannot be used, and why."""
+
+
+def write_array(file: BinaryIO, array: np.ndarray) -> None:
+    """Write an array as ``.npy``, as `numpy.save` would.
+
+    That hands a real file to C, whose last buffer is lost without a word where the disk is full.
+    """
+    array = np.ascontiguousarray(array)
+    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+    file.write(array.data)
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,7 @@ class Shard:
         head = {"format": FORMAT, "space": space.digest, "count": len(keys), "crc32": zlib.crc32(content)}
         try:
             with files.new_file(path) as file:
-                np.save(file, vectors)
+                write_array(file, vectors)
             with files.new_file(path.with_suffix(KEYS)) as file:
                 file.write(json.dumps(head).encode() + b"\n" + content)
         except BaseException:

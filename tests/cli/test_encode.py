@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from embedkit.disk.locks import hold_folder
+from embedkit.inputs.parquet import MINED
 from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Model
 from embedkit.vectors.given import given_vectors
@@ -113,6 +118,10 @@ def test_another_encoding_is_refused_and_nothing_lost(
     [
         (("--texts", "no.txt"), 3, "no such file"),
         (("--texts", "empty.txt"), 3, "has no rows"),
+        (("--texts", "empty.jsonl"), 3, "empty.jsonl: has no rows"),
+        (("--texts", "gaps.jsonl"), 3, "gaps.jsonl:2: no text"),
+        (("--texts", "mixed.jsonl", "--ids", "id"), 3, "mixed.jsonl:2: the id of an earlier row comes again"),
+        (("--texts", "old.parquet"), 3, "written by another version of embedkit: format 0"),
         (("--texts", "gaps.txt"), 3, "gaps.txt:2: empty line"),
         (("--texts", "text.txt", "--column", "body"), 3, "no column 'body'"),
         (("--texts", "twice.jsonl", "--ids", "id"), 3, "twice.jsonl:3: the id of an earlier row comes again"),
@@ -128,6 +137,11 @@ def test_another_encoding_is_refused_and_nothing_lost(
 def test_errors(embedkit: Run, work: Path, arguments: tuple[str, ...], code: int, what: str) -> None:
     Path("empty.txt").touch()
     Path("gaps.txt").write_text("a\n\nb\n")
+    Path("empty.jsonl").touch()
+    Path("gaps.jsonl").write_text('{"text": "a"}\n{"id": 2}\n{"text": "c"}\n')
+    Path("mixed.jsonl").write_text('{"text": "a", "id": 7}\n{"text": "b", "id": "7"}\n')
+    old = pa.table({"text": ["a", "b"]}).replace_schema_metadata({MINED: json.dumps({"format": "0"})})
+    parquet.write_table(old, "old.parquet")
     Path("twice.jsonl").write_text("".join(json.dumps({"text": "a", "id": i}) + "\n" for i in (1, "2", 2)))
     done = embedkit("encode", "tiny", *arguments, "--out", "out", "--offline")
     assert (done.code, what in done.err) == (code, True), done
@@ -167,3 +181,37 @@ def test_killed_it_goes_on_to_the_same_bits(embedkit: Run, work: Path) -> None:
     assert embedkit(*command, "--out", "whole").code == 0
     np.testing.assert_array_equal(read("cut"), read("whole"))
     assert not list(Path("cut").glob(".*"))
+
+
+@pytest.mark.parametrize("limit", [200, 4000, 9000])
+def test_a_full_disk_loses_nothing(embedkit: Run, work: Path, limit: int) -> None:
+    """In the middle of the record, of a shard that is encoded, and of a file of vectors; then there is room again."""
+    command = ("encode", "tiny", "--texts", "text.txt", "--out", "out", "--shards", "1", *OPTIONS)
+    assert embedkit(*command[:4], "--out", "whole", *OPTIONS).code == 0
+    Path("twice.txt").write_text("\n".join([*sentences(64), *sentences(64)[:40]]) + "\n")  # the file is the larger one
+    texts = "twice.txt" if limit == 9000 else "text.txt"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        done = embedkit(*command, "--texts", texts)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert done.code == 1 and "cure: " in done.err and "Traceback" not in done.err, done
+    assert not list(Path("out").glob("vectors-*")) and not list(Path("out").rglob("*.part"))
+    assert embedkit(*command, "--texts", texts).code == 0
+    np.testing.assert_array_equal(read()[:64], read("whole"))
+
+
+def test_a_model_that_gives_no_numbers(embedkit: Run, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = Encoder.encode
+
+    def broken(self: Encoder, texts: list[str], **options: Any) -> np.ndarray:
+        found = encode(self, texts, **options)
+        found[[text == sentences(64)[7] for text in texts]] = np.nan
+        return found
+
+    monkeypatch.setattr(Encoder, "encode", broken)
+    done = embedkit("encode", "tiny", "--texts", "text.txt", "--out", "out", *OPTIONS)
+    assert done.code == 1 and "text 7: 1 of 64 vectors are not finite" in done.err and "Traceback" not in done.err
+    assert not list(Path("out").glob("vectors-*"))
+    monkeypatch.undo()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
@@ -151,6 +152,14 @@ BAD = [
     (("--corpus", "c.jsonl"), 2, "nothing gives queries"),
     (("--queries", "q.jsonl", "--corpus-vectors", "v.npy"), 3, "v.npy"),
     (("--recipe", "no/such"), 2, "no/such"),
+    (("--queries", "empty.jsonl", "--corpus", "c.jsonl"), 3, "empty.jsonl: there are no rows"),
+    (("--queries", "q.jsonl", "--corpus", "old.parquet"), 3, "another version of embedkit: format 0"),
+    (("--queries", "old.parquet", "--corpus", "c.jsonl"), 3, "another version of embedkit: format 0"),
+    (
+        ("--queries", "q.jsonl", "--corpus", "c.jsonl", "--filter", "scores=old.parquet,below=1"),
+        3,
+        "another version of embedkit: format 0",
+    ),
 ]
 
 
@@ -163,6 +172,8 @@ def test_errors_leave_nothing_behind(
     jsonl("twice.jsonl", {"_id": "a", "text": "x"}, {"_id": "b", "text": "y"}, {"_id": "a", "text": "z"})
     jsonl("mixed.jsonl", {"_id": 7, "text": "x"}, {"_id": "7", "text": "y"})
     jsonl("none.jsonl", {"query": "a", "positive": "x"}, {"query": "b", "positive": None})
+    old = pa.table({"query": ["a"], "positive": ["x"], "text": ["x"], "score": [1.0]})
+    parquet.write_table(old.replace_schema_metadata({MINED: json.dumps({"format": "0"})}), "old.parquet")
     model = () if "--model" in arguments else ("--model", "tiny")
     before = {p.name for p in Path().iterdir()}
     done = embedkit("mine", *model, *arguments, "--out", "m.parquet", "--offline")

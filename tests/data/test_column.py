@@ -104,8 +104,9 @@ def test_blank_lines_count_as_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "options", "what"),
     [
-        ("", {}, "no column 'text'|the file is empty|has no rows"),
-        ("[]\n", {"skip": True}, "no column|no usable rows"),
+        ("", {}, "the file is empty|has no rows"),
+        ("[]\n", {}, "1 bad row of 1"),
+        ("[]\n", {"skip": True}, "no usable rows"),
         ('{"txet": "a"}\n', {}, "no column 'text'"),
         ('{"text": "a"}\n', {"ids": "id"}, "no column 'id'"),
         ('{"text": ""}\n', {"skip": True}, "there are no usable rows; skipped: {'empty text': 1}"),

@@ -391,3 +391,44 @@ def test_a_full_disk_in_the_middle_of_a_shard_loses_nothing(data: Data) -> None:
     assert not [p for p in Path().rglob(".embedkit*") if p.suffix == ".part"] and not Path("m.parquet").exists()
     mined(data, World(), store="vectors")
     assert len(rows()) == 6
+
+
+def test_a_corpus_of_one_document_that_is_the_positive(data: Data) -> None:
+    Path("c.jsonl").write_text('{"_id": "d", "text": "document 0"}\n')
+    Path("q.jsonl").write_text('{"query": "query 0", "positive": "document 0"}\n')
+    lines: list[str] = []
+    result = mined(data, World(), say=lines.append)
+    assert [(r["positive_id"], r["negative"]) for r in rows()] == [("d", [])]
+    assert result.about["counts"]["without"] == 1 and "0 negatives, 1 of 1 queries have none" in lines[-2]
+    assert [e.negatives for e in load_source(Source(path="m.parquet")).get(range(1))] == [()]
+
+
+def test_a_model_that_gives_no_numbers_loses_nothing_else(data: Data) -> None:
+    class Broken(World):
+        def __call__(self, texts: Sequence[str]) -> np.ndarray:
+            found = super().__call__(texts)
+            found[[text == "document 9" for text in texts]] = np.nan
+            return found
+
+    with pytest.raises(EmbedkitError, match="1 of 30 vectors are not finite, first of 'document 9'") as caught:
+        mined(data, Broken(), store="vectors")
+    assert caught.value.where == "text 9" and not Path("m.parquet").exists()
+
+
+@pytest.mark.parametrize("limit", [300, 1500])
+def test_a_full_disk_while_the_file_is_written(data: Data, limit: int) -> None:
+    import resource
+
+    mined(data, World(), store="vectors", overwrite=True)
+    whole = rows()
+    Path("m.parquet").unlink()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(WriteError):
+            mined(data, World(), store="vectors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not Path("m.parquet").exists() and not list(Path().rglob("*.part"))
+    mined(data, World(), store="vectors")
+    assert rows() == whole

@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import multiprocessing
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from embedkit.disk import files
 from embedkit.errors import DataError, EmbedkitError, WriteError
 from embedkit.vectors import shards
-from embedkit.vectors.space import Space
+from embedkit.vectors.space import Dtype, Space
 from embedkit.vectors.store import Shelf, VectorStore
 
 SPACE = Space("model", 4)
@@ -254,6 +255,27 @@ class TestWriting:
         assert VectorStore(tmp_path).of(SPACE).missing(texts(8)).tolist() == [5, 6, 7]
         shelf.add(texts(3, 5), vectors(texts(3, 5)))
         np.testing.assert_array_equal(shelf.rows(texts(8)), vectors(texts(8)))
+
+    @pytest.mark.parametrize("dtype", ["float32", "float16"])
+    def test_a_disk_that_is_full_after_any_byte(self, tmp_path: Path, dtype: Dtype) -> None:
+        """A shard is whole or absent, and what was not written is said: C loses a last buffer without a word."""
+        space = Space("m", 16, dtype=dtype)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        outcomes = []
+        for limit in range(40, 3000, 160):
+            shelf = VectorStore(tmp_path / str(limit)).of(space)
+            shelf.add(texts(1), np.ones((1, 16)))  # names the space
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+            try:
+                shelf.add(texts(40, 1), np.ones((40, 16)))
+                outcomes.append(True)
+            except WriteError:
+                outcomes.append(False)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            assert len(VectorStore(tmp_path / str(limit)).of(space)) == (41 if outcomes[-1] else 1)
+            assert not list(shelf.folder.glob("*.damaged*"))
+        assert sorted(outcomes) == outcomes and len(set(outcomes)) == 2
 
     def test_what_a_killed_process_left_is_swept(self, tmp_path: Path) -> None:
         folder = filled(tmp_path, texts(5)).folder

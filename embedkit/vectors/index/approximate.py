@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from embedkit.errors import DataError
+from embedkit.disk import files
+from embedkit.errors import DataError, WriteError
 from embedkit.vectors.index.found import Found, asked, blocks
 from embedkit.vectors.view import BLOCK, View
 
@@ -44,6 +46,7 @@ class Approximate:
     Raises:
         DataError: the corpus is empty, a row is NaN, there are too few rows for codes, or an HNSW graph
             does not fit.
+        WriteError: the disk has no room for an index beside memory; nothing is left on it then.
     """
 
     effort_of: ClassVar[dict[Kind, str]] = {"ivf": "nprobe", "ivf-pq": "nprobe", "hnsw": "efSearch"}
@@ -140,12 +143,23 @@ class Approximate:
 
     def _on_disk(self, trained: Any, folder: Path | None) -> Any:
         """Shards that fit into memory, merged by faiss into one mapped file."""
-        import faiss
-        from faiss.contrib.ondisk import merge_ondisk
-
         if folder is None:
             self._held = tempfile.TemporaryDirectory(prefix="embedkit-index-")
             folder = Path(self._held.name)
+        written: list[Path] = []
+        try:
+            with files.writing(folder):
+                return self._merged(trained, folder, written)
+        except BaseException:
+            for path in written:
+                path.unlink(missing_ok=True)
+            raise
+
+    def _merged(self, trained: Any, folder: Path, written: list[Path]) -> Any:
+        """The same, with every file that is begun in `written`."""
+        import faiss
+        from faiss.contrib.ondisk import merge_ondisk
+
         folder.mkdir(parents=True, exist_ok=True)
         per_row = self.bytes / len(self.rows)
         size = max(_BLOCK, int(self._room / per_row) // _BLOCK * _BLOCK)
@@ -157,10 +171,14 @@ class Approximate:
             count += len(block)
             if count >= size or start + len(block) == len(self.rows):
                 shards.append(str(folder / f"shard-{len(shards):04d}.index"))
+                written.append(Path(shards[-1]))
                 faiss.write_index(shard, shards[-1])
                 shard, count = faiss.deserialize_index(empty), 0
         index = faiss.deserialize_index(empty)
-        merge_ondisk(index, shards, str(folder / "lists"))
+        lists = folder / "lists"
+        _refuse_full(folder, self.bytes)  # it is mapped, and a disk that is full then kills the process
+        written.append(lists)
+        merge_ondisk(index, shards, str(lists))
         for name in shards:
             Path(name).unlink()
         return index
@@ -192,6 +210,13 @@ class Approximate:
 def _codes(dim: int) -> int:
     """Bytes a vector: the largest number of parts of at least four dimensions that divides d."""
     return next(parts for parts in range(max(1, dim // 4), 0, -1) if dim % parts == 0)
+
+
+def _refuse_full(folder: Path, wanted: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        what = f"the lists take {wanted / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB are free"
+        raise WriteError(what, str(folder), "make room on its disk, or raise ram_gb")
 
 
 def _bytes(kind: Kind, n: int, dim: int) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import resource
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from embedkit.errors import DataError
+from embedkit.errors import DataError, WriteError
+from embedkit.vectors.index import approximate
 from embedkit.vectors.index import build as module
 from embedkit.vectors.index.approximate import Approximate
 from embedkit.vectors.index.build import IndexKind, build, lists_for, recall_of
@@ -61,6 +64,30 @@ def test_lists_on_disk_find_what_lists_in_memory_find(tmp_path: Path) -> None:
     mapped = build(view(CORPUS), QUERIES, kind="ivf", seed=3, ram_gb=1e-4, folder=tmp_path / "index")
     assert [f.name for f in (tmp_path / "index").iterdir()] == ["lists"]
     np.testing.assert_allclose(mapped.search(QUERIES, 20).scores, held.search(QUERIES, 20).scores, atol=1e-6)
+
+
+@pytest.mark.parametrize("limit", [3000, 60_000])
+def test_a_full_disk_says_so_and_leaves_nothing(tmp_path: Path, limit: int) -> None:
+    """In the middle of a shard, and of the lists that are merged of them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(WriteError, match="larger than the system allows") as caught:
+            build(view(CORPUS), QUERIES, kind="ivf", ram_gb=1e-4, folder=tmp_path / "index")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.where == str(tmp_path / "index") and not list((tmp_path / "index").iterdir())
+
+
+def test_a_disk_without_room_for_the_lists_is_refused_before_they_are_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written to a mapped file, a full disk kills the process."""
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(approximate.shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1000))
+    with pytest.raises(WriteError, match=r"the lists take \d+ MiB, and 0 MiB are free"):
+        build(view(CORPUS), QUERIES, kind="ivf", ram_gb=1e-4, folder=tmp_path / "index")
+    assert not list((tmp_path / "index").iterdir())
 
 
 def test_the_same_seed_builds_the_same_index() -> None:
