@@ -1,0 +1,98 @@
+"""The `data` block of a recipe: sources, their roles, and `negatives`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from embedkit.errors import RecipeError
+from embedkit.inputs.decoding import codec_of
+from embedkit.recipe.base import Block, Leads, invalid
+from embedkit.recipe.clusters import Clusters
+from embedkit.recipe.debias import Debias
+from embedkit.recipe.grades import Grades
+from embedkit.recipe.objectives.base import AnyObjective
+from embedkit.recipe.pydocs import PydocsSource
+
+Role = Literal["query", "positive", "negative", "score", "label", "text", "weight", "grade", "cluster"]
+
+
+class Source(Block):
+    """One data source. Exactly one of hub, path, pydocs, rows."""
+
+    name: str | None = Field(None, description="For logs; made from the origin when absent.")
+    hub: Annotated[str | None, Leads("folder")] = Field(None, description="Dataset id on the Hub.")
+    config: str | None = Field(None, description="Configuration of the Hub dataset.")
+    split: str = Field("train", description="Split of the Hub dataset.")
+    revision: str | None = Field(None, description="Revision of the Hub dataset.")
+    path: Annotated[str | None, Leads("files")] = Field(
+        None,
+        description="JSONL, CSV, TSV, Parquet or plain text, any of them gzipped; glob patterns allowed. "
+        "Relative to the recipe file, else to the working folder.",
+    )
+    format: Literal["auto", "jsonl", "csv", "tsv", "parquet", "txt"] = Field("auto", description="By ending.")
+    pydocs: PydocsSource | None = None
+    rows: tuple[dict[str, Any], ...] | None = Field(None, description="Rows written in the recipe or given in Python.")
+    roles: dict[Role, str | tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="role: column. Never guessed from column order; a column named as a role needs no entry. "
+        "`negative` may name several columns; list-valued columns are taken whole.",
+    )
+    weight: float | None = Field(
+        None,
+        gt=0,
+        description="Share of steps, relative to the other sources; the number of rows when absent.",
+    )
+    grades: Grades | None = Field(None, description="From grades (role `grade`) to weights. None: as they are.")
+    clusters: Clusters | None = None
+    limit: int | None = Field(None, gt=0, description="Keep the first rows only.")
+    streaming: bool = Field(False, description="Read as a stream with a shuffle buffer; rows are never all in memory.")
+    shuffle_buffer: int = Field(10_000, gt=0, description="Rows in the shuffle buffer of a stream.")
+    on_bad_row: Literal["error", "skip"] = Field(
+        "error", description="error: stop and list the first five with file:line. skip: leave out and count."
+    )
+    encoding: str = Field(
+        "utf-8", description="Of text files: utf-8, latin-1, utf-16, ... A byte order mark is removed."
+    )
+    debias: Debias | None = Field(None, description="Make triplets of unlabelled text before training.")
+    objective: AnyObjective | None = Field(None, description="Overrides the recipe's objective for this source.")
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, value: str) -> str:
+        try:
+            codec_of(value)
+        except RecipeError as error:
+            raise invalid(error.what, error.cure) from error
+        return value
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Source:
+        given = [k for k in ("hub", "path", "pydocs", "rows") if getattr(self, k) is not None]
+        if len(given) != 1:
+            got = ", ".join(given) or "none"
+            cure = f"keep one of {got}" if given else "add e.g. `path: FILE`"
+            raise invalid(f"a source needs exactly one of hub, path, pydocs, rows; got {got}", cure)
+        return self
+
+
+class Data(Block):
+    """Where the examples come from."""
+
+    sources: tuple[Source, ...] = Field(min_length=1)
+    one_positive: Literal["sample", "first"] = Field(
+        "sample", description="Of several positives of one example: draw one per step, or always the first."
+    )
+
+
+class Negatives(Block):
+    """What a query is contrasted with."""
+
+    per_query: int | None = Field(
+        None,
+        ge=0,
+        description="Explicit negatives used per query and step. None: 1 if the data has negatives, else 0. "
+        "A query with more draws from them; with fewer, the missing ones are masked.",
+    )
+    across_processes: bool = Field(True, description="Negatives of all processes are shared, with exact gradients.")

@@ -1,0 +1,111 @@
+"""The `train` and `eval` blocks of a recipe: the optimisation, what is measured and which model is kept."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from embedkit.foreign.limits import BATCH, SEED
+from embedkit.recipe.base import Block, Leads
+from embedkit.recipe.suite import SuiteRef
+
+
+class Train(Block):
+    """The optimisation."""
+
+    batch_size: int = Field(
+        64, ge=1, le=BATCH, description="Examples per batch over ALL processes: every query's pool of negatives."
+    )
+    accumulation: int = Field(
+        1,
+        ge=1,
+        description="Batches whose gradients are averaged per update. Adds no negatives: each batch is its own pool.",
+    )
+    epochs: float = Field(1.0, gt=0, description="Passes over the data; ignored when steps is given.")
+    steps: int | None = Field(None, gt=0, description="Number of updates.")
+    learning_rate: float = Field(2e-5, gt=0, lt=10, description="Peak, reached after the warm-up.")
+    objective_learning_rate: float | None = Field(
+        None,
+        gt=0,
+        description="For the objective's own parameters (a learned temperature); None takes learning_rate.",
+    )
+    weight_decay: float = Field(
+        0.0, ge=0, lt=1, description="AdamW's, of the encoder's matrices; biases and norms have none."
+    )
+    warmup: float = Field(0.0, ge=0, le=1, description="Share of the updates spent warming up.")
+    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="After the warm-up.")
+    max_grad_norm: float = Field(1.0, ge=0, description="Joint clip of encoder and objective; 0 turns it off.")
+    optimizer: str = Field(
+        "adamw_torch_fused", description="Name of a transformers optimiser, e.g. adamw_torch, adafactor, sgd."
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="Autocast of the encoder; the objective stays in fp32."
+    )
+    graph: Literal["auto", "keep", "reforward"] = Field(
+        "auto",
+        description="keep: hold the encoder's graph for all rows. reforward: encode twice, memory of one "
+        "micro-batch (GradCache). auto: keep when it is estimated to fit. The gradient is the same.",
+    )
+    tokens_per_micro_batch: int = Field(
+        2048, ge=16, description="Padded tokens per micro-batch; rows are sorted by length first."
+    )
+    rows_per_block: int | None = Field(
+        None,
+        gt=0,
+        description="Rows of logits held at once; None bounds logits memory at 64 MiB.",
+    )
+    seed: int = Field(42, ge=0, le=SEED, description="Of the order of the data, dropout and new weights.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    log_every: int = Field(10, gt=0, description="Updates between log lines.")
+    save_every: int | None = Field(
+        None,
+        gt=0,
+        description="Updates between checkpoints; None: at evaluations and the end. A new best evaluation (eval.keep) "
+        "and an early stop leave one too.",
+    )
+    keep_checkpoints: int = Field(
+        2, ge=1, description="How many checkpoints stay on disk. The newest and the best always do, whatever this says."
+    )
+    report_to: tuple[str, ...] = Field((), description="Trackers known to transformers: tensorboard, wandb, ...")
+    collapse_guard: float = Field(
+        0.95, gt=0, le=1, description="Warn when the mean cosine between different queries passes this."
+    )
+
+
+class Eval(Block):
+    """What is measured, when, and which number chooses the checkpoint."""
+
+    suite: Annotated[SuiteRef | None, Leads("suite")] = Field(
+        None, description="`sts`, a suite file, or tasks written here. Evaluated before and after training."
+    )
+    data: Annotated[str | None, Leads("folder")] = Field(
+        None, description="Folder that the suite's files are relative to; default: the suite file's."
+    )
+    masked_lm: Annotated[str | None, Leads("files")] = Field(
+        None,
+        description="File of held-out texts (any format of a source; a column `text`, or one per line) on which "
+        "auxiliary mlm is measured before and after training: masked-LM loss and perplexity.",
+    )
+    during: Annotated[SuiteRef | None, Leads("suite")] = Field(
+        None, description="Smaller suite evaluated during training; default: suite."
+    )
+    every: int | None = Field(
+        None,
+        gt=0,
+        description="Updates between evaluations during training; the model after the last update is evaluated too. "
+        "None: only before and after.",
+    )
+    select: str = Field(
+        "average",
+        description="Metric that chooses the best checkpoint: `average`, or `TASK/METRIC` of the suite.",
+    )
+    keep: Literal["best", "last"] = Field(
+        "best",
+        description="Which model becomes the result. best: that of the best evaluation during training, whatever "
+        "train.save_every is; the last one where `every` is None.",
+    )
+    patience: int | None = Field(None, gt=0, description="Stop after this many evaluations without improvement.")
+    before: bool = Field(True, description="Evaluate the untrained model too, and compare.")
+    resamples: int = Field(1000, ge=100, le=100_000, description="Bootstrap resamples.")
+    batch_tokens: int = Field(8192, ge=16, description="Padded tokens per batch when encoding.")
