@@ -19,6 +19,7 @@ _PUBLIC = {
     "train": "embedkit.run",
     "evaluate": "embedkit.run",
     "mine": "embedkit.run",
+    "publish": "embedkit.run",
     "Trainer": "embedkit.train.trainer",
     "Encoder": "embedkit.model.running.encoder",
     "Objective": "embedkit.objectives.base",

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from embedkit import __version__
-from embedkit.cli import check, debias, encode, env, evaluate, mine, recipes, synth, train, whiten
+from embedkit.cli import check, debias, encode, env, evaluate, mine, publish, recipes, synth, train, whiten
 from embedkit.cli.console import report
 from embedkit.cli.help import App
 from embedkit.disk.files import REASONS
@@ -31,6 +31,7 @@ app.command("mine", no_args_is_help=True, epilog=mine.filters_help())(mine.mine)
 app.command("whiten", no_args_is_help=True)(whiten.whiten)
 app.command("synth", no_args_is_help=True)(synth.synth)
 app.command("debias", no_args_is_help=True)(debias.debias)
+app.command("publish", no_args_is_help=True)(publish.publish)
 app.add_typer(recipes.app, name="recipes")
 app.command("env")(env.env)
 
@@ -55,6 +56,7 @@ def embedkit(
       embedkit check unsup/simcse                   what would happen, before anything is downloaded
       embedkit train unsup/simcse --out runs/a      train, measured before and after
       embedkit eval runs/a/model --suite sts        measure any model
+      embedkit publish runs/a me/my-model           what would go to the Hub; --push sends it
     """
 
 

@@ -14,4 +14,5 @@ Overrides = Annotated[
 Processes = Annotated[
     int, typer.Option("--nproc", metavar="N", min=1, help="Processes; batch_size is over all of them.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else to stdout.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never ask the Hub: cache, local files and the extra only.")]

@@ -47,6 +47,10 @@ def train_seeds(loaded: Loaded, arguments: Sequence[str], out: Path, count: int,
     if first + count - 1 > SEED:
         what = f"train.seed {first} and the {count - 1:,} after it go beyond {SEED}"
         raise RecipeError(what, loaded.where(("train", "seed")), "start lower, or ask for fewer --seeds")
+    if count > 1 and loaded.recipe.publish is not None:
+        what = f"{count} runs would be pushed to one place"
+        cure = "add publish=null, and publish the run that you choose"
+        raise RecipeError(what, loaded.where(("publish", "to")), cure)
     if not resume and not files.is_empty(out):
         raise EmbedkitError("is not empty", str(out), "add --resume to go on, or choose another --out")
     with locks.hold_folder(out, "training with several seeds"):

@@ -86,10 +86,22 @@ class Publish(Block):
     message: str | None = Field(None, description="First line of the commit.")
     overwrite: bool = Field(False, description="Replace another model that is there.")
 
+    @model_validator(mode="after")
+    def _one_way(self) -> Publish:
+        if self.pr and self.revision is not None:
+            raise invalid("a pull request goes to main", "give revision or pr, not both")
+        return self
+
     @field_validator("to")
     @classmethod
     def _place_is_one(cls, value: str) -> str:
         return checked_repo(value)
+
+
+def in_words(asked: Publish) -> str:
+    """Where a recipe pushes its model, for the plan."""
+    where = "as a pull request" if asked.pr else f"branch {asked.revision}" if asked.revision else "main"
+    return f"to {asked.to}, {'private' if asked.private else 'public'}, {where}, when it is trained and measured"
 
 
 def checked_repo(name: str) -> str:

@@ -2,7 +2,7 @@
 
 The stages, in order: `start`, `data`, `planning`, `build`, `forecast`, `measure`, `fit`, `save`, `measure` again,
 `finish`. `training` calls them; `evaluating` measures a model that is there already, `mining_job`
-finds negatives with one.
+finds negatives with one, `publishing` sends it to the Hub.
 """
 
 from __future__ import annotations
@@ -10,7 +10,12 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_PUBLIC = {"train": "embedkit.run.training", "evaluate": "embedkit.run.evaluating", "mine": "embedkit.run.mining_job"}
+_PUBLIC = {
+    "train": "embedkit.run.training",
+    "evaluate": "embedkit.run.evaluating",
+    "mine": "embedkit.run.mining_job",
+    "publish": "embedkit.run.publishing",
+}
 
 __all__ = list(_PUBLIC)
 

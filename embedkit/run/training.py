@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from embedkit.recipe.schema import Recipe
-from embedkit.run import build, data, finish, fit, forecast, inputs, measure, planning, save, start
+from embedkit.run import build, data, finish, fit, forecast, inputs, measure, planning, publishing, save, start
 from embedkit.run.state import Say
 from embedkit.terminal import output
 from embedkit.types import RunRecord
@@ -38,6 +38,7 @@ def train(
 
     Raises:
         RecipeError: the plan refuses the recipe.
+        EmbedkitError: the recipe publishes, and the Hub refuses; before training, or after it with the run whole.
         DataError: bad data.
         TrainingError: non-finite loss, or the folder holds a run of another recipe or other data.
         BusyError: another process is at work in `out`.
@@ -47,6 +48,7 @@ def train(
     with start.begun(recipe, Path(out), resume, recipe_path, say, progress) as run:
         data.load(run)
         planning.announce(run)
+        publishing.ready(run)
         with run.timed("model"):
             encoder = build.encoder_of(run)
             trainer = build.trainer_of(run, encoder)  # before any evaluation: what cannot be built says so at once
@@ -58,4 +60,5 @@ def train(
         result, error = fit.result(run, trainer, encoder)
         save.save(run, trainer, result)
         finish.finish(run, trainer, result, before, error)
+        publishing.step(run)
         return run.record
