@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from embedkit.cli.console import go_offline, say
 from embedkit.cli.options import Offline
+from embedkit.errors import RecipeError
 from embedkit.foreign.limits import SEED
+
+if TYPE_CHECKING:
+    from embedkit.run.evaluating import Evaluated
 
 
 def evaluate(
@@ -35,6 +39,12 @@ def evaluate(
     geometry: Annotated[
         bool, typer.Option("--geometry", help="Also alignment, uniformity, anisotropy and ranks (STS tasks).")
     ] = False,
+    fail_if_worse: Annotated[
+        bool, typer.Option("--fail-if-worse", help="Exit code 1 when the verdict on --compare is WORSE.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print scores, comparison and verdict as one JSON document only.")
+    ] = False,
     offline: Offline = False,
 ) -> None:
     """Measure a model: correlations on STS, ranking on retrieval, each with a bootstrap interval.
@@ -44,10 +54,17 @@ def evaluate(
       embedkit eval runs/a/model --suite my-suite.yaml --out scores
       embedkit eval runs/a/model --suite sts:STS-B --geometry --data path/to/data
       embedkit eval runs/a/model --suite sts:STS-B --compare sentence-transformers/all-MiniLM-L6-v2
+
+    With --compare the last line is for scripts, its word BETTER, WORSE or UNCLEAR:
+
+    \b
+      VERDICT: BETTER | task/metric | base | new | difference [interval]
     """
     go_offline(offline)
     from embedkit import run
 
+    if fail_if_worse and compare is None:
+        raise RecipeError("there is nothing to be worse than", "--fail-if-worse", "add --compare BASE")
     run.evaluate(
         model,
         suite,
@@ -59,5 +76,19 @@ def evaluate(
         seed=seed,
         batch_tokens=batch_tokens,
         geometry=geometry,
-        say=say,
+        say=(lambda line: say(line, stderr=True)) if as_json else say,
+        answer=lambda found: _answer(found, as_json, fail_if_worse),
     )
+
+
+def _answer(found: Evaluated, as_json: bool, fail_if_worse: bool) -> None:
+    """What a script reads, and the exit code."""
+    from embedkit.evaluation import verdict
+    from embedkit.foreign.showing import as_json as encoded
+
+    if as_json:
+        typer.echo(encoded(found.plain(), indent=2, allow_nan=False))
+    elif found.comparison:
+        typer.echo(verdict.line(found.comparison))
+    if fail_if_worse and verdict.verdict(verdict.headline(found.comparison)) == verdict.WORSE:
+        raise typer.Exit(1)

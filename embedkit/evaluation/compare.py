@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embedkit.errors import EmbedkitError
-from embedkit.evaluation import stats
+from embedkit.errors import EmbedkitError, RecipeError
+from embedkit.evaluation import permutation, stats
 from embedkit.types import Interval, Scores, TaskScore
 
 AVERAGE = "average"
@@ -26,6 +26,7 @@ class Comparison:
         p: two-sided bootstrap p-value of "no difference".
         verdict: ``win``, ``loss`` or ``tie``; a tie is an interval that contains zero.
         resamples: how many.
+        permutation: two-sided p-value of the paired permutation test; None where it was not asked for.
     """
 
     task: str
@@ -36,34 +37,47 @@ class Comparison:
     p: float
     verdict: str
     resamples: int
+    permutation: float | None = None
 
 
-def compare(before: Scores, after: Scores, resamples: int = 1000, seed: int = stats.SEED) -> list[Comparison]:
+def compare(
+    before: Scores, after: Scores, resamples: int = 1000, seed: int = stats.SEED, permutations: int = 0
+) -> list[Comparison]:
     """Main metric of every task and, for several tasks, their average: after - before on the same resamples.
 
     Args:
         before, after: scores with their units (from `evaluate_suite` or `load_scores`) on the same data.
         resamples: number of bootstrap resamples.
         seed: of the draws.
+        permutations: of the permutation test; 0 leaves it out.
 
     Raises:
+        RecipeError: `resamples` is 0: without them there is nothing to judge by.
         EmbedkitError: the two were not measured on the same tasks and data.
     """
+    if resamples < 1:
+        raise RecipeError("a comparison needs resamples, got 0", "resamples", "leave it at 1000, or give 100 or more")
     _check_same(before, after)
-    found, changes = [], []
+    found, changes, swapped = [], [], []
     for old, new in zip(before.tasks, after.tasks, strict=True):
         change = stats.draws(new, resamples, seed)[new.main] - stats.draws(old, resamples, seed)[old.main]
         changes.append(change)
-        found.append(_comparison(new.task, new.main, old.metrics[old.main], new.metrics[new.main], change))
+        swapped.append(permutation.differences(old, new, permutations, seed) if permutations else np.empty(0))
+        values = old.metrics[old.main], new.metrics[new.main]
+        found.append(_comparison(new.task, new.main, *values, change, swapped[-1]))
     if len(found) > 1:
-        found.append(_comparison(AVERAGE, "main", before.average, after.average, np.mean(changes, axis=0)))
+        means = np.mean(changes, axis=0), np.mean(swapped, axis=0)
+        found.append(_comparison(AVERAGE, "main", before.average, after.average, *means))
     return found
 
 
-def _comparison(task: str, metric: str, before: float, after: float, change: np.ndarray) -> Comparison:
+def _comparison(
+    task: str, metric: str, before: float, after: float, change: np.ndarray, swapped: np.ndarray
+) -> Comparison:
     difference = stats.interval(after - before, change)
     p, verdict = stats.two_sided_p(change), stats.verdict(difference)
-    return Comparison(task, metric, before, after, difference, p, verdict, len(change))
+    by_swaps = permutation.two_sided_p(after - before, swapped) if len(swapped) else None
+    return Comparison(task, metric, before, after, difference, p, verdict, len(change), by_swaps)
 
 
 def _check_same(before: Scores, after: Scores) -> None:

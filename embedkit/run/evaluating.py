@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedkit.disk.locks import hold_folder
-from embedkit.errors import DataError, EmbedkitError, about, check_whole
+from embedkit.errors import DataError, EmbedkitError, RecipeError, about, check_whole
 from embedkit.evaluation import forecast as forecasts
 from embedkit.evaluation import suite as suites
+from embedkit.evaluation import verdict as verdicts
 from embedkit.evaluation.kept import Kept
 from embedkit.foreign.limits import SEED
 from embedkit.model.running.encoder import Encoder
@@ -25,6 +27,32 @@ from embedkit.types import Scores
 if TYPE_CHECKING:
     from embedkit.evaluation.tasks import TaskData
     from embedkit.recipe.suite import Suite
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation found.
+
+    Attributes:
+        scores: of the model.
+        base: of the model it was compared with, or None.
+        comparison: new - base per task and on average; empty without a base.
+    """
+
+    scores: Scores
+    base: Scores | None = None
+    comparison: Sequence[suites.Comparison] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-ready data: ``scores``, and with a base ``base``, ``comparison`` and ``verdict``."""
+        found: dict[str, Any] = {"scores": suites.plain(self.scores)}
+        if self.base is not None:
+            found |= {
+                "base": suites.plain(self.base),
+                "comparison": [asdict(c) for c in self.comparison],
+                "verdict": verdicts.verdict(verdicts.headline(self.comparison)),
+            }
+        return found
 
 
 def evaluate(
@@ -41,6 +69,7 @@ def evaluate(
     geometry: bool = False,
     say: Say = output.say,
     progress: bool = True,
+    answer: Callable[[Evaluated], None] | None = None,
 ) -> Scores:
     """Evaluate a model on a suite, and compare it with another one if asked.
 
@@ -59,6 +88,7 @@ def evaluate(
         geometry: also measure alignment, uniformity and ranks on the STS tasks.
         say: receives the forecast and the table.
         progress: show progress bars, and say before how long it will take where that is more than seconds.
+        answer: receives all that was found, the comparison included.
 
     Raises:
         RecipeError: no such suite or model; a number out of its bounds.
@@ -71,6 +101,9 @@ def evaluate(
     check_whole(resamples, "resamples", 0)
     check_whole(seed, "seed", 0, SEED)
     check_whole(batch_tokens, "batch_tokens", 1)
+    if compare and not resamples:
+        cure = "leave it out for 1,000, or give 100 or more"
+        raise RecipeError("a comparison needs resamples, got 0", "resamples", cure)
     loaded = suites.load_suite(suite, data)
     options = {"resamples": resamples, "batch_tokens": batch_tokens}
     rest = {"seed": seed, "geometry": geometry, "progress": progress}
@@ -86,11 +119,17 @@ def evaluate(
         scores = _score(encoder, model, loaded, read, say, options, rest)
         del encoder
         other = _score(_load(compare, ""), compare, loaded, read, say, options, rest) if compare else None
-        comparison = suites.compare(other, scores, resamples=resamples, seed=seed) if other else None
+        comparison: list[suites.Comparison] = []
+        if other is not None:
+            comparison = suites.compare(other, scores, resamples=resamples, seed=seed, permutations=resamples)
         say(suites.table(scores, other, comparison) if other else suites.table(scores))
         for found, place in zip((scores, other), places, strict=False):
             if found is not None:
                 suites.write_scores(found, place)
+    if comparison:
+        say(verdicts.sentence(comparison, compare or "", model))
+    if answer is not None:
+        answer(Evaluated(scores, other, comparison))
     return scores
 
 
