@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "embedkit"
 LAYERS = [
     {"types", "errors", "versions", "moved", "foreign", "disk", "inputs", "terminal"},
     {"recipe"},
-    {"data", "model", "objectives"},
+    {"data", "model", "objectives", "spread"},
     {"vectors"},
     {"auxiliary"},
     {"train", "mining", "evaluation", "synthesis"},

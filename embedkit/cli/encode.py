@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embedkit.cli.console import go_offline, say
-from embedkit.cli.options import Offline
+from embedkit.cli.options import Engine, Offline
 from embedkit.errors import RecipeError
 from embedkit.types import ROLES
 
@@ -49,6 +49,7 @@ def encode(
         float, typer.Option("--ram", metavar="GB", min=0.05, help="Memory for vectors, besides the model's.")
     ] = 2.0,
     device: Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or mps.")] = "auto",
+    engine: Engine = "local",
     offline: Offline = False,
 ) -> None:
     """Encode a file of texts: DIR/vectors-00000-of-N.npy, in the order of the texts.
@@ -75,4 +76,4 @@ def encode(
     for line in corpus.bad.remarks:
         say(f"{texts}: {line}")
     settings = encoding.Settings(role, max_length, dim, DTYPES[dtype], normalize, batch_tokens)
-    encoding.encode(model, corpus, out, settings, shards=shards, ram_gb=ram, device=device, say=say)
+    encoding.encode(model, corpus, out, settings, shards=shards, ram_gb=ram, device=device, engine=engine, say=say)

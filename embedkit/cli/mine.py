@@ -10,7 +10,7 @@ import typer
 
 from embedkit.cli.console import go_offline, say
 from embedkit.cli.help import WIDTH
-from embedkit.cli.options import Offline
+from embedkit.cli.options import Engine, Offline
 from embedkit.recipe.filters import FILTERS, RULE_HELP
 
 Out = Annotated[Path, typer.Option("--out", metavar="F.parquet", help="The negatives.")]
@@ -113,6 +113,7 @@ def mine(
     device: Device = "auto",
     skip: Skip = False,
     overwrite: Overwrite = False,
+    engine: Engine = "local",
     offline: Offline = False,
 ) -> None:
     """Find hard negatives: documents that a model puts near a query and that do not answer it.
@@ -136,7 +137,7 @@ def mine(
     data = {"beir": beir, "split": split, "queries": queries, "corpus": corpus, "queries_from": queries_from}
     search = {"depth": depth, "keep": keep, "filters": filters, "choose": choose, "index": index, "recall": recall}
     search |= {"ram_gb": ram, "seed": seed}
-    beside = {"export": export, "export_negatives": export_negatives, "audit": audit, "store": store}
+    beside = {"export": export, "export_negatives": export_negatives, "audit": audit, "store": store, "engine": engine}
     options: dict[str, Any] = {
         **data,
         **beside,

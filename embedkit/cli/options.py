@@ -16,3 +16,8 @@ Processes = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else to stdout.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never ask the Hub: cache, local files and the extra only.")]
+
+Engine = Annotated[
+    str,
+    typer.Option("--engine", metavar="NAME", help="local, or ray: on a Ray cluster (extra ray); see docs/scale.md."),
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,8 @@ from embedkit.mining.filters.base import Candidates, Filter, apply
 from embedkit.mining.filters.choose import Choice
 from embedkit.mining.filters.known import KnownPositives, SameText
 from embedkit.mining.problem import Problem
-from embedkit.mining.shares import ALONE, Team, share
+from embedkit.mining.shares import ALONE, Team, merged, share
+from embedkit.mining.spreading import Spread, SpreadIndex, spread_search
 from embedkit.mining.table import ARRAYS, MinedTable
 from embedkit.recipe.mining import Search
 from embedkit.terminal.progress import progress as bar
@@ -23,6 +25,7 @@ from embedkit.vectors.encoding import encode_into, vectors_of
 from embedkit.vectors.index.build import Index, IndexReport, build
 from embedkit.vectors.index.exact import Method
 from embedkit.vectors.index.found import NONE, Found
+from embedkit.vectors.keys import keys_of
 from embedkit.vectors.space import Embedder
 from embedkit.vectors.store import VectorStore
 from embedkit.vectors.view import View
@@ -114,6 +117,7 @@ class Miner:
         device: of exact search.
         scratch: folder for an index that does not fit into memory.
         method: of exact search; a name where searches must repeat to the last bit, None for the faster one here.
+        spread: a pool that encodes and searches in the place of this process, which merges and filters.
         progress: show bars.
     """
 
@@ -128,13 +132,14 @@ class Miner:
         device: str = "cpu",
         scratch: Path | None = None,
         method: Method | None = None,
+        spread: Spread | None = None,
         progress: bool = False,
     ) -> None:
         problem.check()
         self.problem, self.search, self.store, self.team = problem, search, store, team
         own: list[Filter] = [KnownPositives(problem.known, problem.text_ids), SameText(problem.text_ids)]
         self.filters = [*own, *filters]
-        self._device, self._scratch, self._method = device, scratch, method
+        self._device, self._scratch, self._method, self._spread = device, scratch, method, spread
         self._progress = progress and team.rank == 0
 
     def mine(
@@ -165,7 +170,7 @@ class Miner:
         documents = self._vectors(self.problem.documents, by.document, "documents")
         own = share(len(self.problem.documents), self.team)
         encoded = time.perf_counter()
-        index = self._index(documents, own, queries)
+        index = self._index(documents, own, queries, by)
         rules = [*self.filters, *filters]
         chooses = choose or self._choice().of
         parts: list[tuple[MinedTable, dict[str, int], int]] = []
@@ -215,12 +220,20 @@ class Miner:
             own = share(len(texts), self.team)
             encode_into(self.store.of(by.space), texts, by.encode, rows=own, progress=self._progress, unit=what)
             self.team.barrier()
-        return vectors_of(texts, by, self.store, progress=self._progress, unit=what)
+        pool = None if self._spread is None else self._spread.pool
+        return vectors_of(texts, by, self.store, pool=pool, progress=self._progress, unit=what)
 
-    def _index(self, documents: View, own: range, queries: View) -> Index:
-        rows = documents if self.team.world == 1 else _Part(documents, own)
+    def _index(self, documents: View, own: range, queries: View, by: By) -> Index | SpreadIndex:
+        rows = documents if self.team.world == 1 else documents.part(own)
         options = self.search
         probe = queries.take(np.sort(np.random.default_rng([options.seed, 1]).permutation(len(queries))[:256]))
+        if self._spread is not None:
+            names = (
+                _content(by.query, queries, self.problem.queries),
+                _content(by.document, rows, self.problem.documents),
+            )
+            more: dict[str, Any] = {"device": self._device, "method": self._method, "progress": self._progress}
+            return spread_search(self._spread, rows, queries, probe, options, names, k=self._k, **more)
         return build(
             rows,
             probe,
@@ -237,14 +250,21 @@ class Miner:
     def _choice(self) -> Choice:
         return Choice(self.search.keep, self.search.choose, seed=self.search.seed)
 
-    def _retrieved(self, index: Index, block: np.ndarray, first: int, documents: View, start: int) -> Candidates:
-        k = min(self.search.depth, len(self.problem.documents))
-        found = index.search(block, min(k, index.report.rows))
+    @property
+    def _k(self) -> int:
+        return min(self.search.depth, len(self.problem.documents))
+
+    def _retrieved(
+        self, index: Index | SpreadIndex, block: np.ndarray, first: int, documents: View, start: int
+    ) -> Candidates:
+        k = self._k
+        if isinstance(index, SpreadIndex):
+            found = index.found(start, start + len(block), k)
+        else:
+            found = index.search(block, min(k, index.report.rows))
         if self.team.world > 1:
             rows = np.where(found.rows == NONE, NONE, found.rows + first)
-            parts = self.team.collect((rows, found.scores))
-            best = Found.of(np.hstack([rows for rows, _ in parts]), np.hstack([scores for _, scores in parts]))
-            found = Found(best.rows[:, :k], best.scores[:, :k])
+            found = merged([Found(*part) for part in self.team.collect((rows, found.scores))], k)
         return Candidates.of(found, self._positive_scores(block, documents, start), start)
 
     def _positive_scores(self, block: np.ndarray, documents: View, start: int) -> np.ndarray:
@@ -283,17 +303,16 @@ class Miner:
         return _joined([table for table, _, _ in parts]), total, sum(n for _, _, n in parts)
 
 
-class _Part(View):
-    """A run of another view's rows."""
-
-    def __init__(self, whole: View, rows: range) -> None:
-        self.dim, self._whole, self._own = whole.dim, whole, rows
-
-    def __len__(self) -> int:
-        return len(self._own)
-
-    def _rows(self, at: np.ndarray) -> np.ndarray:
-        return self._whole.take(at + self._own.start)
+def _content(by: Embedder | View, vectors: View, texts: Sequence[str]) -> str:
+    """Stands for the contents of a side's vectors: its space and texts, or the vectors that were given."""
+    sha = hashlib.sha256()
+    if isinstance(by, Embedder):
+        sha.update(by.space.digest.encode())
+        sha.update(keys_of(texts).tobytes())
+    else:
+        for block in vectors.blocks():
+            sha.update(block.tobytes())
+    return sha.hexdigest()
 
 
 def _chosen(candidates: Candidates, places: np.ndarray) -> MinedTable:

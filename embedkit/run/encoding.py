@@ -18,11 +18,14 @@ from embedkit.errors import DataError, EmbedkitError, RecipeError, about
 from embedkit.foreign.quoting import listed
 from embedkit.run.environment import quiet_libraries
 from embedkit.run.state import Say
+from embedkit.spread.engines import pool_of
+from embedkit.spread.pool import Pool
 from embedkit.terminal import output
 from embedkit.terminal.progress import progress as bar
 from embedkit.vectors import folder as folders
-from embedkit.vectors.encoding import encode_into
+from embedkit.vectors.encoding import vectors_of
 from embedkit.vectors.keys import first_of_each, keys_of_ids
+from embedkit.vectors.remaking import remade
 from embedkit.vectors.shards import write_array
 from embedkit.vectors.space import Dtype, Embedder
 from embedkit.vectors.store import RAM_GB, VectorStore
@@ -30,6 +33,7 @@ from embedkit.vectors.store import RAM_GB, VectorStore
 if TYPE_CHECKING:
     from embedkit.evaluation.forecast import Text
     from embedkit.model.running.encoder import Encoder
+    from embedkit.recipe.schema import Model
 
 WORK = f"{files.OURS}-vectors"
 """Below the folder: what is encoded and not in a file of its own yet; removed at the end."""
@@ -65,6 +69,7 @@ def encode(
     shards: int = 1,
     ram_gb: float = RAM_GB,
     device: str = "auto",
+    engine: str = "local",
     say: Say = output.say,
     progress: bool = True,
 ) -> None:
@@ -81,6 +86,7 @@ def encode(
         shards: files.
         ram_gb: memory for vectors, in GiB.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        engine: ``ray`` encodes on a Ray cluster, whose machines all see `out`.
         say: receives the forecast and the result.
         progress: show bars.
 
@@ -95,12 +101,12 @@ def encode(
     if shards > len(texts):
         raise RecipeError(f"{shards} shards of {len(texts)} texts", "--shards", f"at most {len(texts)}")
     _refuse_repeated_ids(texts)
-    with hold_folder(out, "encoding"):
+    with hold_folder(out, "encoding"), pool_of(engine) as pool:
         _refuse_filled(out)
         files.sweep(out)
         encoder = _load(model, settings.max_length, device)
         with about("--dim", "dim"):
-            embedder = Embedder.of(encoder, **asdict(settings))
+            embedder = _remade(Embedder.of(encoder, **asdict(settings)), model, device, settings)
         identity = _identity(embedder, texts, shards)
         _refuse_other(out, identity)
         wanted = [
@@ -111,7 +117,9 @@ def encode(
         record = {**identity, "model_name": model, "role": settings.role, "files": folders.names(shards)}
         _describe(out, texts, {**record, "whole": not wanted})
         if wanted:
-            _encode(out, texts, embedder, wanted, ram_gb, say, progress)
+            if pool is not None:
+                say(pool.words)
+            _encode(out, texts, embedder, wanted, ram_gb, pool, say, progress)
             folders.write_record(out, {**record, "whole": True})
         shutil.rmtree(out / WORK, ignore_errors=True)
     skipped = texts.bad.counts.total()
@@ -126,16 +134,18 @@ def _encode(
     embedder: Embedder,
     wanted: Sequence[tuple[Path, range]],
     ram_gb: float,
+    pool: Pool | None,
     say: Say,
     progress: bool,
 ) -> None:
     """The files that are not whole."""
-    shelf = VectorStore(out / WORK, ram_gb=ram_gb).of(embedder.space)
+    store = VectorStore(out / WORK, ram_gb=ram_gb)
+    shelf = store.of(embedder.space)
     count = sum(len(rows) for _, rows in wanted)
     _forecast(texts, embedder, min(count, len(texts) - len(shelf)), say)
     with bar("encoding", count, "texts", show=progress) as shown:
         for path, rows in wanted:
-            view = encode_into(shelf, texts, embedder.encode, rows=rows, bar=shown)
+            view = vectors_of(texts, embedder, store, pool=pool, rows=rows, bar=shown)
             folders.write_vectors(path, view, embedder.space.dtype)
 
 
@@ -147,13 +157,22 @@ def _refuse_filled(out: Path) -> None:
 def _load(model: str, max_length: int | None, device: str) -> Encoder:
     from embedkit.model.reading.structure import check_length
     from embedkit.model.running.encoder import Encoder
+
+    with about("MODEL", "model.base"), about("--device", "train.device"):
+        encoder = Encoder.load(_named(model), device=device)
+    check_length(encoder.st, max_length, "--max-length")
+    return encoder
+
+
+def _named(model: str) -> Model:
     from embedkit.recipe.load import made
     from embedkit.recipe.schema import Model
 
-    with about("MODEL", "model.base"), about("--device", "train.device"):
-        encoder = Encoder.load(made(Model, base=model), device=device)
-    check_length(encoder.st, max_length, "--max-length")
-    return encoder
+    return made(Model, base=model)
+
+
+def _remade(embedder: Embedder, model: str, device: str, settings: Settings) -> Embedder:
+    return remade(embedder, _named(model), device=device, **asdict(settings))
 
 
 def _identity(embedder: Embedder, texts: TextColumn, shards: int) -> dict[str, Any]:

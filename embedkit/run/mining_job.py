@@ -21,6 +21,7 @@ from embedkit.mining.filters.base import Filter
 from embedkit.mining.filters.named import Setting
 from embedkit.mining.miner import Miner
 from embedkit.mining.problem import Problem
+from embedkit.mining.spreading import Spread
 from embedkit.mining.suspects import Suspects
 from embedkit.mining.table import MinedTable
 from embedkit.model.running.encoder import pick_device
@@ -36,6 +37,8 @@ from embedkit.run.mining_data import Data, Gathered, gather
 from embedkit.run.mining_filters import filters_of
 from embedkit.run.mining_vectors import Given, Sides, forecast, sides
 from embedkit.run.state import Say
+from embedkit.spread.engines import pool_of
+from embedkit.spread.pool import Pool
 from embedkit.terminal import output
 from embedkit.vectors.index.build import IndexReport
 from embedkit.vectors.space import Encode
@@ -84,6 +87,11 @@ class Target:
     def scratch(self) -> Path:
         """For an index that does not fit into memory; only the holder of `out` has it."""
         return self.out.with_name(f"{files.OURS}-{self.out.name}.index")
+
+    @property
+    def parts(self) -> Path:
+        """What shards gave where a pool searches; a search that is begun again finds there what is done."""
+        return self.out.with_name(f"{files.OURS}-{self.out.name}.parts")
 
     @property
     def answers(self) -> Path:
@@ -150,6 +158,7 @@ def mine(
     export: str | Path | None = None,
     export_negatives: int | None = None,
     audit: str | Path | None = None,
+    engine: str = "local",
     skip_bad_rows: bool = False,
     overwrite: bool = False,
     say: Say = output.say,
@@ -177,6 +186,8 @@ def mine(
         export: a Parquet or JSONL file of tuples for sentence-transformers (`embedkit.mining.tuples`).
         export_negatives: of a tuple; None: as many as are kept.
         audit: folder for a page on what was found (`embedkit.publish.audit`).
+        engine: ``ray`` encodes, searches and scores on a Ray cluster, whose machines all see `store` and the folder of
+            `out`; what is found is the same.
         skip_bad_rows: leave bad rows out and count them.
         overwrite: replace what is there.
         say: receives what is done and found, in lines.
@@ -202,7 +213,7 @@ def mine(
     data.check(read is not None)
     if not overwrite:
         target.refuse_existing()
-    with hold_file(target.out, "mining"):
+    with hold_file(target.out, "mining"), pool_of(engine) as pool:
         gathered = gather(data, read, progress=progress)
         for line in _read_lines(gathered, settings):
             say(line)
@@ -211,7 +222,9 @@ def mine(
         options: dict[str, Any] = {"device": device, "batch_tokens": batch_tokens}
         ends = sides(_model(model, read), given or Given(), gathered, max_length=max_length, **options)
         shelves = _store(store, settings)
-        setting = Setting(gathered.problem, shelves, settings.seed, progress=progress, where=where, **options)
+        spread = _spread(pool, target, say)
+        options |= {"spread": spread, "progress": progress, "where": where}
+        setting = Setting(gathered.problem, shelves, settings.seed, **options)
         with filters_of(named, setting, target.answers) as rules:
             miner = _miner(settings, setting, ends, rules, target)
             suspects = Suspects(gathered.problem)
@@ -219,6 +232,7 @@ def mine(
         about = _about(gathered, found, settings, ends, rules)
         blocks = mined_file.blocks(gathered.problem, found, scores)
         rows = mined_file.write(target.out, blocks, about, mined_file.schema_of(gathered.problem))
+        shutil.rmtree(target.parts, ignore_errors=True)
         looked = Audit(gathered.problem, found, scores, suspects, about, target.out.name)
         for line in _found_lines(looked, rows, target.out) + _beside(target, looked, settings.keep):
             say(line)
@@ -238,9 +252,19 @@ def check_margins(named: Sequence[Named], problem: Problem, where: str) -> None:
             raise DataError(what, where, "give positives, or a filter that needs none: rank, score")
 
 
+def _spread(pool: Pool | None, target: Target, say: Say) -> Spread | None:
+    if pool is None:
+        return None
+    say(pool.words)
+    return Spread(pool, target.parts)
+
+
 def _miner(settings: Search, made: Setting, ends: Sides, rules: Sequence[Filter], target: Target) -> Miner:
     place = str(ends.encoder.device if ends.encoder is not None else pick_device(made.device))
+    if made.spread is not None:
+        place = made.device  # each process of the pool has its own
     options: dict[str, Any] = {"device": place, "scratch": target.scratch, "progress": made.progress}
+    options["spread"] = made.spread
     return Miner(made.problem, settings, made.store, filters=rules, **options)
 
 

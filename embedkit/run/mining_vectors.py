@@ -15,6 +15,7 @@ from embedkit.recipe.schema import Model
 from embedkit.run.mining_data import Gathered
 from embedkit.vectors import folder as folders
 from embedkit.vectors.given import given_embedder, given_vectors, read_ids
+from embedkit.vectors.remaking import remade
 from embedkit.vectors.space import Embedder, Encode
 from embedkit.vectors.store import VectorStore
 from embedkit.vectors.view import UnitView, View
@@ -104,8 +105,7 @@ def sides(
         )
     elif isinstance(model, Model):
         encoder = _load(model, device, max_length)
-        both = By.of(encoder, batch_tokens=batch_tokens)
-        ends = [both.query, both.document]
+        ends = _ends(encoder, _with_length(model, max_length), device, batch_tokens)
     else:
         one = given_embedder(model)
         ends = [one, one]
@@ -154,9 +154,24 @@ def forecast(by: By, queries: Sequence[str], documents: Sequence[str], store: Ve
 
 
 def _load(model: Model, device: str, max_length: int | None) -> Encoder:
-    config = model if max_length is None else model.model_copy(update={"max_length": max_length})
+    config = _with_length(model, max_length)
     with about("--model", "model.base"), about("--device", "train.device"), about("--max-length", "model.max_length"):
         return Encoder.load(config, device=device)
+
+
+def _with_length(model: Model, max_length: int | None) -> Model:
+    return model if max_length is None else model.model_copy(update={"max_length": max_length})
+
+
+def _ends(encoder: Encoder, model: Model, device: str, batch_tokens: int) -> list[Embedder | View]:
+    """Both sides of a model, which other processes can make, too."""
+    both, normalize = By.of(encoder, batch_tokens=batch_tokens), encoder.similarity == "cosine"
+    found: list[Embedder | View] = []
+    for tower, (role, end) in enumerate((("query", both.query), ("document", both.document))):
+        assert isinstance(end, Embedder)
+        settings = {"role": role, "normalize": normalize, "batch_tokens": batch_tokens}
+        found.append(remade(end, model, device=device, tower=tower, **settings))
+    return found
 
 
 def _given(vectors: Path, ids: Path | None, texts: Sequence[str], ordered: bool, option: str) -> View:

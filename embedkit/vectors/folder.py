@@ -10,7 +10,7 @@ import numpy as np
 
 from embedkit.disk import files
 from embedkit.errors import DataError
-from embedkit.vectors.shards import mapped
+from embedkit.vectors.shards import mapped, write_header
 from embedkit.vectors.view import BLOCK, View
 
 RECORD, IDS, LINES = "encode.json", "ids.jsonl", "lines.npy"
@@ -60,11 +60,11 @@ def write_vectors(path: Path, view: View, dtype: str) -> None:
     Raises:
         WriteError: it cannot be written; nothing is left half-written.
     """
-    head = {"descr": np.dtype(dtype).newbyteorder("<").str, "fortran_order": False, "shape": (len(view), view.dim)}
+    little = np.dtype(dtype).newbyteorder("<")
     with files.new_file(path) as file:
-        np.lib.format.write_array_header_1_0(file, head)
+        write_header(file, little, (len(view), view.dim))
         for block in view.blocks(BLOCK):
-            file.write(block.astype(head["descr"]).tobytes())
+            file.write(block.astype(little).tobytes())
 
 
 def is_whole(path: Path, shape: tuple[int, int], dtype: str) -> bool:

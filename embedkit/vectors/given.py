@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import secrets
+import socket
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +42,8 @@ def given_embedder(encode: Encode, *, name: str = "", dim: int | None = None, dt
             what = f"one text gives an array of shape {list(found.shape)}"
             raise DataError(what, "encoding", "give [n, d] numbers for n texts")
         dim = found.shape[1]
-    return Embedder(Space(f"given {name}" if name else f"{UNNAMED} {secrets.token_hex(16)}", dim, dtype=dtype), encode)
+    space = Space(f"given {name}" if name else f"{UNNAMED} {secrets.token_hex(16)}", dim, dtype=dtype)
+    return Embedder(space, encode, lambda: encode)
 
 
 def given_vectors(
@@ -66,8 +69,8 @@ def given_vectors(
         DataError: a file is missing, cut or no array of numbers; another count or size than is needed; an id repeats,
             or a wanted one has no vector. While it is read: a vector that is not finite, by its row.
     """
-    where, parts = _parts(vectors)
-    found = _Given(where, parts)
+    where, parts, files = _parts(vectors)
+    found = _Given(where, parts, files=files)
     if dim is not None and found.dim != dim:
         raise DataError(f"vectors of {found.dim} dimensions, not {dim}", where, "give vectors of the same model")
     if wanted is not None:
@@ -75,7 +78,7 @@ def given_vectors(
             ids = read_ids(vectors / folders.IDS) if isinstance(vectors, Path) and vectors.is_dir() else None
         if ids is None:
             raise DataError("vectors without ids are asked for by id", where, "give the id of every vector")
-        found = _Given(where, parts, _places(where, ids, wanted, len(found)))
+        found = _Given(where, parts, _places(where, ids, wanted, len(found)), files)
     if count is not None and len(found) != count:
         what = f"{len(found):,} vectors for {count:,} texts"
         raise DataError(what, where, "give one vector for each text, or ids of the vectors")
@@ -114,11 +117,11 @@ def _parsed(line: str, where: str) -> str | int:
     return found
 
 
-def _parts(vectors: Path | np.ndarray | Sequence[Path]) -> tuple[str, list[np.ndarray]]:
-    """Where they are, for messages, and the arrays, one after the other."""
+def _parts(vectors: Path | np.ndarray | Sequence[Path]) -> tuple[str, list[np.ndarray], list[Path] | None]:
+    """Where they are, for messages, the arrays, one after the other, and their files."""
     if isinstance(vectors, np.ndarray):
         _check([vectors], ["vectors"])
-        return "vectors", [vectors]
+        return "vectors", [vectors], None
     paths = [vectors] if isinstance(vectors, Path) else list(vectors)
     if len(paths) == 1 and paths[0].is_dir():
         paths = _of_folder(paths[0])
@@ -131,7 +134,7 @@ def _parts(vectors: Path | np.ndarray | Sequence[Path]) -> tuple[str, list[np.nd
         except (OSError, ValueError) as error:
             raise DataError(f"not a file of vectors: {error}", str(path), "give a .npy file [n, d]") from error
     _check(parts, [str(path) for path in paths])
-    return str(vectors if isinstance(vectors, Path) else paths[0]), parts
+    return str(vectors if isinstance(vectors, Path) else paths[0]), parts, [path.absolute() for path in paths]
 
 
 def _of_folder(folder: Path) -> list[Path]:
@@ -179,14 +182,30 @@ class _Given(View):
         where: for messages.
         parts: [n_i, d] numbers each.
         places: the row of each text; None: all rows in their order.
+        files: of the parts: another process maps them, too.
     """
 
-    def __init__(self, where: str, parts: Sequence[np.ndarray], places: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        where: str,
+        parts: Sequence[np.ndarray],
+        places: np.ndarray | None = None,
+        files: Sequence[Path] | None = None,
+    ) -> None:
         self.dim, self._where, self._parts, self._places = parts[0].shape[1], where, parts, places
+        self._files = files
         self._starts = np.cumsum([0, *map(len, parts)])
 
     def __len__(self) -> int:
         return int(self._starts[-1]) if self._places is None else len(self._places)
+
+    def part(self, rows: range) -> View:
+        places = np.arange(rows.start, rows.stop) if self._places is None else self._places[rows.start : rows.stop]
+        return _Given(self._where, self._parts, places, self._files)
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        parts = self._parts if self._files is None else None
+        return _given_again, (self._where, parts, self._places, self._files)
 
     def _rows(self, at: np.ndarray) -> np.ndarray:
         row = at if self._places is None else self._places[at]
@@ -201,3 +220,14 @@ class _Given(View):
             what = f"row {row[bad[0]]} (from 0) is not finite in float32"
             raise DataError(what, self._where, "encode its text again, or leave it out")
         return out
+
+
+def _given_again(where: str, parts: Sequence[np.ndarray] | None, places: np.ndarray | None, files: Any) -> _Given:
+    """In another process, which must see the same files."""
+    if parts is None:
+        try:
+            parts = [mapped(file) for file in files]
+        except (OSError, ValueError) as error:
+            what = f"not there on {socket.gethostname()}: {error}"
+            raise DataError(what, where, "keep vectors where every machine of the cluster sees them") from error
+    return _Given(where, parts, places, files)

@@ -32,8 +32,14 @@ def write_array(file: BinaryIO, array: np.ndarray) -> None:
     That hands a real file to C, whose last buffer is lost without a word where the disk is full.
     """
     array = np.ascontiguousarray(array)
-    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+    write_header(file, array.dtype, array.shape)
     file.write(array.data)
+
+
+def write_header(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """The beginning of a ``.npy`` file, whose numbers follow in C order."""
+    head = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, head)
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,7 @@ class Maps:
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit, self._bytes = limit, 0
+        self.limit, self._bytes = limit, 0
         self._open: OrderedDict[Path, np.ndarray] = OrderedDict()
 
     def __call__(self, path: Path) -> np.ndarray:
@@ -139,6 +145,6 @@ class Maps:
             raise DataError(what, str(path), "start again: what is missing is encoded again") from error
         self._open[path] = found
         self._bytes += found.nbytes
-        while len(self._open) > 1 and (self._bytes > self._limit or len(self._open) > MAPS):
+        while len(self._open) > 1 and (self._bytes > self.limit or len(self._open) > MAPS):
             self._bytes -= self._open.popitem(last=False)[1].nbytes
         return found

@@ -84,10 +84,12 @@ class Embedder:
     Attributes:
         space: of the vectors.
         encode: gives [n, space.dim] for n texts.
+        remake: picklable; gives `encode` in another process. None: only this process encodes.
     """
 
     space: Space
     encode: Encode
+    remake: Callable[[], Encode] | None = None
 
     @classmethod
     def of(

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -193,6 +195,16 @@ class Shelf:
             raise DataError(what, str(self.folder), "encode them first")
         return _ShelfView(places, self.space.dim, self._paths, self._maps)
 
+    @contextmanager
+    def marked(self) -> Iterator[str]:
+        """The name of a file that is in the folder for a ``with`` block: whoever sees it sees this folder."""
+        name = f"{files.OURS}-seen-{secrets.token_hex(8)}"
+        files.write_bytes(self.folder / name, b"")
+        try:
+            yield name
+        finally:
+            (self.folder / name).unlink(missing_ok=True)
+
     def _enter(self, path: Path, keys: np.ndarray) -> None:
         places = (len(self._paths) << _ROW) + np.arange(len(keys), dtype=np.int64)
         self._paths.append(path)
@@ -236,6 +248,15 @@ class _ShelfView(View):
     def __len__(self) -> int:
         return len(self._places)
 
+    def part(self, rows: range) -> View:
+        places = self._places[rows.start : rows.stop]
+        shards, number = np.unique(places >> _ROW, return_inverse=True)
+        own = [self._paths[shard].absolute() for shard in shards.tolist()]
+        return _ShelfView(number.astype(np.int64) << _ROW | places & _LOW, self.dim, own, Maps(self._maps.limit))
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return _view_again, (self._places, self.dim, [path.absolute() for path in self._paths], self._maps.limit)
+
     def _rows(self, at: np.ndarray) -> np.ndarray:
         places = self._places[at]
         order = np.argsort(places, kind="stable")  # each file is read from front to back
@@ -246,6 +267,11 @@ class _ShelfView(View):
             if start < stop:
                 out[order[start:stop]] = self._maps(self._paths[shard[start]])[row[start:stop]]
         return out
+
+
+def _view_again(places: np.ndarray, dim: int, paths: list[Path], limit: int) -> _ShelfView:
+    """In another process, which must see the same files."""
+    return _ShelfView(places, dim, paths, Maps(limit))
 
 
 def as_rows(

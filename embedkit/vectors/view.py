@@ -48,10 +48,25 @@ class View(ABC):
     def __getitem__(self, rows: slice) -> np.ndarray:
         return self._rows(np.arange(*rows.indices(len(self)), dtype=np.int64))
 
+    def part(self, rows: range) -> View:
+        """Contiguous rows of it as a view of their own, which another process can be given (pickled)."""
+        return _Part(self, rows)
+
     def blocks(self, size: int = BLOCK) -> Iterator[np.ndarray]:
         """All rows in order, `size` at a time."""
         for start in range(0, len(self), size):
             yield self[start : start + size]
+
+
+class _Part(View):
+    def __init__(self, whole: View, rows: range) -> None:
+        self.dim, self._whole, self._own = whole.dim, whole, rows
+
+    def __len__(self) -> int:
+        return len(self._own)
+
+    def _rows(self, at: np.ndarray) -> np.ndarray:
+        return self._whole.take(at + self._own.start)
 
 
 class ArrayView(View):
@@ -70,6 +85,9 @@ class ArrayView(View):
     def _rows(self, at: np.ndarray) -> np.ndarray:
         return np.asarray(self._array[at], np.float32)
 
+    def part(self, rows: range) -> View:
+        return ArrayView(self._array[rows.start : rows.stop])
+
 
 class UnitView(View):
     """Rows of another view at length 1.
@@ -86,3 +104,6 @@ class UnitView(View):
 
     def _rows(self, at: np.ndarray) -> np.ndarray:
         return unit(self._view.take(at))
+
+    def part(self, rows: range) -> View:
+        return UnitView(self._view.part(rows))

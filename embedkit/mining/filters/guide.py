@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from embedkit.mining.problem import Problem
+from embedkit.spread.pool import Pool
 from embedkit.vectors.encoding import vectors_of
+from embedkit.vectors.remaking import remade
 from embedkit.vectors.space import Embedder
 from embedkit.vectors.store import VectorStore
 from embedkit.vectors.view import View, unit
 
 if TYPE_CHECKING:
     from embedkit.model.running.encoder import Encoder
+    from embedkit.recipe.schema import Model
 
 _FLOATS = 2**24
 """Numbers of vectors held at once: 64 MiB."""
@@ -28,6 +31,7 @@ class GuideScores:
         query: encodes queries, or their vectors in the order of the problem.
         document: the same for documents.
         store: keeps vectors.
+        pool: encodes in the place of this process.
         progress: show bars.
     """
 
@@ -38,21 +42,33 @@ class GuideScores:
         document: Embedder | View,
         store: VectorStore,
         *,
+        pool: Pool | None = None,
         progress: bool = False,
     ) -> None:
+        self._pool = pool
         self._problem, self._query, self._document = problem, query, document
         self._store, self._progress = store, progress
 
     @classmethod
     def of_encoder(
-        cls, problem: Problem, encoder: Encoder, store: VectorStore, *, batch_tokens: int = 8192, progress: bool = False
+        cls,
+        problem: Problem,
+        encoder: Encoder,
+        store: VectorStore,
+        *,
+        batch_tokens: int = 8192,
+        pool: Pool | None = None,
+        model: Model | None = None,
+        device: str = "auto",
+        progress: bool = False,
     ) -> GuideScores:
-        """By a model with its prompts, each text in its tower."""
-        query, document = (
-            Embedder.of(encoder.tower(tower), role=role, normalize=True, batch_tokens=batch_tokens)
-            for tower, role in ((0, "query"), (1, "document"))
-        )
-        return cls(problem, query, document, store, progress=progress)
+        """By a model with its prompts, each text in its tower; `model` and `device` say how a pool loads it."""
+        sides: list[Embedder] = []
+        for tower, role in enumerate(("query", "document")):
+            settings: dict[str, Any] = {"role": role, "normalize": True, "batch_tokens": batch_tokens}
+            one = Embedder.of(encoder.tower(tower), **settings)
+            sides.append(one if model is None else remade(one, model, device=device, tower=tower, **settings))
+        return cls(problem, sides[0], sides[1], store, pool=pool, progress=progress)
 
     def of(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """See `Scores`.
@@ -77,4 +93,4 @@ class GuideScores:
             return vectors_of(texts, by, self._store), wanted
         needed, place = np.unique(wanted, return_inverse=True)
         some = [texts[i] for i in needed.tolist()]
-        return vectors_of(some, by, self._store, progress=self._progress, unit=what), place.reshape(-1)
+        return vectors_of(some, by, self._store, pool=self._pool, progress=self._progress, unit=what), place.reshape(-1)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from embedkit.mining.filters.base import Filter
     from embedkit.mining.filters.pairs import ScorePairs, Scores
     from embedkit.mining.problem import Problem
+    from embedkit.mining.spreading import Spread
     from embedkit.vectors.store import VectorStore
 
 MakeJudge = Callable[[Named, "Counter[str]"], "ScorePairs"]
@@ -33,6 +34,7 @@ class Setting:
         batch_tokens: padded tokens per batch of a guide.
         progress: show bars.
         judge: makes what ``judge`` needs; None: there is no language model here.
+        spread: a pool that scores in the place of this process.
         where: how the user gave the filters, for messages.
     """
 
@@ -43,6 +45,7 @@ class Setting:
     batch_tokens: int = 8192
     progress: bool = False
     judge: MakeJudge | None = None
+    spread: Spread | None = None
     where: str = WHERE
 
 
@@ -91,17 +94,21 @@ def _near(named: Named, setting: Setting) -> Filter:
 
 
 def _cross_encoder(named: Named, setting: Setting) -> Filter:
-    from embedkit.mining.filters.cross_encoder import probabilities
-    from embedkit.mining.filters.pairs import Scorer
+    from embedkit.mining.filters.cross_encoder import content_of, probabilities, spread_probabilities
+    from embedkit.mining.filters.pairs import CALL, SPREAD, Scorer
     from embedkit.model.reading.loading import load_cross_encoder
     from embedkit.model.reading.resolve import resolve
     from embedkit.model.running.encoder import pick_device
 
     with about(setting.where, "model.base"), about(setting.where, "model.trust_remote_code"):
-        model = load_cross_encoder(resolve(paths.folder_or_id(named.value)), pick_device(setting.device))
+        origin = resolve(paths.folder_or_id(named.value))
+        model = load_cross_encoder(origin, pick_device(setting.device))
     batch = {"batch_size": named.settings["batch"]} if "batch" in named.settings else {}
-    function = probabilities(model, **batch)
-    scorer = Scorer(setting.problem, function, name="cross-encoder", progress=setting.progress)
+    function, at_once = probabilities(model, **batch), CALL
+    if setting.spread is not None:
+        function = spread_probabilities(setting.spread, origin, setting.device, content_of(model), **batch)
+        at_once = SPREAD
+    scorer = Scorer(setting.problem, function, name="cross-encoder", at_once=at_once, progress=setting.progress)
     return _by_score(named, setting, scorer)
 
 
@@ -117,20 +124,24 @@ def _guide(named: Named, setting: Setting) -> Filter:
     from embedkit.recipe.load import made
     from embedkit.recipe.schema import Model
 
+    model = made(Model, base=paths.folder_or_id(named.value))
     with about(setting.where, "model.base"), about(setting.where, "model.trust_remote_code"):
-        encoder = Encoder.load(made(Model, base=paths.folder_or_id(named.value)), device=setting.device)
+        encoder = Encoder.load(model, device=setting.device)
     options: dict[str, Any] = {"batch_tokens": setting.batch_tokens, "progress": setting.progress}
+    if setting.spread is not None:
+        options |= {"pool": setting.spread.pool, "model": model, "device": setting.device}
     return _by_score(named, setting, GuideScores.of_encoder(setting.problem, encoder, setting.store, **options))
 
 
 def _judge(named: Named, setting: Setting) -> Filter:
-    from embedkit.mining.filters.pairs import Scorer
+    from embedkit.mining.filters.pairs import CALL, SPREAD, Scorer
 
     if setting.judge is None:
         raise EmbedkitError("no language model can be asked here", f"{setting.where}: judge", "use `embedkit mine`")
     notes: Counter[str] = Counter()
     function = setting.judge(named, notes)
-    scorer = Scorer(setting.problem, function, name="judge", gaps=True, progress=setting.progress)
+    at_once = CALL if setting.spread is None else SPREAD
+    scorer = Scorer(setting.problem, function, name="judge", at_once=at_once, gaps=True, progress=setting.progress)
     return _by_score(named, setting, scorer, notes)
 
 

@@ -18,6 +18,8 @@ from embedkit.vectors.keys import NONE, KeyIndex, first_of_each
 
 CALL = 2048
 """Pairs scored at once."""
+SPREAD = 2**20
+"""The same where a pool scores them: it divides them itself."""
 UNUSABLE = "no usable score"
 ScorePairs = Callable[[Sequence[tuple[str, str]]], np.ndarray]
 """m (query, document) texts -> [m] numbers."""
