@@ -246,6 +246,8 @@ class TaskScore:
         units: per-unit values for a later paired comparison. sts: ``cosine`` and ``gold`` [pairs], ``subset``
             [pairs] codes; retrieval: one array [queries] per metric. Not part of the plain-data form.
         details: counts, subsets, intervals of the other metrics, files with their hashes, settings.
+        insight: what a report shows besides, see `embedkit.evaluation.insight`; empty unless it was asked for. Not
+            part of the plain-data form.
     """
 
     task: str
@@ -255,6 +257,7 @@ class TaskScore:
     interval: Interval | None = None
     units: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     details: dict[str, Any] = field(default_factory=dict)
+    insight: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
-"""How embeddings lie on the sphere: alignment, uniformity, anisotropy, and how many directions they use.
+"""How embeddings lie on the sphere: alignment, uniformity, tolerance, anisotropy, hubness, directions they use.
 
-Alignment and uniformity are those of Wang and Isola 2020 (arXiv 2005.10242). Every function takes raw embeddings
-and normalises the rows; a zero row stays zero. Sums are taken in float64.
+Every function takes raw embeddings and normalises the rows; a zero row stays zero. Sums are taken in float64.
 """
 
 from __future__ import annotations
@@ -17,6 +16,10 @@ from embedkit.vectors.view import unit
 
 POSITIVE = 0.8
 """Share of the largest gold score from which a graded pair counts as positive: 4 of 5 on STS."""
+NEIGHBOURS = 10
+"""Nearest rows that `hubness` counts."""
+TINY = 1e-7
+"""Added to each share of `rankme`, as its paper does in float32."""
 BLOCK = 2048
 """Rows whose distances are held at once: 16 MiB of float32 per block pair, whatever n is."""
 
@@ -28,7 +31,11 @@ class Geometry:
     Attributes:
         alignment: mean squared distance of positive pairs, 0..4, small is good; None without a positive pair.
         uniformity: log of the mean of ``exp(-2 d^2)`` over all pairs of different rows, -8..0, small is good.
+        tolerance: mean cosine within the classes that positive pairs make, -1..1; None without a positive pair.
         mean_cosine: mean cosine of different rows; near 0 for isotropic embeddings, near 1 for a narrow cone.
+        first_direction: share of the uncentred second moment that its first direction holds, 1/dim..1.
+        hubness: skewness of how often a row is among the nearest of others; 0 when all are equally often.
+        rankme: exp of the entropy of the singular values of the uncentred unit rows.
         effective_rank: exp of the entropy of the spectrum of the *centred* unit rows.
         effective_rank_raw: the same without centring; a common direction counts, and an anisotropic set has few.
         energy_rank: directions that hold 90 % of the variance of the centred unit rows.
@@ -37,8 +44,12 @@ class Geometry:
     """
 
     alignment: float | None
+    tolerance: float | None
     uniformity: float
     mean_cosine: float
+    first_direction: float
+    hubness: float
+    rankme: float
     effective_rank: float
     effective_rank_raw: float
     energy_rank: int
@@ -47,19 +58,25 @@ class Geometry:
     dim: int
 
 
-def measure(embeddings: np.ndarray, first: np.ndarray, second: np.ndarray) -> Geometry:
+def measure(embeddings: np.ndarray, first: np.ndarray, second: np.ndarray, over: np.ndarray | None = None) -> Geometry:
     """All measures of one set of embeddings.
 
     Args:
         embeddings: [n, d], one row per distinct text, n > 1.
         first, second: [p] rows that make the positive pairs; p may be 0.
+        over: [m, d] rows, m > 1, that everything but alignment and tolerance is taken over; None: `embeddings`.
     """
-    rows = unit(embeddings)
+    pairs = unit(embeddings)
+    rows = pairs if over is None else unit(over)
     centred, raw = spectrum(rows, centred=True), spectrum(rows, centred=False)
     return Geometry(
-        alignment=alignment(rows[first], rows[second]) if len(first) else None,
+        alignment=alignment(pairs[first], pairs[second]) if len(first) else None,
+        tolerance=tolerance(pairs, first, second) if len(first) else None,
         uniformity=uniformity(rows),
         mean_cosine=mean_cosine(rows),
+        first_direction=float(raw[0]),
+        hubness=hubness(rows),
+        rankme=rankme(raw),
         effective_rank=entropy_rank(centred),
         effective_rank_raw=entropy_rank(raw),
         energy_rank=energy_rank(centred),
@@ -109,13 +126,42 @@ def positives(gold: np.ndarray) -> np.ndarray:
 
 
 def alignment(first: np.ndarray, second: np.ndarray) -> float:
-    """Mean of ``|u - v|^2`` over positive pairs of unit vectors; `first` and `second` are [p, d]."""
+    """Mean of ``|u - v|^2`` over positive pairs of unit vectors; `first` and `second` are [p, d].
+
+    Wang and Isola 2020 (arXiv 2005.10242).
+    """
     apart = unit(first).astype(np.float64) - unit(second)
     return float((apart**2).sum(axis=1).mean())
 
 
+def tolerance(embeddings: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
+    """Mean of ``u_i . u_j`` over all i < j of one class: how close texts stay that mean the same.
+
+    Wang and Liu 2021 (arXiv 2012.09740, eq. 8), whose classes are labels. Here a class is what positive pairs connect:
+    a query, its relevant documents, and the other queries that these answer. With pairs that share no text it is
+    ``1 - alignment / 2``.
+
+    Args:
+        embeddings: [n, d].
+        first, second: [p] rows that make the positive pairs, p > 0.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    rows = unit(embeddings).astype(np.float64)
+    links = coo_matrix((np.ones(len(first)), (first, second)), shape=(len(rows), len(rows)))
+    count, label = connected_components(links, directed=False)
+    sums = np.zeros((count, rows.shape[1]))
+    np.add.at(sums, label, rows)
+    sizes = np.bincount(label)
+    within = ((sums**2).sum() - (rows**2).sum()) / 2
+    return float(within / max(1, (sizes * (sizes - 1) // 2).sum()))
+
+
 def uniformity(embeddings: np.ndarray, t: float = 2.0) -> float:
     """``log mean_{i<j} exp(-t |u_i - u_j|^2)`` over the unit rows of `embeddings` [n, d].
+
+    Wang and Isola 2020 (arXiv 2005.10242), t = 2.
 
     Exact over all n (n - 1) / 2 pairs, in blocks: memory does not grow with n.
     """
@@ -137,7 +183,10 @@ def uniformity(embeddings: np.ndarray, t: float = 2.0) -> float:
 
 
 def mean_cosine(embeddings: np.ndarray) -> float:
-    """Mean cosine over all pairs of different rows of [n, d]: ``(|sum u|^2 - sum |u|^2) / (n (n - 1))``."""
+    """Mean cosine over all pairs of different rows of [n, d]: ``(|sum u|^2 - sum |u|^2) / (n (n - 1))``.
+
+    The anisotropy of Ethayarajh 2019 (arXiv 1909.00512), without the adjustment for words in context.
+    """
     rows = unit(embeddings).astype(np.float64)
     whole, n = rows.sum(axis=0), len(rows)
     return float((whole @ whole - (rows**2).sum()) / (n * (n - 1)))
@@ -163,6 +212,44 @@ def entropy_rank(values: np.ndarray) -> float:
     arXiv 2304.01434); 1 when one direction holds everything, 0 when there is no variance at all."""
     held = values[values > 0]
     return float(np.exp(-(held * np.log(held)).sum())) if len(held) else 0.0
+
+
+def rankme(values: np.ndarray) -> float:
+    """RankMe ``exp(-sum_k p_k log p_k)`` with ``p_k = s_k / sum s + 1e-7`` and s the singular values.
+
+    Garrido et al. 2023 (arXiv 2210.02885), there of embeddings as they are, here of unit rows. It grows with the rows
+    measured until these are many times the dimensions: only sets of one size compare.
+
+    Args:
+        values: `spectrum`, not centred: the squares of s in shares.
+    """
+    sizes = np.sqrt(values)
+    shares = sizes / max(sizes.sum(), 1e-300) + TINY
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def hubness(embeddings: np.ndarray, neighbours: int = NEIGHBOURS) -> float:
+    """Skewness of N_k, in how many other rows' k nearest (by cosine) a row is: ``E[(N - mean)^3] / sd^3``.
+
+    Radovanovic, Nanopoulos and Ivanovic 2010 (JMLR 11, 2487-2531), k = 10. Large when few rows are near to many, which
+    then come up for every query. 0 where all are equally often, and for fewer than three rows.
+
+    Args:
+        embeddings: [n, d].
+        neighbours: k, at most n - 1.
+    """
+    rows = unit(embeddings)
+    k = min(neighbours, len(rows) - 1)
+    if len(rows) < 3:
+        return 0.0
+    counts = np.zeros(len(rows), np.int64)
+    for start in range(0, len(rows), BLOCK // 4):
+        near = rows[start : start + BLOCK // 4] @ rows.T
+        near[np.arange(len(near)), np.arange(start, start + len(near))] = -np.inf
+        counts += np.bincount(np.argpartition(-near, k - 1, axis=1)[:, :k].ravel(), minlength=len(rows))
+    away = counts - counts.mean()
+    spread = float(np.sqrt((away**2).mean()))
+    return float((away**3).mean() / spread**3) if spread > 0 else 0.0
 
 
 def energy_rank(values: np.ndarray, share: float = 0.9) -> int:

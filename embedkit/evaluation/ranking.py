@@ -27,11 +27,15 @@ class Ranking:
         gain: [R] float64, the judgements in the same order.
         auc: probability that a relevant document scores higher than another document of the corpus, ties half
             (Mann-Whitney). Documents judged 0 and unjudged ones are "other".
+        first: position in the corpus of the relevant document that stands first.
+        top: position of the document on rank 1, whatever it is.
     """
 
     rank: np.ndarray
     gain: np.ndarray
     auc: float
+    first: int = -1
+    top: int = -1
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,15 @@ def _rank(scores: np.ndarray, relevant: Relevant, order: np.ndarray) -> Ranking:
     middle = count - left_out - higher - (equal - 1) / 2
     auc = float((middle.sum() - size * (size + 1) / 2) / (size * others))
     best_first = np.argsort(rank, kind="stable")
-    return Ranking(rank[best_first], relevant.gains[best_first].astype(np.float64), auc)
+    best = int(relevant.documents[best_first[0]])
+    top = best if rank[best_first[0]] == 1 else _top(scores, order)
+    return Ranking(rank[best_first], relevant.gains[best_first].astype(np.float64), auc, best, top)
+
+
+def _top(scores: np.ndarray, order: np.ndarray) -> int:
+    """The document with the highest score; of equal ones the first by `order`."""
+    tied = np.flatnonzero(scores == scores.max())
+    return int(tied[np.argmin(order[tied])])
 
 
 def _higher_equal(scores: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

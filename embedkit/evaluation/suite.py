@@ -114,6 +114,7 @@ def evaluate_suite(
     progress: bool = False,
     data: Sequence[TaskData] | None = None,
     geometry: bool = False,
+    insight: bool = False,
     kept: Kept | None = None,
 ) -> Scores:
     """Measure a model on every task of a suite. All data is read and checked before the first text is encoded.
@@ -131,6 +132,7 @@ def evaluate_suite(
         data: from `load_data`, to measure several times and read once.
         kept: where vectors of this model are kept between evaluations; None: they are not.
         geometry: also measure alignment, uniformity and ranks of every STS task (`details["geometry"]`).
+        insight: also take what a report shows, and the geometry of a sample, see `embedkit.evaluation.insight`.
 
     Raises:
         RecipeError: `select` is not measured by the suite, `geometry` with no STS task in it, or a task that keeps more
@@ -146,7 +148,8 @@ def evaluate_suite(
     start = time.perf_counter()
     tasks, draws = [], []
     for task, own in zip(suite.tasks, load_data(suite) if data is None else data, strict=True):
-        score = run_task(encoder, task, own, batch_tokens=batch_tokens, progress=progress, geometry=geometry, kept=kept)
+        looks = {"geometry": geometry, "insight": insight}
+        score = run_task(encoder, task, own, batch_tokens=batch_tokens, progress=progress, kept=kept, **looks)
         score = replace(score, details={**score.details, "files": digests(task)})
         if resamples:
             drawn = stats.draws(score, resamples, seed)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from embedkit.errors import EmbedkitError
 from embedkit.evaluation import geometry as shape
+from embedkit.evaluation import insight as insights
 from embedkit.evaluation import similarity
 from embedkit.evaluation.kept import Kept
 from embedkit.evaluation.loading import StsData, load_retrieval, load_sts
@@ -49,6 +51,7 @@ def run_task(
     batch_tokens: int = 8192,
     progress: bool = False,
     geometry: bool = False,
+    insight: bool = False,
     kept: Kept | None = None,
 ) -> TaskScore:
     """Measure a model on a task.
@@ -65,6 +68,7 @@ def run_task(
         progress: show bars.
         kept: where vectors of this model are kept; None: they are not.
         geometry: STS only: add `embedkit.evaluation.geometry.measure` over all distinct sentences to the details.
+        insight: add what a report shows (`embedkit.evaluation.insight`), and to the details the geometry of a sample.
 
     Raises:
         EmbedkitError: an embedding that is not finite.
@@ -72,9 +76,9 @@ def run_task(
     side = _Side(encoder, task.name, task.max_length, batch_tokens, progress, kept)
     if isinstance(task, StsTask):
         assert isinstance(data, StsData)
-        return _sts(side, task, data, geometry)
+        return _sts(side, task, data, geometry, insight)
     assert isinstance(data, RetrievalData)
-    return _retrieval(side, task, data)
+    return _retrieval(side, task, data, insight)
 
 
 class _Side:
@@ -144,7 +148,7 @@ class _Side:
         }
 
 
-def _sts(side: _Side, task: StsTask, data: StsData, geometry: bool) -> TaskScore:
+def _sts(side: _Side, task: StsTask, data: StsData, geometry: bool, insight: bool) -> TaskScore:
     ((pairs, role),) = inputs(data)
     found, place = side.encode(pairs, role)
     name = similarity.chosen(task.similarity, side.encoder)
@@ -166,13 +170,16 @@ def _sts(side: _Side, task: StsTask, data: StsData, geometry: bool) -> TaskScore
     }
     if all_equal(rows):
         details["note"] = ALL_EQUAL
+    arrays: insights.Arrays = {}
+    if insight:
+        details["geometry"], arrays = insights.of_sts(task.name, found, first, second, data, units["cosine"])
     if geometry:
         close = shape.positives(data.gold)
         details["geometry"] = asdict(shape.measure(rows, first[close], second[close]))
-    return _score(task, name_main(metrics, task.aggregate), units, details)
+    return _score(task, name_main(metrics, task.aggregate), units, details, arrays)
 
 
-def _retrieval(side: _Side, task: RetrievalTask, data: RetrievalData) -> TaskScore:
+def _retrieval(side: _Side, task: RetrievalTask, data: RetrievalData, insight: bool) -> TaskScore:
     ids = list(data.corpus)
     documents, queries = inputs(data)
     texts, text_of = side.encode(*documents)
@@ -186,7 +193,8 @@ def _retrieval(side: _Side, task: RetrievalTask, data: RetrievalData) -> TaskSco
         ignored = place.get(query, -1) if task.ignore_identical_ids else -1
         relevant.append(Relevant(np.array(list(gains)), np.array(list(gains.values())), ignored))
     between = similarity.between(name)
-    rankings = rank_relevant(asked[query_of], texts, text_of, relevant, tie_order(ids), similarity=between)
+    asked = asked[query_of]
+    rankings = list(rank_relevant(asked, texts, text_of, relevant, tie_order(ids), similarity=between))
     units = retrieval_metrics(rankings, task.cutoffs)
     equal = all_equal(unit(texts))
     if equal:  # an order by ids would be measured as if it were the model's
@@ -203,11 +211,21 @@ def _retrieval(side: _Side, task: RetrievalTask, data: RetrievalData) -> TaskSco
     }
     if equal:
         details["note"] = ALL_EQUAL
-    return _score(task, metrics, units, details)
+    arrays: insights.Arrays = {}
+    if insight:
+        paired = partial(similarity.paired, name)
+        details["geometry"], arrays = insights.of_retrieval(
+            task.name, asked, texts, text_of, relevant, rankings, paired
+        )
+    return _score(task, metrics, units, details, arrays)
 
 
 def _score(
-    task: StsTask | RetrievalTask, metrics: dict[str, float], units: dict[str, np.ndarray], details: dict[str, Any]
+    task: StsTask | RetrievalTask,
+    metrics: dict[str, float],
+    units: dict[str, np.ndarray],
+    details: dict[str, Any],
+    insight: insights.Arrays,
 ) -> TaskScore:
     points = {name: 100 * value for name, value in metrics.items()}
-    return TaskScore(task.name, task.type, task.main, points, units=units, details=details)
+    return TaskScore(task.name, task.type, task.main, points, units=units, details=details, insight=insight)

@@ -9,13 +9,13 @@ from embedkit.evaluation import suite as suites
 from embedkit.foreign import showing
 from embedkit.model.running.encoder import Encoder
 from embedkit.model.running.towers import Pair
-from embedkit.publish import card
+from embedkit.publish import card, insight
 from embedkit.publish.facts import ModelFacts
 from embedkit.publish.mined import waited
 from embedkit.publish.places import near
 from embedkit.publish.report import render_report, summary_table
 from embedkit.recipe.load import dump
-from embedkit.run import forecast, measure
+from embedkit.run import forecast, lengths, measure
 from embedkit.run.environment import now
 from embedkit.run.state import Run
 from embedkit.train.trainer import Trainer
@@ -41,6 +41,8 @@ def finish(
     if error is not None:
         run.record.failed = f"after training: {type(error).__name__}: {error}"
     if run.first:
+        if error is None:
+            _write_insight(run, encoder, before)
         _write(run)
     if error is not None:
         raise error
@@ -51,10 +53,22 @@ def measure_result(run: Run, trainer: Trainer, encoder: Encoder | Pair, before: 
     updates = trainer.state.global_step
     run.measuring.masked_lm(trainer.engine.auxiliaries, run.record, updates, run.say)
     after = measure.scored(run, encoder, "after")
+    run.after = after
     run.record.scores_after = suites.plain(after) if after else None
     if before and after:
         compared = suites.compare(before, after, resamples=run.recipe.eval.resamples)
         run.record.comparison = [asdict(c) for c in compared]
+
+
+def _write_insight(run: Run, encoder: Encoder | Pair, before: Scores | None) -> None:
+    """What the report shows besides the scores; without it everything else is as good."""
+    try:
+        suite = run.recipe.eval.suite
+        data = run.measuring.data(suite)[1] if suite is not None else []
+        insight.write_insight(run.folder.root, insight.gather(before, run.after, data, lengths.lengths(run, encoder)))
+    except Exception as error:
+        logger.exception("what changed could not be gathered")
+        run.record.warnings.append(f"what changed could not be gathered: {error}")
 
 
 def _write_card(run: Run) -> None:

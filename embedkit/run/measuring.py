@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from embedkit.model.running.towers import Pair
 
 
+GEOMETRY = ("alignment", "tolerance", "uniformity", "mean_cosine", "hubness", "rankme", "effective_rank")
+"""What of `embedkit.evaluation.geometry` is followed during training."""
+
+
 class Measuring:
     """The `eval` block at work.
 
@@ -55,6 +59,7 @@ class Measuring:
             select=self.config.select if selects else "average",
             progress=progress,
             data=data,
+            insight=True,
         )
 
     def foresee(self, encoder: Encoder, reference: str | Suite, resamples: int) -> Forecast:
@@ -124,7 +129,7 @@ class Measuring:
         )
 
     def during(self, encoder: Encoder, step: int) -> dict[str, float]:
-        """Metrics of an evaluation during training: ``average`` and every ``TASK/METRIC``.
+        """Metrics of an evaluation during training: ``average``, every ``TASK/METRIC``, and the geometry of each task.
 
         Of two towers, those of the one that would be kept.
         """
@@ -155,4 +160,7 @@ class Measuring:
         assert reference is not None, "the plan refuses eval.every without a suite"
         scores = self.score(encoder, reference, f"step {step}", resamples=0, progress=False)
         metrics = {f"{t.task}/{name}": value for t in scores.tasks for name, value in t.metrics.items()}
+        for task in scores.tasks:
+            shape = task.details.get("geometry", {})
+            metrics |= {f"{task.task}/{name}": shape[name] for name in GEOMETRY if shape.get(name) is not None}
         return {"average": scores.average, **metrics}

@@ -13,7 +13,7 @@ from embedkit.errors import WriteError
 from embedkit.recipe.schema import Recipe
 from embedkit.run.measuring import Measuring
 from embedkit.train.stopping import Stopping
-from embedkit.types import RunRecord
+from embedkit.types import RunRecord, Scores
 
 if TYPE_CHECKING:
     from embedkit.data.sources import LoadedSource
@@ -29,6 +29,7 @@ class Run:
     Attributes:
         stopping: listens to the system's signals.
         known: what an earlier start of this run recorded.
+        after: what the result was measured at, with what the record does not hold.
         recording: whether this start has got so far that its record replaces the earlier one.
     """
 
@@ -45,6 +46,7 @@ class Run:
     sources: list[LoadedSource] = field(default_factory=list)
     clock: float = 0.0
     """When the forecast was made, on `time.perf_counter`."""
+    after: Scores | None = None
     recording: bool = False
 
     @property

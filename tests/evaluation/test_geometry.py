@@ -159,3 +159,49 @@ def test_effective_rank_is_exp_of_the_authors_von_neumann_entropy() -> None:
     x = np.random.default_rng(2100).standard_normal((8, 16)) + 0.5
     assert np.linalg.norm(x) == pytest.approx(12.568486019060778, rel=1e-12)
     assert shape.entropy_rank(shape.spectrum(x, centred=False)) == pytest.approx(5.5854930039586295, rel=1e-6)
+
+
+def test_rankme_is_the_entropy_of_the_singular_values() -> None:
+    x = draw(40, 6)
+    sizes = np.linalg.svd(unit(x), compute_uv=False)
+    shares = sizes / sizes.sum() + 1e-7
+    want = math.exp(-(shares * np.log(shares)).sum())
+    assert shape.rankme(shape.spectrum(x, centred=False)) == pytest.approx(want, rel=1e-6)
+    assert shape.rankme(np.full(7, 1 / 7)) == pytest.approx(7, rel=1e-5)
+    assert shape.rankme(np.array([1.0, 0, 0])) == pytest.approx(1, rel=1e-5)
+    two_directions = np.array([0.9, 0.1])  # singular values 3 : 1
+    assert shape.rankme(two_directions) == pytest.approx(math.exp(-0.75 * math.log(0.75) - 0.25 * math.log(0.25)), 1e-5)
+
+
+def test_tolerance_is_the_mean_cosine_within_what_pairs_connect() -> None:
+    x = draw(7, 5)
+    first, second = np.array([0, 1, 4]), np.array([1, 2, 5])  # classes 012, 45, and 3 and 6 alone
+    u = unit(x)
+    want = np.mean([u[0] @ u[1], u[0] @ u[2], u[1] @ u[2], u[4] @ u[5]])
+    assert shape.tolerance(x, first, second) == pytest.approx(want, rel=1e-6)
+    apart = np.array([0, 2]), np.array([1, 3])
+    assert shape.tolerance(x, *apart) == pytest.approx(1 - shape.alignment(x[apart[0]], x[apart[1]]) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("block", [2048, 8])
+def test_hubness_is_the_skewness_of_the_k_occurrences(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from scipy.stats import skew
+
+    monkeypatch.setattr(shape, "BLOCK", block)
+    x = draw(30, 5)
+    cosines = unit(x) @ unit(x).T
+    np.fill_diagonal(cosines, -2)
+    counts = np.bincount(np.argsort(-cosines, axis=1)[:, :4].ravel(), minlength=30)
+    assert shape.hubness(x, 4) == pytest.approx(skew(counts), rel=1e-9)
+    hub = np.eye(6)[0] + np.diag([0, 1.2, 1.3, 1.4, 1.5, 1.6])
+    assert shape.hubness(hub, 1) > 1  # the middle one is nearest to most
+    assert shape.hubness(np.eye(2)) == 0
+
+
+def test_an_embedding_of_many_texts_is_measured_over_the_rows_it_is_told() -> None:
+    x = draw(30, 5)
+    pair = np.array([0, 1]), np.array([2, 3])
+    found, whole = shape.measure(x, *pair, over=x[10:]), shape.measure(x, *pair)
+    assert (found.alignment, found.tolerance) == (whole.alignment, whole.tolerance)
+    assert found.texts == 20 and found.uniformity == pytest.approx(shape.uniformity(x[10:]), abs=1e-6)
+    assert found.rankme != whole.rankme
