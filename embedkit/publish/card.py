@@ -89,10 +89,11 @@ def write(made: Sheet, model: Path) -> Path:
 
 def usage(facts: ModelFacts, name: str, *, retrieval: bool) -> str:
     """Python that loads the model with sentence-transformers and compares texts, with the model's own prompts."""
+    trust = ", trust_remote_code=True" if facts.code else ""
     lines = [
         "from sentence_transformers import SentenceTransformer",
         "",
-        f"model = {loading(name)}",
+        f"model = {loading(name)}{trust})",
     ]
     if retrieval or facts.prompts:
         lines += [
@@ -120,8 +121,8 @@ def _quoted(name: str) -> str:
 
 
 def loading(name: str) -> str:
-    """The piece of a card that loads the model of a name, to be found again when it gets another one."""
-    return f"SentenceTransformer({_quoted(name)})"
+    """How the piece of a card begins that loads the model of a name, to be found again when it gets another one."""
+    return f"SentenceTransformer({_quoted(name)}"
 
 
 def _context(made: Sheet) -> dict[str, Any]:
@@ -141,6 +142,7 @@ def _context(made: Sheet) -> dict[str, Any]:
         "similarity": _SIMILARITIES.get(facts.similarity, f"similarity by {facts.similarity} distance"),
         "headline": view.headline(record) if record is not None and record.comparison else "",
         "usage": usage(facts, made.name, retrieval=bool(types) and set(types) != {"sts"}),
+        "packages": ["sentence-transformers", *(["embedkit-train"] if "embedkit" in facts.code else [])],
         "prompts": _prompts(facts),
         "dims": _dims(record.recipe.get("objective", {})) if record is not None else [],
         "lines": lines,

@@ -27,6 +27,7 @@ class ModelFacts:
         base: id on the Hub of the model that training began with; empty where it was none of the Hub's.
         base_revision: its commit, where it is known.
         from_scratch: whether only its configuration was taken.
+        code: packages besides sentence-transformers whose code it runs, e.g. embedkit's; ``model`` for its own.
         license: the licence that the base model's own card tells, as the Hub calls it; empty where it does not.
         languages: those that it tells.
     """
@@ -39,6 +40,7 @@ class ModelFacts:
     base: str = ""
     base_revision: str = ""
     from_scratch: bool = False
+    code: tuple[str, ...] = ()
     license: str = ""
     languages: tuple[str, ...] = ()
 
@@ -64,6 +66,7 @@ class ModelFacts:
             base=full_name(str(base)) if known else "",
             base_revision=(origin.revision or "") if known and origin is not None else "",
             from_scratch=from_scratch,
+            code=_code(encoder),
             license=told.get("license", ""),
             languages=tuple(told.get("languages", ())),
         )
@@ -72,11 +75,17 @@ class ModelFacts:
     def of_record(cls, plain: Mapping[str, Any]) -> ModelFacts:
         """As `plain` gave it; empty of a record that has none."""
         known = {key: value for key, value in plain.items() if key in cls.__dataclass_fields__}
-        return cls(**known | {"languages": tuple(known.get("languages", ()))})
+        return cls(**known | {key: tuple(known.get(key, ())) for key in ("code", "languages")})
 
     def plain(self) -> dict[str, Any]:
         """As the record keeps it."""
-        return asdict(self) | {"languages": list(self.languages)}
+        return asdict(self) | {"code": list(self.code), "languages": list(self.languages)}
+
+
+def _code(encoder: Encoder) -> tuple[str, ...]:
+    packages = {type(module).__module__.partition(".")[0] for module in encoder.st} - {"sentence_transformers"}
+    own = {"model"} if encoder.st.trust_remote_code else set()
+    return tuple(sorted({"model" if name.startswith("transformers_modules") else name for name in packages} | own))
 
 
 def told_by_card(origin: Origin) -> dict[str, Any]:

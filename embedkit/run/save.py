@@ -34,9 +34,9 @@ def save(run: Run, trainer: Trainer, encoder: Encoder | Pair) -> None:
         write_model(encoder, staging, run.folder.model, cure=cure)
         base, scratch = run.recipe.model.base, run.recipe.model.from_scratch
         run.record.model = ModelFacts.of_encoder(encoder, base, from_scratch=scratch).plain()
-        Probes(TEXTS, embed(encoder), hashes(run.folder.model)).write(run.folder.probes)
         for auxiliary in trainer.engine.auxiliaries:
             auxiliary.export(run.folder.root)
+        Probes(TEXTS, embed(encoder), hashes(run.folder.model)).write(run.folder.probes)
 
 
 def write_model(

@@ -134,3 +134,16 @@ def test_any_model_folder(hub: Hub, trained: Path, tmp_path: Path, push: Push, s
     assert set(files) >= MODEL and "run.json" not in files and found.distance is None
     assert f'SentenceTransformer("{REPO}")' in files["README.md"].decode()
     assert any("no embeddings were recorded" in line for line in said)
+
+
+def test_a_model_that_auxiliary_losses_write_to_as_well(hub: Hub, tmp_path: Path) -> None:
+    from embedkit.run import publish
+    from tests.publish.conftest import material
+    from tests.publish.conftest import run as train
+
+    folder = material(tmp_path)
+    words = ["auxiliary=[{name: mlm}]", "model.head={keep: true}", "eval.suite=null", "card.benchmarks=[]"]
+    train(folder, *words)
+    found = publish(folder / "run", REPO, push=True, device="cpu", say=lambda line: None)
+    assert found.distance is not None and found.distance < 1e-5 and found.left_out == {}
+    assert {"2_Dense/config.json", "2_Dense/model.safetensors"} <= set(hub.files(REPO))
