@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embedkit.cli.console import console, go_offline, say_plan
-from embedkit.cli.options import Offline, Overrides, Processes, Recipe
+from embedkit.cli.options import AsJson, Offline, Overrides, Processes, Recipe
 from embedkit.disk import paths
 from embedkit.errors import about
 from embedkit.foreign.showing import shown
@@ -17,6 +17,7 @@ from embedkit.foreign.showing import shown
 if TYPE_CHECKING:
     from embedkit.cli.sample import Sampled
     from embedkit.recipe.load import Loaded
+    from embedkit.recipe.plan import Plan
     from embedkit.recipe.schema import Recipe as RecipeBlock
     from embedkit.recipe.suite import Suite
 
@@ -29,6 +30,7 @@ def check(
     ] = 0,
     nproc: Processes = 1,
     offline: Offline = False,
+    json: AsJson = False,
 ) -> None:
     """Print what a recipe would do: texts per step, negatives, memory, updates. Refuse what cannot work.
 
@@ -63,10 +65,45 @@ def check(
         suite=suite,
         where=loaded.where,
     )
+    if json:
+        typer.echo(_as_json(loaded, made))
+        made.refuse()
+        return
     head = f"{'recipe':<13}{shown(loaded.path)}, hash {recipe_hash(loaded.recipe)}"
-    say_plan([head, *facts(made), *(_cost(loaded, suite) if suite is not None else ()), *warnings(made)])
+    say_plan(
+        [
+            head,
+            *facts(made),
+            *(_cost(loaded, suite) if suite is not None else ()),
+            *_publishing(loaded),
+            *warnings(made),
+        ]
+    )
     made.refuse()
     console().print("[green]nothing speaks against it[/green]")
+
+
+def _as_json(loaded: Loaded, made: Plan) -> str:
+    """The plan as JSON: its numbers, what speaks against it, and warnings with their cures."""
+    from dataclasses import asdict
+
+    from embedkit.foreign.showing import as_json
+    from embedkit.recipe.load import recipe_hash
+
+    plan = asdict(made)
+    refusals = [{"what": p.what, "where": p.where, "cure": p.cure} for p in made.refusals]
+    refusals += [{"what": e.what, "where": e.where, "cure": e.cure} for e in made.unreadable]
+    warned = [{"what": w.what, "where": w.where, "cure": w.cure} for w in made.warnings]
+    head = {"recipe": str(loaded.path), "hash": recipe_hash(loaded.recipe), "good": not refusals}
+    kept = {key: value for key, value in plan.items() if key not in ("refusals", "warnings", "unreadable")}
+    return as_json({**head, "refusals": refusals, "warnings": warned, "plan": kept})
+
+
+def _publishing(loaded: Loaded) -> list[str]:
+    from embedkit.recipe.hand_over import in_words
+
+    asked = loaded.recipe.publish
+    return [] if asked is None else [f"{'publish':<13}{in_words(asked)}"]
 
 
 def _look_over(recipe: RecipeBlock) -> None:

@@ -101,6 +101,21 @@ def cp(
     say(f"{source} -> {place}")
 
 
+@app.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of a recipe, for editors that complete and check YAML.
+
+    \b
+      embedkit recipes schema > recipe.schema.json
+      # then, at the head of a recipe:  # yaml-language-server: $schema=recipe.schema.json
+    """
+    import json
+
+    from embedkit.recipe.reading.json_schema import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=1, ensure_ascii=False))
+
+
 @app.command("keys")
 def keys(
     block: Annotated[

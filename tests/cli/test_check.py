@@ -146,3 +146,24 @@ def test_a_sample_warns_of_what_the_rows_hold(embedkit: Run, work: Path) -> None
     assert "all in-batch negatives are masked" in embedkit("check", "r.yaml", sources, "--sample", "64").out
     done = embedkit("check", "r.yaml", sources, "objective=cosine_mse", "--sample", "64")
     assert "those of same.jsonl go from 0 to 5" in done.out
+
+
+def test_the_plan_as_json(embedkit: Run, work: Path) -> None:
+    done = embedkit("check", "r.yaml", "--json")
+    found = json.loads(done.out)
+    assert done.code == 0 and found["good"] and found["refusals"] == []
+    assert found["plan"]["updates"] == 4 and found["plan"]["sources"][0]["rows_per_step"] == 16
+    assert len(found["hash"]) == 16 and "nothing speaks" not in done.out
+
+
+def test_what_speaks_against_it_is_in_the_json_too(embedkit: Run, work: Path) -> None:
+    done = embedkit("check", "r.yaml", "objective=cosent", "--json")
+    found = json.loads(done.out)
+    assert done.code == 2 and not found["good"] and "cosent" in found["refusals"][0]["what"]
+    assert found["refusals"][0]["cure"] and found["refusals"][0]["what"] in done.err
+
+
+def test_where_a_recipe_publishes_is_in_the_plan(embedkit: Run, work: Path) -> None:
+    done = embedkit("check", "r.yaml", "publish={to: me/model, private: false, revision: v2}")
+    assert done.code == 0 and "publish      to me/model, public, branch v2, when it is trained" in done.out
+    assert "publish" not in embedkit("check", "r.yaml").out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,3 +76,10 @@ def test_env_tells_versions_and_never_a_token(embedkit: Run, monkeypatch: pytest
         assert any(line.startswith(word) for line in done.out.splitlines()), word
     assert "Hub token" in done.out
     assert "verysecret" not in done.out + done.err
+
+
+def test_the_schema_is_json(embedkit: Run) -> None:
+    done = embedkit("recipes", "schema")
+    found = json.loads(done.out)
+    assert done.code == 0 and done.err == ""
+    assert found["$schema"].startswith("https://json-schema.org/") and "objective.infonce" in found["$defs"]
