@@ -11,7 +11,7 @@ import typer
 from embedkit.cli.console import go_offline, say
 from embedkit.cli.help import WIDTH
 from embedkit.cli.options import Engine, Offline
-from embedkit.recipe.filters import FILTERS, RULE_HELP
+from embedkit.recipe.filters import FILTERS, RULE_HELP, SYNTH
 
 Out = Annotated[Path, typer.Option("--out", metavar="F.parquet", help="The negatives.")]
 Model = Annotated[str | None, typer.Option("--model", metavar="MODEL", help="Encodes: a folder, or a Hub id.")]
@@ -29,7 +29,11 @@ Corpus = Annotated[
 ]
 QueriesFrom = Annotated[
     str | None,
-    typer.Option("--queries-from", metavar="title", help="Unlabelled: titles ask for the texts they stand over."),
+    typer.Option(
+        "--queries-from",
+        metavar="title|synth:MODEL",
+        help="Unlabelled: titles ask for the texts they stand over, or a language model writes queries; see the end.",
+    ),
 ]
 Recipe = Annotated[
     str | None, typer.Option("--recipe", metavar="RECIPE", help="Its sources, model and mining block are taken.")
@@ -129,6 +133,7 @@ def mine(
       embedkit mine --model path/to/model --beir data/scifact --split train --out mined.parquet
       embedkit mine --model path/to/model --queries q.jsonl --corpus c.jsonl --depth 200 --keep 4 --out mined.parquet
       embedkit mine --model path/to/model --corpus wiki.jsonl --queries-from title --out mined.parquet --audit audit
+      embedkit mine --model path/to/model --corpus c.jsonl --queries-from synth:path/to/lm,limit=1000 --out m.parquet
     """
     go_offline(offline)
     from embedkit.run.mining_job import mine
@@ -162,4 +167,7 @@ def filters_help() -> str:
     """What `--filter` takes, for the end of the help."""
     lines = [f"{name}={kind.form}: {kind.help}" for name, kind in FILTERS.items()]
     wrapped = [textwrap.fill(line, WIDTH - 4, subsequent_indent="    ", break_on_hyphens=False) for line in lines]
-    return "\n".join(["\b", "Filters:", *textwrap.indent("\n".join(wrapped), "  ").splitlines(), "", RULE_HELP])
+    synth = f"--queries-from synth:{SYNTH.form}: {SYNTH.help}; further {', '.join(SYNTH.settings)}=X after commas."
+    return "\n".join(
+        [synth, "", "\b", "Filters:", *textwrap.indent("\n".join(wrapped), "  ").splitlines(), "", RULE_HELP]
+    )

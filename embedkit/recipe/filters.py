@@ -193,6 +193,18 @@ FILTERS: dict[str, Kind] = {
     ),
 }
 """All filters that can be named, in the order of what they cost."""
+SYNTH = Kind(
+    "MODEL",
+    "a language model writes a query for each document: a folder or Hub id, or with endpoint=URL a server's name of it",
+    _text("a folder or Hub id of a causal LM; with endpoint, the server's name of it"),
+    settings={
+        **FILTERS["judge"].settings,
+        "limit": _count(1, 10**12),
+        "price-in": _number(0, 10**9),
+        "price-out": _number(0, 10**9),
+    },
+)
+"""What writes queries for `embedkit mine`."""
 RULE_HELP = (
     "Filters that score take a rule after a comma: below=X, margin=SHARE or absolute-margin=X, e.g. "
     "guide=MODEL,margin=0.95."
@@ -216,18 +228,30 @@ def parse(text: str, where: str = WHERE) -> Named:
     return replace(named, value=inside.pop(named.name, named.value), settings={**named.settings, **inside})
 
 
+def parse_synth(arg: str, where: str) -> Named:
+    """Read what writes queries: ``MODEL,endpoint=URL,...``.
+
+    Raises:
+        RecipeError: no such setting or value.
+    """
+    return _named("synth", SYNTH, ":", arg, where)
+
+
 def _parsed(text: str, where: str) -> Named:
     name, given, arg = text.partition("=")
     name = name.strip()
     if name not in FILTERS:
         hint = did_you_mean(name, list(FILTERS))
         raise RecipeError(f"no filter is called {quoted(name)}", where, f"{hint}known: {', '.join(FILTERS)}")
-    kind = FILTERS[name]
+    return _named(name, FILTERS[name], given, arg, where)
+
+
+def _named(name: str, kind: Kind, given: str, arg: str, where: str) -> Named:
     known = {**kind.settings, **(RULES if kind.rule != "no" else {})}
     value, found = _settings(name, arg, known, where)
     if not given or not value:
         if kind.default is None or given:
-            raise RecipeError(f"{name}: nothing is given", where, f"{name}={kind.form}: {kind.help}")
+            raise RecipeError(f"{name}: nothing is given", where, f"{name}{given or '='}{kind.form}: {kind.help}")
         value = kind.default
     settings = {key: _read(f"{name}: {key}", known[key], text, where) for key, text in found.items()}
     return Named(name, _read(name, kind.read, value, where), _with_rule(name, kind, settings, where))

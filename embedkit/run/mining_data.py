@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from embedkit.data.sources import LoadedSource, load_source
+from embedkit.data.text import text_id
 from embedkit.errors import DataError, RecipeError
 from embedkit.evaluation.loading import load_beir
-from embedkit.foreign.quoting import quoted
 from embedkit.mining.assembly import WEIGHT, Assembly
 from embedkit.mining.problem import Problem
 from embedkit.mining.reading import Document, Rows
 from embedkit.recipe.schema import Recipe
+from embedkit.run.mining_queries import Write, check_form
 from embedkit.types import Example
 
 TITLE = "title"
@@ -33,6 +34,7 @@ class Data:
             `weight` and `grade` of the positives, which the file of negatives keeps.
         corpus: a file with columns `text` and, if there are any, `title`, `_id` or `id`. None: the positives.
         queries_from: ``title``: the queries are the titles of the corpus, each answered by its own text.
+            ``synth:MODEL,...``: a language model writes them (`embedkit.run.mining_queries`).
         skip: leave bad rows out and count them.
     """
 
@@ -62,10 +64,10 @@ class Data:
         if self.corpus is not None and named[0] in ("--beir", "--recipe"):
             what = f"{named[0]} brings its own corpus" + (": mining.corpus" if recipe else "")
             raise RecipeError(what, "--corpus", "leave it out, or give --queries instead")
-        if self.queries_from not in (None, TITLE):
-            raise RecipeError(f"there is no {quoted(self.queries_from)}", "--queries-from", f"known: {TITLE}")
-        if self.queries_from is not None and self.corpus is None:
-            raise RecipeError("titles are taken from a corpus", "--queries-from", "give --corpus FILE")
+        if self.queries_from is not None:
+            check_form(self.queries_from, TITLE)
+            if self.corpus is None:
+                raise RecipeError("queries are made of a corpus", "--queries-from", "give --corpus FILE")
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,14 @@ class Gathered:
     ordered: tuple[bool, bool] = (False, False)
 
 
-def gather(data: Data, recipe: Recipe | None = None, *, progress: bool = False) -> Gathered:
+def gather(data: Data, recipe: Recipe | None = None, *, write: Write | None = None, progress: bool = False) -> Gathered:
     """Read queries and documents.
+
+    Args:
+        data: where from.
+        recipe: its sources, where `data` names nothing.
+        write: writes queries for documents, where `data` asks for that.
+        progress: show bars.
 
     Raises:
         RecipeError: see `Data.check`.
@@ -99,7 +107,22 @@ def gather(data: Data, recipe: Recipe | None = None, *, progress: bool = False) 
         return _beir(data.beir, data.split)
     if recipe is not None:
         return _sources(recipe, data.skip, progress)
-    return _files(data, progress)
+    return _files(data, progress) if write is None else _synthetic(data, write, progress)
+
+
+def _synthetic(data: Data, write: Write, progress: bool) -> Gathered:
+    """The documents of a corpus, each the answer of the query that was written for it."""
+    assembly, rows = Assembly(), Rows(skip=data.skip)
+    assert data.corpus is not None
+    documents = list(rows.documents(data.corpus, progress=progress))
+    written = write([document.whole for document in documents])
+    for document in documents:
+        query = written.queries.get(text_id(document.whole))
+        assembly.document(document.whole, document.name, document.where, answers=() if query is None else [query])
+    assembly.notes.update(written.dropped)
+    problem = assembly.finish()
+    ordered = (False, rows.stands_for(problem.documents))
+    return Gathered(problem, dict(rows.bad.by_reason), dict(+assembly.notes), tuple(rows.bad.remarks), ordered)
 
 
 def _beir(folder: Path, split: str) -> Gathered:

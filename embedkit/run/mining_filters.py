@@ -58,12 +58,12 @@ class _Judges:
 
     def __call__(self, named: Named, unusable: Counter[str]) -> ScorePairs:
         given = named.settings
-        prompts = load_prompts(_file(given["prompts"]) if "prompts" in given else None)
+        prompts = load_prompts(file_at(given["prompts"]) if "prompts" in given else None)
         if self.setting.spread is not None:
             return self._spread(named, prompts, unusable)
         cache = Cache(self.answers)
         self.opened.callback(cache.close)
-        asker = Asker(_backend(named, self.setting.device, self.setting.where), cache)
+        asker = Asker(backend_of(named, self.setting.device, self.setting.where), cache)
         return Judge(asker, Prompter(prompts, self.setting.seed), graded=given["ruled"], unusable=unusable)
 
     def _spread(self, named: Named, prompts: Prompts, unusable: Counter[str]) -> ScorePairs:
@@ -90,7 +90,7 @@ class _JudgeMaker:
     identity: dict[str, Any]
 
     def __call__(self) -> Counted:
-        backend = _backend(self.named, self.device, self.where)
+        backend = backend_of(self.named, self.device, self.where)
         if any(backend.identity.get(name) != value for name, value in self.identity.items()):
             what = f"the machine {socket.gethostname()} has another language model of this name"
             raise EmbedkitError(what, self.named.value, "give a folder that all machines of the cluster share")
@@ -108,7 +108,7 @@ class _JudgeMaker:
 def _identity(named: Named, where: str) -> dict[str, Any]:
     """What stands for the model in the names of answers, without loading it."""
     if "endpoint" in named.settings:
-        return _backend(named, "cpu", where).identity
+        return backend_of(named, "cpu", where).identity
     from embedkit.synthesis.local import content_of
 
     with about(where, BASE):
@@ -116,7 +116,13 @@ def _identity(named: Named, where: str) -> dict[str, Any]:
     return {"local": origin.revision or content_of(Path(origin.target))}
 
 
-def _backend(named: Named, device: str, where: str) -> Backend:
+def backend_of(named: Named, device: str, where: str) -> Backend:
+    """The language model that was named: behind an endpoint, or loaded here.
+
+    Raises:
+        RecipeError: it is not found, or a setting of the endpoint is wrong.
+        EmbedkitError: the key is missing.
+    """
     given: dict[str, Any] = {name: named.settings[key] for key, name in _REMOTE.items() if key in named.settings}
     if "endpoint" in named.settings:
         with about(where, "--endpoint"):
@@ -127,6 +133,6 @@ def _backend(named: Named, device: str, where: str) -> Backend:
         return LocalModel(named.value, device=device)
 
 
-def _file(path: str) -> Path:
+def file_at(path: str) -> Path:
     """A file that is there, else the path as written, for whoever opens it to say so."""
     return paths.file(path) or paths.at_home(path)

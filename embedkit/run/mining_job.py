@@ -13,9 +13,8 @@ import numpy as np
 
 from embedkit import __version__
 from embedkit.data.cache import cache_folder
-from embedkit.disk import files
 from embedkit.disk.locks import hold_file
-from embedkit.errors import DataError, EmbedkitError, RecipeError
+from embedkit.errors import DataError
 from embedkit.mining import mined_file, tuples
 from embedkit.mining.filters.base import Filter
 from embedkit.mining.filters.named import Setting
@@ -25,7 +24,7 @@ from embedkit.mining.spreading import Spread
 from embedkit.mining.suspects import Suspects
 from embedkit.mining.table import MinedTable
 from embedkit.model.running.encoder import pick_device
-from embedkit.publish.audit import PAGE, Audit, write_audit
+from embedkit.publish.audit import Audit, write_audit
 from embedkit.recipe.filters import WHERE, Named, parse_all
 from embedkit.recipe.load import load_recipe, made, validate_tree
 from embedkit.recipe.mining import Search
@@ -35,6 +34,8 @@ from embedkit.recipe.schema import Model, Recipe
 from embedkit.run.environment import quiet_libraries
 from embedkit.run.mining_data import Data, Gathered, gather
 from embedkit.run.mining_filters import filters_of
+from embedkit.run.mining_queries import writer_of
+from embedkit.run.mining_target import Target
 from embedkit.run.mining_vectors import Given, Sides, forecast, sides
 from embedkit.run.state import Say
 from embedkit.spread.engines import pool_of
@@ -65,79 +66,6 @@ class Result:
     problem: Problem
     table: MinedTable
     about: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is written.
-
-    Attributes:
-        out: the negatives.
-        export: tuples; None: none.
-        negatives: of a tuple; None: as many as are kept.
-        audit: folder of the page; None: none.
-    """
-
-    out: Path
-    export: Path | None = None
-    negatives: int | None = None
-    audit: Path | None = None
-
-    @property
-    def scratch(self) -> Path:
-        """For an index that does not fit into memory; only the holder of `out` has it."""
-        return self.out.with_name(f"{files.OURS}-{self.out.name}.index")
-
-    @property
-    def parts(self) -> Path:
-        """What shards gave where a pool searches; a search that is begun again finds there what is done."""
-        return self.out.with_name(f"{files.OURS}-{self.out.name}.parts")
-
-    @property
-    def answers(self) -> Path:
-        """What a judge said; stays, so that it is not asked again."""
-        return self.out.with_suffix(".answers")
-
-    def check(self) -> None:
-        """Refuse names that say another format.
-
-        Raises:
-            RecipeError: which one.
-        """
-        if self.out.suffix != ".parquet":
-            raise RecipeError("the file of negatives must end with .parquet", "--out", "e.g. --out mined.parquet")
-        if self.export is not None:
-            tuples.check_name(self.export)
-            if self.export.absolute() == self.out.absolute():
-                raise RecipeError("is the file of negatives, too", "--export", "name another file")
-        elif self.negatives is not None:
-            raise RecipeError("negatives of no tuples", "--export-negatives", "give --export FILE")
-
-    def refuse_existing(self) -> None:
-        """Refuse what would be replaced.
-
-        Raises:
-            EmbedkitError: what is there.
-        """
-        page = None if self.audit is None else self.audit / PAGE
-        for path in (self.out, self.export, page):
-            if path is None:
-                continue
-            with files.writing(path):
-                there = path.exists()
-            if there:
-                raise EmbedkitError("exists already", str(path), "name another place, or add --overwrite")
-
-    def check_positives(self, problem: Problem) -> None:
-        """Refuse tuples of queries without positives.
-
-        Raises:
-            DataError: no query has any.
-        """
-        if self.export is not None and not any(problem.positives):
-            raise DataError(
-                "tuples have a positive, and no query has one", "--export", "leave it out, or give positives"
-            )
 
 
 def mine(
@@ -176,7 +104,7 @@ def mine(
         beir: a BEIR folder, and the `split` of its judgements.
         queries: a file of queries, see `embedkit.run.mining_data.Data`, as are the next two.
         corpus: a file of documents.
-        queries_from: ``title``.
+        queries_from: ``title``, or ``synth:MODEL,...``.
         recipe: its sources, model and mining block are taken where nothing else is given.
         given: vectors that are there.
         store: folder for vectors; None: ``$XDG_CACHE_HOME/embedkit/mining``, within `KEPT`.
@@ -214,7 +142,9 @@ def mine(
     if not overwrite:
         target.refuse_existing()
     with hold_file(target.out, "mining"), pool_of(engine) as pool:
-        gathered = gather(data, read, progress=progress)
+        made: dict[str, Any] = {"device": device, "seed": settings.seed, "say": say, "progress": progress}
+        write = writer_of(queries_from or "", target.written, **made)
+        gathered = gather(data, read, write=write, progress=progress)
         for line in _read_lines(gathered, settings):
             say(line)
         target.check_positives(gathered.problem)
@@ -230,11 +160,8 @@ def mine(
             suspects = Suspects(gathered.problem)
             found, scores = _search(miner, ends, suspects, say, target.scratch)
         about = _about(gathered, found, settings, ends, rules)
-        blocks = mined_file.blocks(gathered.problem, found, scores)
-        rows = mined_file.write(target.out, blocks, about, mined_file.schema_of(gathered.problem))
-        shutil.rmtree(target.parts, ignore_errors=True)
         looked = Audit(gathered.problem, found, scores, suspects, about, target.out.name)
-        for line in _found_lines(looked, rows, target.out) + _beside(target, looked, settings.keep):
+        for line in _write(target, looked, settings.keep):
             say(line)
     return Result(target.out, gathered.problem, found, about)
 
@@ -280,6 +207,15 @@ def _search(miner: Miner, ends: Sides, suspects: Suspects, say: Say, scratch: Pa
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return table, miner.positive_scores(ends.by)
+
+
+def _write(target: Target, found: Audit, keep: int) -> list[str]:
+    """The file of negatives and what stands beside it; lines about them."""
+    problem = found.problem
+    blocks = mined_file.blocks(problem, found.table, found.positive_scores)
+    rows = mined_file.write(target.out, blocks, found.about, mined_file.schema_of(problem))
+    shutil.rmtree(target.parts, ignore_errors=True)
+    return _found_lines(found, rows, target.out) + _beside(target, found, keep)
 
 
 def _beside(target: Target, found: Audit, keep: int) -> list[str]:

@@ -132,8 +132,13 @@ def test_a_recipe_without_pairs_is_refused(tmp_path: Path) -> None:
         (Data(queries="q"), True, "--queries and --recipe both give queries"),
         (Data(corpus="c"), True, "--recipe brings its own corpus: mining.corpus"),
         (Data(beir=Path("b"), corpus="c"), False, "--beir brings its own corpus"),
-        (Data(queries_from="title"), False, "titles are taken from a corpus"),
+        (Data(queries_from="title"), False, "queries are made of a corpus"),
         (Data(queries_from="body", corpus="c"), False, "there is no 'body'"),
+        (Data(queries_from="synth", corpus="c"), False, "there is no 'synth'"),
+        (Data(queries_from="synth:", corpus="c"), False, "synth: nothing is given"),
+        (Data(queries_from="synth:m,limits=3", corpus="c"), False, "synth has no setting 'limits'"),
+        (Data(queries_from="synth:m,limit=0", corpus="c"), False, "limit: a whole number from 1"),
+        (Data(queries_from="synth:m"), False, "queries are made of a corpus"),
     ],
 )
 def test_what_does_not_go_together_is_refused(data: Data, recipe: bool, what: str) -> None:
