@@ -20,6 +20,7 @@ _PUBLIC = {
     "evaluate": "embedkit.run",
     "mine": "embedkit.run",
     "publish": "embedkit.run",
+    "merge": "embedkit.run",
     "Trainer": "embedkit.train.trainer",
     "Encoder": "embedkit.model.running.encoder",
     "Objective": "embedkit.objectives.base",

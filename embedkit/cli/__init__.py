@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from embedkit import __version__
-from embedkit.cli import check, debias, encode, env, evaluate, mine, publish, recipes, synth, train, whiten
+from embedkit.cli import check, debias, encode, env, evaluate, merge, mine, publish, recipes, synth, train, whiten
 from embedkit.cli.console import report
 from embedkit.cli.help import App
 from embedkit.disk.files import REASONS
@@ -28,6 +28,7 @@ app.command("train", no_args_is_help=True)(train.train)
 app.command("eval", no_args_is_help=True)(evaluate.evaluate)
 app.command("encode", no_args_is_help=True)(encode.encode)
 app.command("mine", no_args_is_help=True, epilog=mine.filters_help())(mine.mine)
+app.command("merge", no_args_is_help=True)(merge.merge)
 app.command("whiten", no_args_is_help=True)(whiten.whiten)
 app.command("synth", no_args_is_help=True)(synth.synth)
 app.command("debias", no_args_is_help=True)(debias.debias)

@@ -15,6 +15,7 @@ _PUBLIC = {
     "evaluate": "embedkit.run.evaluating",
     "mine": "embedkit.run.mining_job",
     "publish": "embedkit.run.publishing",
+    "merge": "embedkit.run.merging",
 }
 
 __all__ = list(_PUBLIC)
