@@ -19,6 +19,7 @@ from embedkit.recipe import registry
 from embedkit.recipe.reading.describe import config_of, first_paragraph, keys_of
 from embedkit.recipe.reading.fields import Place
 from embedkit.recipe.schema import Recipe
+from embedkit.recipe.stages import Merge, Stage
 from embedkit.recipe.suite import RetrievalTask, StsTask, Suite
 
 FOLDER = Path(__file__).resolve().parent / "reference"
@@ -38,7 +39,12 @@ def cell(text: str) -> str:
 
 
 def table(model: type[BaseModel]) -> list[str]:
-    rows = [f"| `{k}` | {cell(t)} | {f'`{cell(d)}`' if d else ''} | {cell(m)} |" for k, t, d, m in keys_of(model)]
+    return table_of(keys_of(model), tuple(model.model_fields))
+
+
+def table_of(keys: list[tuple[str, str, str, str]], wanted: tuple[str, ...]) -> list[str]:
+    shown = [found for found in keys if found[0] in wanted]
+    rows = [f"| `{k}` | {cell(t)} | {f'`{cell(d)}`' if d else ''} | {cell(m)} |" for k, t, d, m in shown]
     return ["| key | type | default | meaning |", "| --- | --- | --- | --- |", *rows]
 
 
@@ -73,6 +79,8 @@ def recipe_page() -> str:
     lines += section("The blocks", Recipe)
     for path, block in blocks(Recipe, "", set()):
         lines += section(f"`{path}`", block)
+    lines += ["## `stages`", "", first_paragraph(Stage), "", *table_of(keys_of(Stage), ("name", "merge")), ""]
+    lines += section("`stages.merge`", Merge)
     for kind in get_args(registry.Kind):
         lines += [f"## {TITLES[kind]}", ""]
         for name in registry.names(kind):

@@ -321,6 +321,8 @@ class RunRecord:
         mining: per version of every source's mined negatives what was measured, see `embedkit.run.mining`.
         model: what the saved model is (`embedkit.publish.facts.ModelFacts`), and ``card``: the name that its card loads
             it by, and that card's SHA-256.
+        stages: of a recipe that has some: for each ``name``, ``folder``, ``kind`` (train or merge), ``updates``,
+            ``seconds``, and ``after``, the scores of its model as plain data or None.
         published: where the recipe's `publish` block pushed it: ``to``, ``url`` and ``commit``.
     """
 
@@ -348,6 +350,7 @@ class RunRecord:
     mining: list[dict[str, Any]] = field(default_factory=list)
     model: dict[str, Any] = field(default_factory=dict)
     published: dict[str, Any] = field(default_factory=dict)
+    stages: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -44,13 +44,39 @@ def check(
       embedkit check my.yaml --sample 1000 --nproc 4
     """
     go_offline(offline)
+    from embedkit.recipe.load import LoadedStages, load_any
+    from embedkit.recipe.reading.dump import stages_hash
+    from embedkit.recipe.reading.stages import naming
+
+    loaded = load_any(recipe, overrides or ())
+    if isinstance(loaded, LoadedStages):
+        count = len(loaded.parts)
+        say_plan([f"{'recipe':<13}{shown(loaded.path)}, {count} stages, hash {stages_hash(loaded.staged)}"])
+        for number, (step, part) in enumerate(zip(loaded.staged.steps, loaded.parts, strict=True), 1):
+            goes_on = ", from the model of the stage before" if step.goes_on and step.merge is None else ""
+            console().print(f"\n[bold]stage {number} of {count}: {step.name}[/]{goes_on}")
+            if step.merge is not None:
+                console().print(f"merges {', '.join(step.merge.of)} ({step.merge.method})")
+                continue
+            with naming(step.name):
+                _check(part, sample, nproc)
+    else:
+        _check(loaded, sample, nproc)
+    console().print("[green]nothing speaks against it[/green]")
+
+
+def _check(loaded: Loaded, sample: int, nproc: int) -> None:
+    """The plan of one recipe.
+
+    Raises:
+        RecipeError: it cannot work.
+    """
     from embedkit.disk.model_files import inside, read_saved
-    from embedkit.recipe.load import load, recipe_hash
+    from embedkit.recipe.load import recipe_hash
     from embedkit.recipe.plan import plan
     from embedkit.recipe.planning.facts import folder_facts
     from embedkit.recipe.planning.words import facts, warnings
 
-    loaded = load(recipe, overrides or ())
     _look_over(loaded.recipe)
     sampled = _sampled(loaded, sample) if sample else None
     found = _model_folder(loaded)
@@ -80,7 +106,6 @@ def check(
         ]
     )
     made.refuse()
-    console().print("[green]nothing speaks against it[/green]")
 
 
 def _as_json(loaded: Loaded, made: Plan) -> str:

@@ -48,10 +48,13 @@ def show(
       embedkit recipes show unsup/simcse
       embedkit recipes show unsup/simcse train.seed=7 --full
     """
-    from embedkit.recipe.load import dump, find_recipe, load_recipe
+    from embedkit.recipe.load import LoadedStages, dump, find_recipe, load_any
+    from embedkit.recipe.reading.dump import dump_stages
 
     if full or overrides:
-        typer.echo(dump(load_recipe(recipe, overrides or ())), nl=False)
+        found = load_any(recipe, overrides or ())
+        whole = dump_stages(found.staged) if isinstance(found, LoadedStages) else dump(found.recipe)
+        typer.echo(whole, nl=False)
     else:
         typer.echo(_as_written(find_recipe(recipe)), nl=False)
 

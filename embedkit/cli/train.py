@@ -14,7 +14,7 @@ from embedkit.cli.options import Offline, Overrides, Processes, Recipe
 from embedkit.errors import EmbedkitError
 
 if TYPE_CHECKING:
-    from embedkit.recipe.load import Loaded
+    from embedkit.recipe.load import Loaded, LoadedStages
 
 
 def train(
@@ -42,10 +42,11 @@ def train(
       embedkit train my.yaml --out runs/first --resume
     """
     go_offline(offline)
-    from embedkit.recipe.load import load
+    from embedkit.recipe.load import LoadedStages, load_any
 
     given = overrides or []
-    loaded = load(recipe, given)
+    loaded = load_any(recipe, given)
+    parts = loaded.parts if isinstance(loaded, LoadedStages) else (loaded,)
     first = os.environ.get("RANK", "0") == "0" and LAUNCHED not in os.environ
     if first:
         coming = _refuse_early(loaded, max(nproc, int(os.environ.get("WORLD_SIZE", "1"))))
@@ -57,7 +58,7 @@ def train(
         if seeds > 1:
             from embedkit.cli.seeds import train_seeds
 
-            train_seeds(loaded, arguments, out, seeds, resume=resume)
+            train_seeds(parts[0], arguments, out, seeds, resume=resume)
         elif nproc > 1 and "RANK" not in os.environ:
             from embedkit.cli.launch import launch
 
@@ -65,7 +66,7 @@ def train(
         else:
             from embedkit import run
 
-            run.train(loaded.recipe, out, resume=resume, say=say)
+            run.train(loaded.staged if isinstance(loaded, LoadedStages) else loaded.recipe, out, resume=resume, say=say)
     except KeyboardInterrupt as error:
         name = getattr(error, "signal", None)
         if first:
@@ -101,12 +102,20 @@ def _check_folder(out: Path, resume: bool) -> None:
         raise EmbedkitError("holds a run already", str(out), "add --resume to go on with it, or choose another --out")
 
 
-def _refuse_early(loaded: Loaded, nproc: int) -> str:
+def _refuse_early(loaded: Loaded | LoadedStages, nproc: int) -> str:
     """Refuse with file and line before anything is loaded or started, else give the plan in one line; the run plans
     again with the real data."""
+    from embedkit.recipe.load import LoadedStages
     from embedkit.recipe.plan import plan
     from embedkit.recipe.planning.words import in_short
+    from embedkit.recipe.reading.stages import naming
 
+    if isinstance(loaded, LoadedStages):
+        for step, part in zip(loaded.staged.steps, loaded.parts, strict=True):
+            if step.merge is None:
+                with naming(step.name):
+                    plan(part.recipe, processes=nproc, where=part.where).refuse()
+        return f"{len(loaded.parts)} stages: {', '.join(step.name for step in loaded.staged.steps)}"
     made = plan(loaded.recipe, processes=nproc, where=loaded.where)
     made.refuse()
     return in_short(made)

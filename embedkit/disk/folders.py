@@ -71,9 +71,15 @@ class RunFolder:
         return self.root / "eval" / when
 
     @property
+    def stages(self) -> Path:
+        """Runs of the stages of a recipe that has some, each in a folder of its own."""
+        return self.root / "stages"
+
+    @property
     def trained(self) -> bool:
         """Whether there is something that took training: a checkpoint or a model."""
-        return self.model.is_dir() or any(self.checkpoints.glob("checkpoint-*"))
+        inside = any(RunFolder(stage).trained for stage in self.stages.glob("*"))
+        return inside or self.model.is_dir() or any(self.checkpoints.glob("checkpoint-*"))
 
     @property
     def newest_checkpoint(self) -> Path | None:

@@ -13,7 +13,7 @@ from embedkit.disk.locks import hold_folder
 from embedkit.errors import RecordError
 from embedkit.foreign.redacting import redact
 from embedkit.foreign.showing import as_json, shown, shown_deep
-from embedkit.publish import figures, mined, palette, plots, view
+from embedkit.publish import figures, mined, palette, plots, stages, view
 from embedkit.publish.markdown import score, span, templates
 from embedkit.publish.places import near, without_places
 from embedkit.terminal.tables import Column, Grid, name_column
@@ -118,6 +118,8 @@ def _context(record: RunRecord, recipe: str, folder: RunFolder, drawn: list[figu
         "load": _load(folder, record),
         "lines": view.task_lines(record),
         "metrics": view.all_metrics(record),
+        "stages": stages.rows(record),
+        "stages_heads": stages.HEADS,
         "mined": mined.rows(record),
         "mined_heads": mined.HEADS,
         "mined_note": mined.note(record),

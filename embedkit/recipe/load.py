@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from embedkit.errors import RecipeError
 from embedkit.recipe.base import UNKNOWN_NAME
-from embedkit.recipe.reading import plugins
+from embedkit.recipe.reading import plugins, stages
 from embedkit.recipe.reading.dump import dump, recipe_hash
 from embedkit.recipe.reading.find import base_dir_of, find_recipe, list_recipes
 from embedkit.recipe.reading.merge import apply_overrides, read_chain
@@ -19,15 +20,18 @@ from embedkit.recipe.reading.settle import settle
 from embedkit.recipe.reading.translate import problems
 from embedkit.recipe.reading.tree import KeyPath, Node, read_tree
 from embedkit.recipe.schema import Recipe
+from embedkit.recipe.stages import Merge, Staged, Step, Written, going_on
 from embedkit.recipe.suite import Suite
 
 __all__ = [
     "Loaded",
+    "LoadedStages",
     "base_dir_of",
     "dump",
     "find_recipe",
     "list_recipes",
     "load",
+    "load_any",
     "load_recipe",
     "load_suite_file",
     "made",
@@ -57,6 +61,21 @@ class Loaded:
         return self.tree.at(path).where
 
 
+@dataclass(frozen=True)
+class LoadedStages:
+    """A recipe with `stages`.
+
+    Attributes:
+        staged: the stages as recipes of their own.
+        path: the file.
+        parts: each stage with the memory of where everything in it was written.
+    """
+
+    staged: Staged
+    path: Path
+    parts: tuple[Loaded, ...]
+
+
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe.
 
@@ -72,8 +91,37 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Loaded:
     """Like `load_recipe`, with the places of all keys."""
+    found = load_any(path, overrides)
+    if isinstance(found, LoadedStages):
+        what = f"has {len(found.parts)} stages, and one recipe is expected here"
+        raise RecipeError(what, str(path), "`embedkit train` and `embedkit check` take it whole")
+    return found
+
+
+def load_any(path: str | Path, overrides: Sequence[str] = ()) -> Loaded | LoadedStages:
+    """A recipe, or one with `stages`, with the places of all keys.
+
+    Raises:
+        RecipeError: as `load_recipe`; in a stage it says which.
+    """
     file = find_recipe(path)
-    tree = apply_overrides(read_chain(file, Recipe), overrides, Recipe)
+    tree = read_chain(file, Written)
+    if tree.child(stages.KEY) is None:
+        return _loaded(apply_overrides(tree, overrides, Recipe), file)
+    steps: list[Step] = []
+    loaded: list[Loaded] = []
+    for part in stages.parts(tree, overrides):
+        with stages.naming(part.name):
+            merge = None if part.merge is None else validate_tree(Merge, part.merge)
+            found = _loaded(part.tree, file)
+        if part.goes_on:
+            found = replace(found, recipe=going_on(found.recipe, steps[-1].recipe.model.base))
+        steps.append(Step(part.name, found.recipe, part.goes_on, merge))
+        loaded.append(found)
+    return LoadedStages(Staged(tuple(steps)), file, tuple(loaded))
+
+
+def _loaded(tree: Node, file: Path) -> Loaded:
     tree = _name_default_objective(tree)
     if modules := plugins.named(tree):
         _refuse_all_but_names(tree)

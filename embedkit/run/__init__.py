@@ -1,8 +1,8 @@
 """From a recipe to a finished run folder; the only package that knows all layers.
 
 The stages, in order: `start`, `data`, `planning`, `build`, `forecast`, `measure`, `fit`, `save`, `measure` again,
-`finish`. `training` calls them; `evaluating` measures a model that is there already, `mining_job`
-finds negatives with one, `publishing` sends it to the Hub.
+`finish`. `training` calls them, `staged` calls that for each stage of a recipe; `merging` averages models, `evaluating`
+measures one that is there already, `mining_job` finds negatives with one, `publishing` sends it to the Hub.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from embedkit.disk import files
+from embedkit.disk.folders import RunFolder
 from embedkit.evaluation import suite as suites
 from embedkit.foreign import showing
 from embedkit.model.running.encoder import Encoder
@@ -17,9 +18,9 @@ from embedkit.publish.report import render_report, summary_table
 from embedkit.recipe.load import dump
 from embedkit.run import forecast, lengths, measure
 from embedkit.run.environment import now
-from embedkit.run.state import Run
+from embedkit.run.state import Run, Say
 from embedkit.train.trainer import Trainer
-from embedkit.types import Scores
+from embedkit.types import RunRecord, Scores
 
 logger = showing.logger(__name__)
 
@@ -71,20 +72,29 @@ def _write_insight(run: Run, encoder: Encoder | Pair, before: Scores | None) -> 
         run.record.warnings.append(f"what changed could not be gathered: {error}")
 
 
-def _write_card(run: Run) -> None:
-    """The model's card; without it the model is as good."""
-    folder, record = run.folder, run.record
+def write_card(folder: RunFolder, record: RunRecord, recipe: str, say: Say) -> None:
+    """The model's card, and the record that says of it; without it the model is as good."""
     name = near(folder.model)
     try:
         facts = ModelFacts.of_record(record.model)
-        made = card.sheet(facts, name, folder.root.name, record, dump(run.recipe), folder.root)
+        made = card.sheet(facts, name, folder.root.name, record, recipe, folder.root)
         written = card.write(made, folder.model)
         record.model["card"] = {"name": name, "sha256": files.sha256(written)}
     except Exception as error:  # the record and the weights are written
         logger.exception("the model's card could not be written")
         record.warnings.append(f"the model's card could not be written: {error}")
-        run.say(f"warning      {record.warnings[-1]}")
-    run.write_record()
+        say(f"warning      {record.warnings[-1]}")
+    folder.write_record(record)
+
+
+def write_report(folder: RunFolder, record: RunRecord, say: Say) -> None:
+    """The report; one that fails must not lose a run, whose record and weights are written."""
+    try:
+        say(f"report: {render_report(folder, record)}")
+    except Exception as error:
+        logger.exception("the report could not be written")
+        record.warnings.append(f"the report could not be written: {error}")
+        folder.write_record(record)
 
 
 def _write(run: Run) -> None:
@@ -94,14 +104,8 @@ def _write(run: Run) -> None:
     if record.mining:
         run.say(waited(record))
     run.write_record()
-    try:
-        page = render_report(run.folder, record)
-        run.say(f"report: {page}")
-    except Exception as error:  # a report that fails must not lose a run; the record and the weights are written
-        logger.exception("the report could not be written")
-        record.warnings.append(f"the report could not be written: {error}")
-        run.write_record()
-    _write_card(run)
+    write_report(run.folder, record, run.say)
+    write_card(run.folder, record, dump(run.recipe), run.say)
     measured = record.scores_before or record.scores_after
     if measured or not record.failed:
         run.say(summary_table(record) if measured else "not measured: the recipe has no eval.suite")

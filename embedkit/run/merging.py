@@ -29,7 +29,7 @@ CURE = "please report this: the average of the weights did not survive writing"
 
 
 def merge(
-    models: Sequence[str],
+    models: Sequence[str | Model],
     out: str | Path,
     *,
     weights: Sequence[float] | None = None,
@@ -43,7 +43,7 @@ def merge(
     """Merge models of one kind into a plain sentence-transformers model.
 
     Args:
-        models: folders or Hub ids, fine-tuned from one base; the base may be among them.
+        models: folders, Hub ids or `model` blocks, fine-tuned from one base; the base may be among them.
         out: the merged model's folder; must not exist yet.
         weights: shares, one per model; equal ones if None.
         method: linear, or slerp between two.
@@ -75,12 +75,13 @@ def merge(
     with ExitStack() as held:
         held.enter_context(hold_file(place, "merging"))
         encoders = [_load(name) for name in models]
-        for name, encoder in zip(models[1:], encoders[1:], strict=True):
-            merging.refuse_other_kinds(encoders[0], encoder, (models[0], name))
+        names = [str(model.base) if isinstance(model, Model) else model for model in models]
+        for name, encoder in zip(names[1:], encoders[1:], strict=True):
+            merging.refuse_other_kinds(encoders[0], encoder, (names[0], name))
         found = _Measured(suite, data, batch_tokens, say) if suite is not None else None
-        scores = [found(encoder, name) for name, encoder in zip(models, encoders, strict=True)] if found else []
+        scores = [found(encoder, name) for name, encoder in zip(names, encoders, strict=True)] if found else []
         if greedy and found is not None:
-            shares = _greedy(list(models), scores, found)
+            shares = _greedy(list(models), names, scores, found)
             encoders = [_load(name) for name in models]
         kept = [i for i, share in enumerate(shares) if share > 0]
         if len(kept) > 1:
@@ -92,7 +93,7 @@ def merge(
         with files.writing(place.parent):
             write_model(result, place.with_name(f"{files.OURS}-{place.name}"), place, cure=CURE)
     total = sum(shares)
-    say(f"merged {', '.join(f'{s / total:.2f} x {n}' for n, s in zip(models, shares, strict=True))}: {out}")
+    say(f"merged {', '.join(f'{s / total:.2f} x {n}' for n, s in zip(names, shares, strict=True))}: {out}")
     return [share / total for share in shares]
 
 
@@ -112,19 +113,21 @@ class _Measured:
         return float(found.average)
 
 
-def _greedy(models: list[str], scores: list[float], measured: _Measured) -> list[float]:
+def _greedy(models: list[str | Model], names: list[str], scores: list[float], measured: _Measured) -> list[float]:
     """Equal shares for those that the soup takes in, 0 for the others."""
     order = sorted(range(len(models)), key=lambda i: -scores[i])
     soup, best = [order[0]], scores[order[0]]
     for i in order[1:]:
         tried = [*soup, i]
         encoder = merging.merged([_load(models[k]) for k in tried], [1.0] * len(tried))
-        score = measured(encoder, " + ".join(models[k] for k in tried))
+        score = measured(encoder, " + ".join(names[k] for k in tried))
         if score >= best:
             soup, best = tried, score
     return [1.0 if i in soup else 0.0 for i in range(len(models))]
 
 
-def _load(name: str) -> Encoder:
-    with about(name, "model.base"):
-        return Encoder.load(made(Model, base=name), device="cpu")
+def _load(model: str | Model) -> Encoder:
+    if isinstance(model, Model):
+        return Encoder.load(model, device="cpu")
+    with about(model, "model.base"):
+        return Encoder.load(made(Model, base=model), device="cpu")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from embedkit.disk import files
+from embedkit.disk.folders import RunFolder
 from embedkit.errors import EmbedkitError
 from embedkit.publish.hub import Hub, Place
 from embedkit.publish.probes import TOLERANCE, distance, embed
@@ -18,8 +20,9 @@ from embedkit.recipe.load import made
 from embedkit.run import publishing_files
 from embedkit.run.environment import quiet_libraries
 from embedkit.run.publishing_files import Source, Staged
-from embedkit.run.state import Run, Say
+from embedkit.run.state import Say
 from embedkit.terminal import output
+from embedkit.types import RunRecord
 
 
 @dataclass(frozen=True)
@@ -230,47 +233,56 @@ def _bytes(size: int) -> str:
 # A recipe's own step ------------------------------------------------------------------------------------------
 
 
-def ready(run: Run) -> None:
+def ready(asked: Publish | None, root: Path, say: Say) -> None:
     """Ask before hours of training whether the recipe's place would take the model.
+
+    Args:
+        asked: the recipe's `publish` block; nothing is asked without one.
+        root: the run's folder.
+        say: receives a line.
 
     Raises:
         EmbedkitError: the Hub does not answer or does not know the token, or the place is public and should not be.
     """
-    asked = run.recipe.publish
-    if asked is None or not run.first:
+    if asked is None:
         return
-    hub = Hub(asked.to, asked.revision, again=command(run.folder.root, asked))
+    hub = Hub(asked.to, asked.revision, again=command(root, asked))
     hub.who()
     place = hub.place()
     if place.there and asked.private and not place.private:
         raise EmbedkitError("the place is there and public", asked.to, "set publish.private: false, or another place")
-    run.say(f"publish      {in_words(asked)}")
+    say(f"publish      {in_words(asked)}")
 
 
-def step(run: Run) -> None:
+def step(asked: Publish | None, folder: RunFolder, record: RunRecord, device: str, say: Say) -> None:
     """Publish the result as the recipe says; what fails here is in the record, and the model is where it was.
+
+    Args:
+        asked: the recipe's `publish` block; nothing is done without one.
+        folder: the run's.
+        record: gets where the model is, or why it is not there.
+        device: where the model is tried.
+        say: receives lines.
 
     Raises:
         EmbedkitError: why not, and the command that goes on.
     """
-    asked = run.recipe.publish
-    if asked is None or not run.first:
+    if asked is None:
         return
-    again = command(run.folder.root, asked)
+    again = command(folder.root, asked)
     options = asked.model_dump(exclude={"to"})
+    start = time.perf_counter()
     try:
-        with run.timed("publishing"):
-            found = publish(
-                run.folder.root, asked.to, push=True, device=run.recipe.train.device, say=run.say, **options
-            )
+        found = publish(folder.root, asked.to, push=True, device=device, say=say, **options)
     except Exception as error:
-        run.record.failed = f"publishing: {type(error).__name__}: {error}"
-        run.write_record()
+        record.failed = f"publishing: {type(error).__name__}: {error}"
+        folder.write_record(record)
         what = error.what if isinstance(error, EmbedkitError) else f"{type(error).__name__}: {error}"
         kind = type(error) if isinstance(error, EmbedkitError) else EmbedkitError
         cure = f"{error.cure}; " if isinstance(error, EmbedkitError) and error.cure else ""
         raise kind(
             f"the model is trained, but not published: {what}", asked.to, f"{cure}the run is whole; to go on: {again}"
         ) from error
-    run.record.published = {"to": found.to, "url": found.url, "commit": found.commit}
-    run.write_record()
+    record.published = {"to": found.to, "url": found.url, "commit": found.commit}
+    record.timings["publishing"] = round(time.perf_counter() - start, 3)
+    folder.write_record(record)

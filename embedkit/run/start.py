@@ -74,7 +74,7 @@ def begun(recipe: Recipe, out: Path, resume: bool, recipe_path: Path | None, say
 
 def _record(recipe: Recipe, folder: RunFolder, resume: bool) -> tuple[RunRecord, RunRecord | None]:
     """The record to go on with, and the one that an earlier start of the same run left."""
-    _refuse_other(recipe, folder)
+    refuse_other(recipe, folder)
     stored = redact(recipe.model_dump(mode="json"), PLACEHOLDER)
     record = RunRecord(recipe_hash=recipe_hash(recipe), recipe=stored, seed=recipe.train.seed)
     known = folder.read_record() if resume else None
@@ -95,7 +95,7 @@ def _prepare(folder: RunFolder, yaml: str) -> None:
     files.write_text(folder.recipe, yaml)
 
 
-def _refuse_other(recipe: Recipe, folder: RunFolder) -> None:
+def refuse_other(recipe: Recipe, folder: RunFolder) -> None:
     """Refuse a folder in which another recipe was trained; its checkpoints say which, where there are any.
 
     Raises:

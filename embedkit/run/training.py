@@ -5,14 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from embedkit.recipe.schema import Recipe
+<<<<<<< HEAD
 from embedkit.run import build, data, finish, fit, forecast, inputs, measure, planning, publishing, save, start
+=======
+from embedkit.recipe.stages import Staged
+from embedkit.run import build, data, finish, fit, forecast, inputs, measure, planning, save, start
+>>>>>>> 457f31c (stages: several trainings in one recipe, each from the model of the one before, and merges of them; one command, one resumable run)
 from embedkit.run.state import Say
 from embedkit.terminal import output
 from embedkit.types import RunRecord
 
 
 def train(
-    recipe: Recipe,
+    recipe: Recipe | Staged,
     out: str | Path,
     *,
     resume: bool = False,
@@ -26,7 +31,7 @@ def train(
     ``SentenceTransformer``), ``eval/before`` and ``eval/after``, ``run.json`` and ``report/``.
 
     Args:
-        recipe: what to do.
+        recipe: what to do; with stages, one run after the other (`embedkit.run.staged`).
         out: the run's folder.
         resume: go on from the newest whole checkpoint in `out`; start anew when there is none.
         recipe_path: paths in the recipe are relative to its folder.
@@ -45,10 +50,15 @@ def train(
         WriteError: something cannot be written; what is whole, and how to go on.
         Stopped: the system asked the run to stop (SIGTERM, SIGHUP, SIGUSR1); a checkpoint was written first.
     """
+    if isinstance(recipe, Staged):
+        from embedkit.run.staged import train_stages
+
+        return train_stages(recipe, out, resume=resume, say=say, progress=progress)
     with start.begun(recipe, Path(out), resume, recipe_path, say, progress) as run:
         data.load(run)
         planning.announce(run)
-        publishing.ready(run)
+        if run.first:
+            publishing.ready(run.recipe.publish, run.folder.root, run.say)
         with run.timed("model"):
             encoder = build.encoder_of(run)
             trainer = build.trainer_of(run, encoder)  # before any evaluation: what cannot be built says so at once
@@ -60,5 +70,6 @@ def train(
         result, error = fit.result(run, trainer, encoder)
         save.save(run, trainer, result)
         finish.finish(run, trainer, result, before, error)
-        publishing.step(run)
+        if run.first:
+            publishing.step(run.recipe.publish, run.folder, run.record, run.recipe.train.device, run.say)
         return run.record

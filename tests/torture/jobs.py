@@ -56,6 +56,7 @@ def material(folder: Path) -> None:
         "name: set\ntasks:\n  - {type: retrieval, name: set, folder: set, ks: [1, 10]}\n", encoding="utf-8"
     )
     (folder / "train.yaml").write_text(RECIPE, encoding="utf-8")
+    (folder / "stages.yaml").write_text(RECIPE + STAGED, encoding="utf-8")
 
 
 RECIPE = """\
@@ -65,6 +66,14 @@ negatives: {per_query: 2}
 mining: {refresh: {every: 8}, depth: 12, keep: 4, corpus: corpus.jsonl}
 train: {batch_size: 16, steps: 24, device: cpu, learning_rate: 1.0e-3, log_every: 4, save_every: 4, keep_checkpoints: 2}
 eval: {suite: suite.yaml, every: 8}
+"""
+
+
+STAGED = """\
+stages:
+  - {name: weak, mining: null, negatives: {per_query: 0}, train: {steps: 12}}
+  - {name: hard, train: {steps: 12}}
+  - {name: soup, merge: {of: [weak, hard, base]}}
 """
 
 
@@ -92,6 +101,11 @@ def _checkpoints_are_whole(out: Path) -> None:
             json.loads((out / name).read_text(encoding="utf-8"))
     if (out / "model").is_dir():
         load_file(out / "model" / "model.safetensors")
+
+
+def _stages_are_whole(out: Path) -> None:
+    for folder in (out, *(out / "stages").glob("*")):
+        _checkpoints_are_whole(folder)
 
 
 def _mined(out: Path) -> Facts:
@@ -123,12 +137,14 @@ def _scores_are_whole(out: Path) -> None:
 
 
 FILES = ("--queries", "pairs.jsonl", "--corpus", "corpus.jsonl", "--store", "{out}.store")
+STAGES = ("train", "stages.yaml", "--out", "{out}")
 MINE = ("mine", "--model", "tiny", *FILES, "--depth", "20", "--keep", "4", "--out", "{out}.parquet")
 ENCODE = ("encode", "tiny", "--texts", "texts.txt", "--shards", "8", "--out", "{out}")
 TRAIN = ("train", "train.yaml", "--out", "{out}")
 EVAL = ("eval", "tiny", "--suite", "suite.yaml", "--out", "{out}")
 JOBS = (
     Job("train", TRAIN, _trained, _checkpoints_are_whole, again=(*TRAIN, "--resume")),
+    Job("stages", STAGES, _trained, _stages_are_whole, again=(*STAGES, "--resume")),
     Job("mine", MINE, _mined, _parquet_is_whole, once=True),
     Job("encode", ENCODE, _encoded, _shards_are_whole),
     Job("eval", EVAL, _evaluated, _scores_are_whole),

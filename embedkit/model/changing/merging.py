@@ -99,8 +99,8 @@ def merged(encoders: Sequence[Encoder], weights: Sequence[float], method: Method
     """
     check_weights(len(encoders), weights, method)
     states: list[Any] = [encoder.st.state_dict() for encoder in encoders]
-    on_sphere = method == "slerp"
-    found = slerp(*states, weights[1] / sum(weights)) if on_sphere else linear(states, weights)
+    share = weights[1] / sum(weights)
+    found = slerp(states[0], states[1], share) if method == "slerp" else linear(states, weights)
     encoders[0].st.load_state_dict(found)
     return encoders[0]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -16,6 +17,7 @@ from embedkit.foreign.redacting import PLACEHOLDER, redact
 from embedkit.foreign.showing import visible
 from embedkit.recipe.reading.tree import override_value
 from embedkit.recipe.schema import Recipe
+from embedkit.recipe.stages import Staged, Step
 
 LATER = {
     ("mining",),
@@ -27,6 +29,8 @@ LATER = {
 }
 """Keys that came after recipes had been published, places in lists left out: absent where they are null, so that hashes
 stay what they were."""
+FROM_BEFORE = ("base", "revision", "from_scratch")
+"""What a stage's model block leaves to the stage before."""
 BESIDE = ("card", "publish")
 """Blocks that change nothing of the model: not in the hash, and a run goes on when they change."""
 
@@ -37,14 +41,39 @@ def dump(recipe: Recipe) -> str:
     In the place of a secret stands a placeholder, in the hash too: a new token is no other recipe. What cannot be seen
     (control characters, characters without width) stands as escapes.
     """
+    return _written(_plain(recipe))
+
+
+def _written(plain: Any) -> str:
     yaml = YAML()
     yaml.width = 2**20  # never fold: a folded text is a changed one
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.allow_unicode = True
     yaml.representer.add_representer(type(None), _null)
     stream = io.StringIO()
-    yaml.dump(_styled(_plain(recipe)), stream)
+    yaml.dump(_styled(plain), stream)
     return visible(stream.getvalue(), lines=True)
+
+
+def dump_stages(staged: Staged) -> str:
+    """Stages as `dump` writes a recipe: each of them whole, without a base where it goes on from the one before."""
+    return _written({"stages": [_stage(step) for step in staged.steps]})
+
+
+def stages_hash(staged: Staged) -> str:
+    """As `recipe_hash`, of all stages."""
+    plain = [_stage(replace(step, recipe=of_the_model(step.recipe))) for step in staged.steps]
+    return _hash({"stages": plain})
+
+
+def _stage(step: Step) -> dict[str, Any]:
+    found = _plain(step.recipe)
+    if step.goes_on:
+        found["model"] = {key: value for key, value in found["model"].items() if key not in FROM_BEFORE}
+    own: dict[str, Any] = {"name": step.name}
+    if step.merge is not None:
+        own["merge"] = _listed(step.merge.model_dump(mode="python"), ())
+    return own | found
 
 
 def of_the_model(recipe: Recipe) -> Recipe:
@@ -55,7 +84,11 @@ def of_the_model(recipe: Recipe) -> Recipe:
 def recipe_hash(recipe: Recipe) -> str:
     """16 hex digits that change when any value changes but a secret and those of `BESIDE`; the order of keys and the
     Python version do not matter."""
-    text = json.dumps(_plain(of_the_model(recipe)), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return _hash(_plain(of_the_model(recipe)))
+
+
+def _hash(plain: dict[str, Any]) -> str:
+    text = json.dumps(plain, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 
 
