@@ -1,7 +1,7 @@
 """From a recipe to a finished run folder; the only package that knows all layers.
 
 The stages, in order: `start`, `data`, `planning`, `build`, `forecast`, `measure`, `fit`, `save`, `measure` again,
-`finish`. `training` calls them, `staged` calls that for each stage of a recipe; `merging` averages models, `evaluating`
+`finish`. `single` calls them, `staged` calls that for each stage of a recipe; `merging` averages models, `evaluating`
 measures one that is there already, `mining_job` finds negatives with one, `publishing` sends it to the Hub.
 """
 

@@ -31,6 +31,7 @@ from embedkit.recipe.stages import START, Staged, Step, going_on
 from embedkit.run import finish, merging, publishing, start
 from embedkit.run.environment import now, quiet_libraries, versions
 from embedkit.run.measuring import Measuring
+from embedkit.run.single import train_one
 from embedkit.run.state import Say
 from embedkit.train.distributed import join
 from embedkit.types import RunRecord, Scores
@@ -77,7 +78,8 @@ def train_stages(
             if done[i]:
                 continue
             if step.merge is None:
-                _train(recipe, place, resume=resume, say=said, progress=progress)
+                again = resume and place.recipe.is_file()
+                train_one(recipe, place.root, resume=again, recipe_path=None, say=said, progress=progress)
             elif comm.rank == 0:
                 _merge(staged, i, places, recipe, said, progress)
             comm.barrier()
@@ -127,12 +129,6 @@ def _from_before(recipe: Recipe, staged: Staged, number: int, places: list[RunFo
 def _finished(place: RunFolder) -> bool:
     record = place.read_record()
     return record is not None and bool(record.finished) and not record.failed and place.model.is_dir()
-
-
-def _train(recipe: Recipe, place: RunFolder, *, resume: bool, say: Say, progress: bool) -> None:
-    from embedkit.run.training import train
-
-    train(recipe, place.root, resume=resume and place.recipe.is_file(), say=say, progress=progress)
 
 
 def _merge(staged: Staged, number: int, places: list[RunFolder], recipe: Recipe, say: Say, progress: bool) -> None:

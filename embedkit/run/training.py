@@ -1,16 +1,12 @@
-"""`train`: the stages in their order."""
+"""`train`: one training, or the stages of a recipe that has some."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from embedkit.recipe.schema import Recipe
-<<<<<<< HEAD
-from embedkit.run import build, data, finish, fit, forecast, inputs, measure, planning, publishing, save, start
-=======
 from embedkit.recipe.stages import Staged
-from embedkit.run import build, data, finish, fit, forecast, inputs, measure, planning, save, start
->>>>>>> 457f31c (stages: several trainings in one recipe, each from the model of the one before, and merges of them; one command, one resumable run)
+from embedkit.run import single, staged
 from embedkit.run.state import Say
 from embedkit.terminal import output
 from embedkit.types import RunRecord
@@ -51,25 +47,5 @@ def train(
         Stopped: the system asked the run to stop (SIGTERM, SIGHUP, SIGUSR1); a checkpoint was written first.
     """
     if isinstance(recipe, Staged):
-        from embedkit.run.staged import train_stages
-
-        return train_stages(recipe, out, resume=resume, say=say, progress=progress)
-    with start.begun(recipe, Path(out), resume, recipe_path, say, progress) as run:
-        data.load(run)
-        planning.announce(run)
-        if run.first:
-            publishing.ready(run.recipe.publish, run.folder.root, run.say)
-        with run.timed("model"):
-            encoder = build.encoder_of(run)
-            trainer = build.trainer_of(run, encoder)  # before any evaluation: what cannot be built says so at once
-            run.measuring.check(encoder)
-        inputs.compare(run, resume)
-        forecast.announce(run, encoder, trainer, resume)
-        before = measure.before(run, encoder, trainer)
-        fit.fit(run, trainer, resume)
-        result, error = fit.result(run, trainer, encoder)
-        save.save(run, trainer, result)
-        finish.finish(run, trainer, result, before, error)
-        if run.first:
-            publishing.step(run.recipe.publish, run.folder, run.record, run.recipe.train.device, run.say)
-        return run.record
+        return staged.train_stages(recipe, out, resume=resume, say=say, progress=progress)
+    return single.train_one(recipe, out, resume=resume, recipe_path=recipe_path, say=say, progress=progress)

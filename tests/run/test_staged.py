@@ -16,8 +16,8 @@ from embedkit.disk.folders import RunFolder
 from embedkit.errors import TrainingError
 from embedkit.recipe.load import LoadedStages, load_any
 from embedkit.recipe.stages import Staged
+from embedkit.run import single as module
 from embedkit.run import train
-from embedkit.run import training as module
 from embedkit.types import RunRecord
 from tests.torture.jobs import material
 
