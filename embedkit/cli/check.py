@@ -16,7 +16,7 @@ from embedkit.foreign.showing import shown
 
 if TYPE_CHECKING:
     from embedkit.cli.sample import Sampled
-    from embedkit.recipe.load import Loaded
+    from embedkit.recipe.load import Loaded, LoadedStages
     from embedkit.recipe.plan import Plan
     from embedkit.recipe.schema import Recipe as RecipeBlock
     from embedkit.recipe.suite import Suite
@@ -44,38 +44,61 @@ def check(
       embedkit check my.yaml --sample 1000 --nproc 4
     """
     go_offline(offline)
+    from embedkit.foreign.showing import as_json
     from embedkit.recipe.load import LoadedStages, load_any
-    from embedkit.recipe.reading.dump import stages_hash
-    from embedkit.recipe.reading.stages import naming
 
     loaded = load_any(recipe, overrides or ())
     if isinstance(loaded, LoadedStages):
-        count = len(loaded.parts)
-        say_plan([f"{'recipe':<13}{shown(loaded.path)}, {count} stages, hash {stages_hash(loaded.staged)}"])
-        for number, (step, part) in enumerate(zip(loaded.staged.steps, loaded.parts, strict=True), 1):
-            goes_on = ", from the model of the stage before" if step.goes_on and step.merge is None else ""
-            console().print(f"\n[bold]stage {number} of {count}: {step.name}[/]{goes_on}")
-            if step.merge is not None:
-                console().print(f"merges {', '.join(step.merge.of)} ({step.merge.method})")
-                continue
-            with naming(step.name):
-                _check(part, sample, nproc)
+        _check_stages(loaded, sample, nproc, json)
     else:
-        _check(loaded, sample, nproc)
-    console().print("[green]nothing speaks against it[/green]")
+        made, suite = _planned(loaded, sample, nproc)
+        if json:
+            typer.echo(as_json(_plain(loaded, made)))
+        else:
+            _say(loaded, made, suite)
+        made.refuse()
+    if not json:
+        console().print("[green]nothing speaks against it[/green]")
 
 
-def _check(loaded: Loaded, sample: int, nproc: int) -> None:
-    """The plan of one recipe.
+def _check_stages(loaded: LoadedStages, sample: int, nproc: int, json: bool) -> None:
+    """Every stage as a recipe of its own.
 
     Raises:
-        RecipeError: it cannot work.
+        RecipeError: one of them cannot work; all before it are shown.
     """
+    from embedkit.foreign.showing import as_json
+    from embedkit.recipe.reading.dump import stages_hash
+    from embedkit.recipe.reading.stages import naming
+
+    plans: list[dict[str, object]] = []
+    count, hashed = len(loaded.parts), stages_hash(loaded.staged)
+    if not json:
+        say_plan([f"{'recipe':<13}{shown(loaded.path)}, {count} stages, hash {hashed}"])
+    for number, (step, part) in enumerate(zip(loaded.staged.steps, loaded.parts, strict=True), 1):
+        goes_on = ", from the model of the stage before" if step.goes_on and step.merge is None else ""
+        if not json:
+            console().print(f"\n[bold]stage {number} of {count}: {step.name}[/]{goes_on}")
+        if step.merge is not None:
+            plans.append({"name": step.name, "merge": step.merge.model_dump(mode="json")})
+            if not json:
+                console().print(f"merges {', '.join(step.merge.of)} ({step.merge.method})")
+            continue
+        made, suite = _planned(part, sample, nproc)
+        plans.append({"name": step.name, **_plain(part, made)})
+        if not json:
+            _say(part, made, suite)
+        with naming(step.name):
+            made.refuse()
+    if json:
+        typer.echo(as_json({"recipe": str(loaded.path), "hash": hashed, "stages": plans}))
+
+
+def _planned(loaded: Loaded, sample: int, nproc: int) -> tuple[Plan, Suite | None]:
+    """The plan of one recipe, and its suite where its files are there."""
     from embedkit.disk.model_files import inside, read_saved
-    from embedkit.recipe.load import recipe_hash
     from embedkit.recipe.plan import plan
     from embedkit.recipe.planning.facts import folder_facts
-    from embedkit.recipe.planning.words import facts, warnings
 
     _look_over(loaded.recipe)
     sampled = _sampled(loaded, sample) if sample else None
@@ -91,28 +114,23 @@ def _check(loaded: Loaded, sample: int, nproc: int) -> None:
         suite=suite,
         where=loaded.where,
     )
-    if json:
-        typer.echo(_as_json(loaded, made))
-        made.refuse()
-        return
+    return made, suite
+
+
+def _say(loaded: Loaded, made: Plan, suite: Suite | None) -> None:
+    """The plan in words."""
+    from embedkit.recipe.load import recipe_hash
+    from embedkit.recipe.planning.words import facts, warnings
+
     head = f"{'recipe':<13}{shown(loaded.path)}, hash {recipe_hash(loaded.recipe)}"
-    say_plan(
-        [
-            head,
-            *facts(made),
-            *(_cost(loaded, suite) if suite is not None else ()),
-            *_publishing(loaded),
-            *warnings(made),
-        ]
-    )
-    made.refuse()
+    cost = _cost(loaded, suite) if suite is not None else []
+    say_plan([head, *facts(made), *cost, *_publishing(loaded), *warnings(made)])
 
 
-def _as_json(loaded: Loaded, made: Plan) -> str:
-    """The plan as JSON: its numbers, what speaks against it, and warnings with their cures."""
+def _plain(loaded: Loaded, made: Plan) -> dict[str, object]:
+    """The plan as plain data: its numbers, what speaks against it, and warnings with their cures."""
     from dataclasses import asdict
 
-    from embedkit.foreign.showing import as_json
     from embedkit.recipe.load import recipe_hash
 
     plan = asdict(made)
@@ -121,7 +139,7 @@ def _as_json(loaded: Loaded, made: Plan) -> str:
     warned = [{"what": w.what, "where": w.where, "cure": w.cure} for w in made.warnings]
     head = {"recipe": str(loaded.path), "hash": recipe_hash(loaded.recipe), "good": not refusals}
     kept = {key: value for key, value in plan.items() if key not in ("refusals", "warnings", "unreadable")}
-    return as_json({**head, "refusals": refusals, "warnings": warned, "plan": kept})
+    return {**head, "refusals": refusals, "warnings": warned, "plan": kept}
 
 
 def _publishing(loaded: Loaded) -> list[str]:
