@@ -12,7 +12,7 @@ import pytest
 import typer.main
 
 from embedkit.cli import app
-from embedkit.recipe.load import find_recipe, list_recipes, load, load_suite_file
+from embedkit.recipe.load import find_recipe, list_recipes, load, load_any, load_suite_file
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -91,7 +91,7 @@ def test_yaml_blocks(page: Path, tmp_path: Path) -> None:
             continue
         if not re.search(r"^data:", block, re.MULTILINE):
             file.write_text(f"{block}\ndata: {{sources: [{{rows: [{{text: a}}]}}]}}\n", encoding="utf-8")
-        load(file)
+        load_any(file)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
