@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,17 @@ from embedkit.foreign.limits import SEED
 
 if TYPE_CHECKING:
     from embedkit.run.evaluating import Evaluated
+
+
+Endpoint = Annotated[
+    str | None, typer.Option("--endpoint", metavar="URL", help="Measure a server of embeddings; compare it with MODEL.")
+]
+ServedName = Annotated[
+    str | None, typer.Option("--served-name", metavar="NAME", help="What the server calls the model; default: MODEL.")
+]
+KeyEnv = Annotated[
+    str, typer.Option("--key-env", metavar="VAR", help="Environment variable that holds the server's key.")
+]
 
 
 def evaluate(
@@ -45,6 +56,9 @@ def evaluate(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print scores, comparison and verdict as one JSON document only.")
     ] = False,
+    endpoint: Endpoint = None,
+    served_name: ServedName = None,
+    key_env: KeyEnv = "OPENAI_API_KEY",
     offline: Offline = False,
 ) -> None:
     """Measure a model: correlations on STS, ranking on retrieval, each with a bootstrap interval.
@@ -54,6 +68,7 @@ def evaluate(
       embedkit eval runs/a/model --suite my-suite.yaml --out scores
       embedkit eval runs/a/model --suite sts:STS-B --geometry --data path/to/data
       embedkit eval runs/a/model --suite sts:STS-B --compare sentence-transformers/all-MiniLM-L6-v2
+      embedkit eval runs/a/model --suite sts --endpoint http://localhost:8080/v1
 
     With --compare the last line is for scripts, its word BETTER, WORSE or UNCLEAR:
 
@@ -63,6 +78,9 @@ def evaluate(
     go_offline(offline)
     from embedkit import run
 
+    if endpoint is not None:
+        _served(model, endpoint, suite=suite, data=data, name=served_name, key_env=key_env, resamples=resamples)
+        return
     if fail_if_worse and compare is None:
         raise RecipeError("there is nothing to be worse than", "--fail-if-worse", "add --compare BASE")
     run.evaluate(
@@ -79,6 +97,14 @@ def evaluate(
         say=(lambda line: say(line, stderr=True)) if as_json else say,
         answer=lambda found: _answer(found, as_json, fail_if_worse),
     )
+
+
+def _served(model: str, endpoint: str, **options: Any) -> None:
+    """Measure a server; exit code 1 where it gives other embeddings than the model."""
+    from embedkit import run
+
+    if not run.evaluate_served(model, endpoint, say=say, **options).same:
+        raise typer.Exit(1)
 
 
 def _answer(found: Evaluated, as_json: bool, fail_if_worse: bool) -> None:

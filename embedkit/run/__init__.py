@@ -16,6 +16,7 @@ _PUBLIC = {
     "mine": "embedkit.run.mining_job",
     "publish": "embedkit.run.publishing",
     "merge": "embedkit.run.merging",
+    "evaluate_served": "embedkit.run.served",
 }
 
 __all__ = list(_PUBLIC)

@@ -81,7 +81,7 @@ class Endpoint:
         self.timeout, self.deadline = timeout, deadline
         self.identity = {"endpoint": self.url, "model": model, "body": redact(self.body)}
         self.retries = 0
-        self._key_env, self._key = key_env, _key(key_env)
+        self._key_env, self._key = key_env, key_in(key_env)
         self._secrets = _forms([self._key, *secrets(self.body)])
         self._give_up = threading.Event()
         self._lock = threading.Lock()
@@ -275,7 +275,7 @@ class Endpoint:
         )
 
 
-def address(url: str) -> str:
+def address(url: str, path: str = PATH) -> str:
     """The address to post to.
 
     Raises:
@@ -294,10 +294,10 @@ def address(url: str) -> str:
             "--endpoint",
             "put the key into an environment variable and name that with --key-env",
         )
-    return url.rstrip("/").removesuffix(PATH) + PATH
+    return url.rstrip("/").removesuffix(path) + path
 
 
-def _key(name: str) -> str:
+def key_in(name: str) -> str:
     """The key in an environment variable; empty if it is not set.
 
     Raises:

@@ -9,11 +9,12 @@ import pytest
 
 from embedkit.errors import RecipeError
 from embedkit.recipe import registry
-from embedkit.recipe.load import list_recipes, load
+from embedkit.recipe.load import list_recipes, load_any
 from embedkit.recipe.reading.describe import config_of
 from embedkit.recipe.reading.json_schema import json_schema
 from embedkit.recipe.reading.tree import read_tree
 from embedkit.recipe.schema import Recipe
+from embedkit.recipe.stages import Written
 
 SCHEMA = json_schema()
 
@@ -26,7 +27,7 @@ def validator() -> Any:
 
 
 def test_every_block_and_every_name_is_in_it() -> None:
-    assert set(SCHEMA["properties"]) == {*Recipe.model_fields, "extends"}
+    assert set(SCHEMA["properties"]) == {*Written.model_fields, "extends"}
     for kind in get_args(registry.Kind):
         for name in registry.names(kind):
             keys = SCHEMA["$defs"][f"{kind}.{name}"]["properties"]
@@ -64,6 +65,12 @@ def test_every_shipped_recipe_fits(validator: Any) -> None:
         ("extends: unsup/simcse\nobjective: {temperature: 0.02}", True),
         ("data: {sources: [{path: a.txt}]}\nobjective: infonce", True),
         ("data: {sources: [{path: a.txt}]}\nweighting: [{name: focal, gamma: 0.5}]", True),
+        ("data: {sources: [{path: a.txt}]}\nstages: [{name: one}, {name: two, train: {epochs: 2.0}}]", True),
+        (
+            "stages: [{name: one, data: {sources: [{path: a.txt}]}}, {name: two, data: {sources: [{path: a.txt}]}}]",
+            True,
+        ),
+        ("data: {sources: [{path: a.txt}]}\nstages: [{nme: one}]", False),
         ("train: {epochs: 1}", False),
         ("data: {sources: [{path: a.txt}]}\ntrain: {lerning_rate: 1.0}", False),
         ("data: {sources: [{path: a.txt}]}\ntrain: {learning_rate: fast}", False),
@@ -78,7 +85,7 @@ def test_it_agrees_with_the_reader(validator: Any, tmp_path: Any, text: str, goo
     (tmp_path / "a.txt").write_text("one\n")
     assert validator.is_valid(read_tree(tmp_path / "r.yaml", "r.yaml").plain()) is good
     if good:
-        load(tmp_path / "r.yaml")
+        load_any(tmp_path / "r.yaml")
     else:
         with pytest.raises(RecipeError):
-            load(tmp_path / "r.yaml")
+            load_any(tmp_path / "r.yaml")

@@ -12,7 +12,7 @@ from embedkit.recipe.heads import HeadConfig
 from embedkit.recipe.mining import StrategyConfig
 from embedkit.recipe.objectives.base import ObjectiveConfig
 from embedkit.recipe.reading.describe import config_of, first_paragraph
-from embedkit.recipe.schema import Recipe
+from embedkit.recipe.stages import Written
 from embedkit.recipe.views import TransformConfig
 from embedkit.recipe.weighting import WeightingConfig
 
@@ -29,11 +29,11 @@ _BASES: dict[registry.Kind, type[BaseModel]] = {
 
 
 def json_schema() -> dict[str, Any]:
-    """The schema of a recipe file: every block, every registered name with its own options, and ``extends``.
+    """The schema of a recipe file: every block, every registered name with its own options, ``extends``, ``stages``.
 
     What depends on several keys at once, on files or on the model is left to `embedkit check`.
     """
-    schema = Recipe.model_json_schema(ref_template=_REF)
+    schema = Written.model_json_schema(ref_template=_REF)
     defs: dict[str, Any] = schema["$defs"]
     for kind in get_args(registry.Kind):
         names = registry.names(kind)
@@ -47,7 +47,8 @@ def json_schema() -> dict[str, Any]:
         # last: the base class stands among the definitions of the classes above, without their options
         defs[_BASES[kind].__name__] = {"description": title, "anyOf": [{"enum": list(names)}, *choices]}
     schema["properties"]["extends"] = {"type": "string", "description": "A recipe that this one changes."}
-    schema["anyOf"] = [{"required": schema.pop("required")}, {"required": ["extends"]}]
+    schema["anyOf"] = [{"required": schema.pop("required")}, {"required": ["extends"]}, {"required": ["stages"]}]
+    defs["Stage"]["required"] = ["name"]  # a stage is laid over the keys beside `stages`
     return {"$schema": DIALECT, "title": "A recipe of embedkit", **schema}
 
 
