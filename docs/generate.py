@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from embedkit.cli import app
 from embedkit.recipe import registry
+from embedkit.recipe.mteb import KINDS, MtebTask
 from embedkit.recipe.reading.describe import config_of, first_paragraph, keys_of
 from embedkit.recipe.reading.fields import Place
 from embedkit.recipe.schema import Recipe
@@ -90,8 +91,10 @@ def recipe_page() -> str:
 
 def suite_page() -> str:
     lines = ["# Every key of a suite", "", NOTE, "", *section("The suite", Suite)]
-    for title, block in (("`type: sts`", StsTask), ("`type: retrieval`", RetrievalTask)):
+    for title, block in (("`type: sts`", StsTask), ("`type: retrieval`", RetrievalTask), ("`type: mteb`", MtebTask)):
         lines += section(f"Tasks of {title}", block)
+    for block in KINDS:
+        lines += section(f"`data` of `kind: {block.model_fields['kind'].default}`", block, 3)
     return "\n".join(lines)
 
 

@@ -225,7 +225,7 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Interval:
-    """A point estimate with a bootstrap percentile interval at `level`."""
+    """A point estimate with a bootstrap percentile interval at `level`; at level 1 it holds everything possible."""
 
     value: float
     low: float
@@ -239,12 +239,12 @@ class TaskScore:
 
     Attributes:
         task: name in the suite.
-        type: ``sts`` or ``retrieval``.
+        type: ``sts``, ``retrieval`` or ``mteb``.
         main: name of the metric in `metrics` that stands for the task.
         metrics: all metrics, on the scale 0..100.
         interval: bootstrap interval of the main metric.
         units: per-unit values for a later paired comparison. sts: ``cosine`` and ``gold`` [pairs], ``subset``
-            [pairs] codes; retrieval: one array [queries] per metric. Not part of the plain-data form.
+            [pairs] codes; retrieval: one array [queries] per metric; mteb: none. Not part of the plain-data form.
         details: counts, subsets, intervals of the other metrics, files with their hashes, settings.
         insight: what a report shows besides, see `embedkit.evaluation.insight`; empty unless it was asked for. Not
             part of the plain-data form.
@@ -272,6 +272,7 @@ class Scores:
         selection: name of the metric used to choose checkpoints, e.g. ``"average"`` or ``"STS-B/spearman"``.
         average: mean of the tasks' main metrics.
         interval: bootstrap interval of `average`, the units of every task drawn independently.
+        failed: tasks that could not be measured and are in no number here, with the reason.
         seconds: wall time.
         versions: library versions.
     """
@@ -285,6 +286,7 @@ class Scores:
     seconds: float
     versions: dict[str, str] = field(default_factory=dict)
     interval: Interval | None = None
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 LOGGED = frozenset(

@@ -25,13 +25,22 @@ ServedName = Annotated[
 KeyEnv = Annotated[
     str, typer.Option("--key-env", metavar="VAR", help="Environment variable that holds the server's key.")
 ]
+Submit = Annotated[
+    Path | None, typer.Option("--submit", metavar="DIR", help="Check the mteb results of an --out; nothing else.")
+]
+FailIfWorse = Annotated[
+    bool, typer.Option("--fail-if-worse", help="Exit code 1 when the verdict on --compare is WORSE.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print scores, comparison and verdict as one JSON document only.")]
+Geometry = Annotated[
+    bool, typer.Option("--geometry", help="Also alignment, uniformity, anisotropy and ranks (STS tasks).")
+]
+_SUITE = "A shipped suite (sts, sts:STS-B,SICK-R), a YAML file, or mteb:NAMES (tasks, benchmarks)."
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder, or a Hub id.")],
-    suite: Annotated[
-        str, typer.Option("--suite", metavar="SUITE", help="A shipped suite (sts, sts:STS-B,SICK-R) or a YAML file.")
-    ],
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="A folder, or a Hub id.")] = None,
+    suite: Annotated[str | None, typer.Option("--suite", metavar="SUITE", help=_SUITE)] = None,
     data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Where the suite's files are.")] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write scores.json here.")] = None,
     overwrite: Annotated[
@@ -47,21 +56,16 @@ def evaluate(
     batch_tokens: Annotated[
         int, typer.Option("--batch-tokens", metavar="N", min=16, help="Padded tokens per batch.")
     ] = 8192,
-    geometry: Annotated[
-        bool, typer.Option("--geometry", help="Also alignment, uniformity, anisotropy and ranks (STS tasks).")
-    ] = False,
-    fail_if_worse: Annotated[
-        bool, typer.Option("--fail-if-worse", help="Exit code 1 when the verdict on --compare is WORSE.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print scores, comparison and verdict as one JSON document only.")
-    ] = False,
+    geometry: Geometry = False,
+    fail_if_worse: FailIfWorse = False,
+    as_json: AsJson = False,
     endpoint: Endpoint = None,
     served_name: ServedName = None,
     key_env: KeyEnv = "OPENAI_API_KEY",
+    submit: Submit = None,
     offline: Offline = False,
 ) -> None:
-    """Measure a model: correlations on STS, ranking on retrieval, each with a bootstrap interval.
+    """Measure a model: correlations on STS, ranking on retrieval, each with a bootstrap interval; or tasks of mteb.
 
     \b
       embedkit eval runs/a/model --suite sts --data path/to/data
@@ -69,6 +73,8 @@ def evaluate(
       embedkit eval runs/a/model --suite sts:STS-B --geometry --data path/to/data
       embedkit eval runs/a/model --suite sts:STS-B --compare sentence-transformers/all-MiniLM-L6-v2
       embedkit eval runs/a/model --suite sts --endpoint http://localhost:8080/v1
+      embedkit eval user/model --suite mteb:NanoBEIR,STS12 --out scores
+      embedkit eval --submit scores
 
     With --compare the last line is for scripts, its word BETTER, WORSE or UNCLEAR:
 
@@ -78,9 +84,14 @@ def evaluate(
     go_offline(offline)
     from embedkit import run
 
+    if submit is not None:
+        _submit(submit)
+        return
+    model = _given(model, "MODEL", "a folder, or a Hub id")
     if endpoint is not None:
         _served(model, endpoint, suite=suite, data=data, name=served_name, key_env=key_env, resamples=resamples)
         return
+    suite = _given(suite, "--suite", "e.g. --suite sts")
     if fail_if_worse and compare is None:
         raise RecipeError("there is nothing to be worse than", "--fail-if-worse", "add --compare BASE")
     run.evaluate(
@@ -99,12 +110,28 @@ def evaluate(
     )
 
 
+def _given(value: str | None, name: str, cure: str) -> str:
+    if value is None:
+        raise RecipeError(f"{name} is missing", "eval", cure)
+    return value
+
+
 def _served(model: str, endpoint: str, **options: Any) -> None:
     """Measure a server; exit code 1 where it gives other embeddings than the model."""
     from embedkit import run
 
     if not run.evaluate_served(model, endpoint, say=say, **options).same:
         raise typer.Exit(1)
+
+
+def _submit(folder: Path) -> None:
+    """Say what mteb reads in a folder, and what speaks against a submission."""
+    from embedkit.evaluation.mteb import submission
+
+    found = submission.check(folder)
+    for one in found:
+        say(f"{one.model} at {one.revision}: {len(one.tasks)} tasks can be submitted: {', '.join(one.tasks) or 'none'}")
+    submission.refuse(found)
 
 
 def _answer(found: Evaluated, as_json: bool, fail_if_worse: bool) -> None:

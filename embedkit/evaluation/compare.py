@@ -12,6 +12,8 @@ from embedkit.evaluation import permutation, stats
 from embedkit.types import Interval, Scores, TaskScore
 
 AVERAGE = "average"
+MOST = 200.0
+"""Points that two scores can differ by: correlations lie between -100 and 100."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +59,39 @@ def compare(
     """
     if resamples < 1:
         raise RecipeError("a comparison needs resamples, got 0", "resamples", "leave it at 1000, or give 100 or more")
-    _check_same(before, after)
     found, changes, swapped = [], [], []
-    for old, new in zip(before.tasks, after.tasks, strict=True):
+    for old, new in _shared(before, after):
+        values = old.metrics[old.main], new.metrics[new.main]
+        if not new.units:
+            found.append(_unjudged(new.task, new.main, *values, resamples))
+            continue
         change = stats.draws(new, resamples, seed)[new.main] - stats.draws(old, resamples, seed)[old.main]
         changes.append(change)
         swapped.append(permutation.differences(old, new, permutations, seed) if permutations else np.empty(0))
-        values = old.metrics[old.main], new.metrics[new.main]
         found.append(_comparison(new.task, new.main, *values, change, swapped[-1]))
     if len(found) > 1:
-        means = np.mean(changes, axis=0), np.mean(swapped, axis=0)
-        found.append(_comparison(AVERAGE, "main", before.average, after.average, *means))
+        averages = float(np.mean([c.before for c in found])), float(np.mean([c.after for c in found]))
+        if len(changes) == len(found):
+            means = np.mean(changes, axis=0), np.mean(swapped, axis=0)
+        else:
+            means = _over_tasks(found, resamples, permutations, seed)
+        found.append(_comparison(AVERAGE, "main", *averages, *means))
     return found
+
+
+def _over_tasks(
+    found: Sequence[Comparison], resamples: int, permutations: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Resampled and permuted mean differences where the units are the tasks: how it would be with other tasks."""
+    change = np.array([c.after - c.before for c in found])
+    drawn = stats.mean_draws({AVERAGE: change}, resamples, stats.generator(seed, AVERAGE))[AVERAGE]
+    rng = stats.generator(seed, f"permutation {AVERAGE}")
+    return drawn, permutation.signed_means(change, permutations, rng) if permutations else np.empty(0)
+
+
+def _unjudged(task: str, metric: str, before: float, after: float, resamples: int) -> Comparison:
+    """A difference that nothing is known of but its value: its interval is all that two scores can differ by."""
+    return Comparison(task, metric, before, after, Interval(after - before, -MOST, MOST, 1.0), 1.0, "tie", resamples)
 
 
 def _comparison(
@@ -80,26 +103,30 @@ def _comparison(
     return Comparison(task, metric, before, after, difference, p, verdict, len(change), by_swaps)
 
 
-def _check_same(before: Scores, after: Scores) -> None:
-    if _names(before.tasks) != _names(after.tasks):
+def _shared(before: Scores, after: Scores) -> list[tuple[TaskScore, TaskScore]]:
+    """The tasks that both were measured on; what failed for one of them is left out."""
+    failed = {*before.failed, *after.failed}
+    first, second = ([task for task in scores.tasks if task.task not in failed] for scores in (before, after))
+    if _names(first) != _names(second) or not first:
         raise EmbedkitError(
             f"the two models were measured on different tasks: {_names(before.tasks)} and {_names(after.tasks)}",
             "comparison",
             "evaluate both on one suite",
         )
-    for old, new in zip(before.tasks, after.tasks, strict=True):
+    for old, new in zip(first, second, strict=True):
         if (old.main, old.details["digest"]) != (new.main, new.details["digest"]):
             raise EmbedkitError(
                 f"task {new.task!r} had other data or another main metric for the first model",
                 "comparison",
                 "evaluate both with the same suite and files",
             )
-        if not old.units or not new.units:
+        if new.type != "mteb" and not (old.units and new.units):
             raise EmbedkitError(
                 f"the scores of task {new.task!r} lack their per-unit values",
                 "comparison",
                 "keep samples.npz beside scores.json, or evaluate again",
             )
+    return list(zip(first, second, strict=True))
 
 
 def _names(tasks: Sequence[TaskScore]) -> list[str]:

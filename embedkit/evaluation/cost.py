@@ -9,7 +9,9 @@ from pathlib import Path
 
 from embedkit.evaluation.files import count_rows, read_rows, text_column
 from embedkit.evaluation.loading import beir_files, columns_of, document_text, judgements
-from embedkit.recipe.suite import RetrievalTask, StsTask, Suite
+from embedkit.evaluation.mteb.running import MtebData, read
+from embedkit.recipe.mteb import MtebTask
+from embedkit.recipe.suite import RetrievalTask, StsTask, Suite, Task
 
 SAMPLE = 500
 CHARACTERS_PER_TOKEN = 4.5
@@ -23,7 +25,8 @@ class Cost:
 
     Attributes:
         task: its name.
-        texts: texts to encode, before duplicates are found; None for pydocs, which is harvested at run time.
+        texts: texts to encode, before duplicates are found; None for pydocs, which is harvested at run time, and for a
+            data set that mteb has not counted.
         tokens: estimate, truncation to the maximum length included.
     """
 
@@ -45,7 +48,9 @@ def estimate(suite: Suite, max_length: int | None = None) -> list[Cost]:
     return [_cost(task, task.max_length or max_length) for task in suite.tasks]
 
 
-def _cost(task: StsTask | RetrievalTask, longest: int | None) -> Cost:
+def _cost(task: Task, longest: int | None) -> Cost:
+    if isinstance(task, MtebTask):
+        return _mteb(read(task), task.name, longest)
     if isinstance(task, StsTask):
         parts = [_pairs(task, Path(file), longest) for file in task.files]
     elif task.folder is None:
@@ -53,6 +58,14 @@ def _cost(task: StsTask | RetrievalTask, longest: int | None) -> Cost:
     else:
         parts = _retrieval(task, Path(task.folder), longest)
     return Cost(task.name, sum(texts for texts, _ in parts), round(sum(tokens for _, tokens in parts)))
+
+
+def _mteb(data: MtebData, name: str, longest: int | None) -> Cost:
+    number, length = data.unseen
+    if number:
+        return Cost(name, number, round(number * _mean_tokens(["x" * length], longest)))
+    texts = [text for group, _ in data.texts for text in group]
+    return Cost(name, len(texts), round(len(texts) * _mean_tokens(texts, longest))) if texts else Cost(name, None, None)
 
 
 def _pairs(task: StsTask, file: Path, longest: int | None) -> tuple[int, float]:

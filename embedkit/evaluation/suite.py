@@ -11,32 +11,39 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from embedkit import __version__
 from embedkit.disk import paths
-from embedkit.errors import DataError, RecipeError
+from embedkit.errors import DataError, EmbedkitError, RecipeError
 from embedkit.evaluation import stats
 from embedkit.evaluation.compare import Comparison, compare
 from embedkit.evaluation.files import file_digest
 from embedkit.evaluation.kept import Kept
 from embedkit.evaluation.loading import beir_files
+from embedkit.evaluation.mteb import running
+from embedkit.evaluation.mteb.catalogue import tasks_of
+from embedkit.evaluation.mteb.running import Results
 from embedkit.evaluation.store import JSON as SCORES
 from embedkit.evaluation.store import load_scores, plain, write_scores
 from embedkit.evaluation.table import table
 from embedkit.evaluation.tasks import TaskData, load_task, run_task
+from embedkit.foreign import showing
 from embedkit.foreign.limits import SHOWN_LINE
 from embedkit.foreign.quoting import cut, did_you_mean, listed, quoted
 from embedkit.recipe.load import load_suite_file
+from embedkit.recipe.mteb import PREFIX, MtebTask
 from embedkit.recipe.reading.settle import settle_suite
-from embedkit.recipe.suite import RetrievalTask, StsTask, Suite
+from embedkit.recipe.suite import StsTask, Suite, Task
 from embedkit.types import Encodes, Scores, TaskScore
 
 __all__ = [
     "SCORES",
     "Comparison",
     "Encodes",
+    "Results",
     "compare",
     "digests",
     "evaluate_suite",
@@ -49,6 +56,8 @@ __all__ = [
     "table",
     "write_scores",
 ]
+
+logger = showing.logger(__name__)
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _LIBRARIES = ("sentence-transformers", "transformers", "torch", "numpy")
@@ -69,8 +78,9 @@ def load_suite(ref: str | Suite, data_dir: str | Path | None = None) -> Suite:
     """Find a suite and its files.
 
     Args:
-        ref: a `Suite`, a YAML file, the name of a shipped suite (``sts``), or either with chosen tasks
-            (``sts:STS-B,SICK-R``). A file that exists wins over a shipped name. Files of a suite in a file start at
+        ref: a `Suite`, a YAML file, the name of a shipped suite (``sts``), either with chosen tasks
+            (``sts:STS-B,SICK-R``), or tasks and benchmarks of mteb
+            (``mteb:NanoBEIR,STS12``). A file that exists wins over a shipped name. Files of a suite in a file start at
             that file, those of a `Suite` where they were settled, else at the working folder.
         data_dir: where the files are, instead of beside the suite. ``sts/STS12.tsv`` is found there under its
             whole path or without leading folders, so `data_dir` may be the ``sts`` folder itself.
@@ -86,6 +96,8 @@ def load_suite(ref: str | Suite, data_dir: str | Path | None = None) -> Suite:
     data_dir = _data_folder(data_dir)
     if isinstance(ref, Suite):
         return _absolute(settle_suite(ref, data_dir, paths.starts(None)), "")
+    if ref.startswith(PREFIX):
+        return Suite(name=str(ref), tasks=tasks_of(ref))
     name, chosen = paths.split_suite(ref)
     path = paths.locate(ref, "suite").place or _shipped(name)
     suite = _choose(load_suite_file(path), chosen, ref)
@@ -116,6 +128,7 @@ def evaluate_suite(
     geometry: bool = False,
     insight: bool = False,
     kept: Kept | None = None,
+    results: Results | None = None,
 ) -> Scores:
     """Measure a model on every task of a suite. All data is read and checked before the first text is encoded.
 
@@ -133,25 +146,29 @@ def evaluate_suite(
         kept: where vectors of this model are kept between evaluations; None: they are not.
         geometry: also measure alignment, uniformity and ranks of every STS task (`details["geometry"]`).
         insight: also take what a report shows, and the geometry of a sample, see `embedkit.evaluation.insight`.
+        results: where those of mteb tasks are kept, so that the same content is not measured twice; None: nowhere.
 
     Raises:
         RecipeError: `select` is not measured by the suite, `geometry` with no STS task in it, or a task that keeps more
             tokens than the model has positions for.
-        DataError: see `embedkit.evaluation.loading`.
-        EmbedkitError: an embedding that is not finite.
+        DataError: see `embedkit.evaluation.loading`; or an mteb task needs the Hub, and may not ask it.
+        EmbedkitError: an embedding that is not finite; or no task could be measured. One of several mteb tasks that
+            fails is in `Scores.failed`, with its reason.
     """
     suite.check_selection(select)
     check_lengths(encoder, suite)
     if geometry:
         _check_geometry(suite)
     suite = load_suite(suite, data_dir)
+    data = load_data(suite) if data is None else data
+    check_there(encoder, suite, data, results)
     start = time.perf_counter()
+    options: dict[str, Any] = {"batch_tokens": batch_tokens, "progress": progress, "kept": kept}
+    options |= {"geometry": geometry, "insight": insight}
+    measured, failed = _measure(encoder, suite, data, results, options)
     tasks, draws = [], []
-    for task, own in zip(suite.tasks, load_data(suite) if data is None else data, strict=True):
-        looks = {"geometry": geometry, "insight": insight}
-        score = run_task(encoder, task, own, batch_tokens=batch_tokens, progress=progress, kept=kept, **looks)
-        score = replace(score, details={**score.details, "files": digests(task)})
-        if resamples:
+    for score in measured:
+        if resamples and score.units:
             drawn = stats.draws(score, resamples, seed)
             draws.append(drawn[score.main])
             score = _with_intervals(score, drawn, seed)
@@ -166,7 +183,47 @@ def evaluate_suite(
         average=average,
         seconds=round(time.perf_counter() - start, 3),
         versions=_versions(),
-        interval=stats.interval(average, np.mean(draws, axis=0)) if draws else None,
+        interval=stats.interval(average, np.mean(draws, axis=0)) if len(draws) == len(tasks) else None,
+        failed=failed,
+    )
+
+
+def _measure(
+    encoder: Encodes, suite: Suite, data: Sequence[TaskData], results: Results | None, options: dict[str, Any]
+) -> tuple[list[TaskScore], dict[str, str]]:
+    """Scores of the tasks, and the reason of each task of mteb that failed."""
+    scores: list[TaskScore] = []
+    errors: dict[str, EmbedkitError] = {}
+    for task, own in zip(suite.tasks, data, strict=True):
+        try:
+            score = run_task(encoder, task, own, results=results, **options)
+        except EmbedkitError as error:
+            if not isinstance(task, MtebTask):
+                raise
+            errors[task.name] = error
+            logger.warning("%s is left out: %s", task.name, error.what)
+        else:
+            scores.append(replace(score, details={**score.details, "files": digests(task)}))
+    if not scores:
+        what = f"none of the {len(errors)} tasks could be measured"
+        raise next(iter(errors.values())) if len(errors) == 1 else EmbedkitError(what, below=list(errors.values()))
+    return scores, {name: error.what for name, error in errors.items()}
+
+
+def check_there(encoder: Encodes, suite: Suite, data: Sequence[TaskData], results: Results | None) -> None:
+    """Where the Hub may not be asked: refuse tasks of mteb whose data is not here.
+
+    Raises:
+        DataError: lists what is missing and where it would have to be.
+    """
+    running.check_there(
+        encoder,
+        [
+            (task, own)
+            for task, own in zip(suite.tasks, data, strict=True)
+            if isinstance(task, MtebTask) and isinstance(own, running.MtebData)
+        ],
+        results,
     )
 
 
@@ -255,12 +312,7 @@ def _absolute(suite: Suite, name: str) -> Suite:
             missing[name] = found
         return str(found.place)
 
-    tasks: list[StsTask | RetrievalTask] = []
-    for task in suite.tasks:
-        if isinstance(task, StsTask):
-            tasks.append(task.model_copy(update={"files": tuple(place(file) for file in task.files)}))
-        else:
-            tasks.append(task.model_copy(update={"folder": None if task.folder is None else place(task.folder)}))
+    tasks = tuple(task.moved(place) for task in suite.tasks)
     if missing:
         looked = [folder.resolve() for found in missing.values() for folder in found.looked]
         raise DataError(
@@ -269,13 +321,13 @@ def _absolute(suite: Suite, name: str) -> Suite:
             "give their folder with --data DIR (eval.data in a recipe)"
             + (f", or choose tasks: {name}:TASK,TASK" if name else ""),
         )
-    return suite.model_copy(update={"tasks": tuple(tasks)})
+    return suite.model_copy(update={"tasks": tasks})
 
 
-def digests(task: StsTask | RetrievalTask) -> dict[str, str]:
+def digests(task: Task) -> dict[str, str]:
     """Folder and name of each file of a task -> first 16 hex digits of its SHA-256; empty where it has none."""
-    if isinstance(task, StsTask):
-        files = [Path(file) for file in task.files]
-    else:
-        files = beir_files(Path(task.folder), task.split) if task.folder is not None else []
+    read: Any = task.data if isinstance(task, MtebTask) else task
+    files = [Path(file) for name in ("train", "files") for file in getattr(read, name, ())]
+    if getattr(read, "folder", None) is not None:
+        files = beir_files(Path(read.folder), read.split)
     return {f"{file.parent.name}/{file.name}": file_digest(file) for file in files}

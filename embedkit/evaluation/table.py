@@ -8,12 +8,14 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from embedkit.evaluation.compare import AVERAGE, Comparison
+from embedkit.foreign.quoting import quoted
 from embedkit.foreign.showing import shown
 from embedkit.terminal.tables import Column, Grid, name_column
 from embedkit.types import Interval, Scores, TaskScore
 
 _STYLES = {"win": "green", "loss": "red", "tie": "dim"}
 _VERDICTS = {"win": "better", "loss": "worse", "tie": "unclear"}
+_KEPT = "kept: measured before, with the same weights, prompts, length and data."
 _HINT = "with --out, scores.json holds them"
 
 
@@ -27,12 +29,16 @@ def table(scores: Scores, before: Scores | None = None, comparison: Sequence[Com
     """
     name = (shown(scores.model or "model"), "bold")
     parts: list[RenderableType] = [Text.assemble(name, f"  {scores.fingerprint[:12]}  suite {shown(scores.suite)}")]
-    by_type = {kind: [t for t in scores.tasks if t.type == kind] for kind in ("sts", "retrieval")}
+    by_type = {kind: [t for t in scores.tasks if t.type == kind] for kind in ("sts", "retrieval", "mteb")}
     if by_type["sts"]:
         parts.append(_sts(by_type["sts"]))
         parts += _geometry(by_type["sts"])
     if by_type["retrieval"]:
         parts.append(_retrieval(by_type["retrieval"]))
+    if by_type["mteb"]:
+        parts.append(_mteb(by_type["mteb"]))
+        parts += [Text(f"{task.task}: {_sent(task)}", style="dim") for task in by_type["mteb"]]
+    parts += [Text(f"{name}: not measured, {why}", style="red") for name, why in scores.failed.items()]
     if len(scores.tasks) > 1:
         average = (f"{scores.average:.2f}", "bold")
         parts.append(Text.assemble("average of the main metrics: ", average, f" {_range(scores.interval)}"))
@@ -154,6 +160,31 @@ def _retrieval(tasks: Sequence[TaskScore]) -> Grid:
     )
 
 
+def _mteb(tasks: Sequence[TaskScore]) -> Grid:
+    return _grid(
+        f"mteb {tasks[0].details['mteb']}: 100 x the main metric of each task",
+        tasks,
+        [
+            (name_column("task"), lambda task: task.task),
+            (Column("kind", 4, right=False), lambda task: task.details["kind"]),
+            (Column("metric", 3, right=False), lambda task: task.details["metric"]),
+            (Column("main", style="bold"), lambda task: f"{task.metrics[task.main]:.2f}"),
+            (Column("texts", 5), lambda task: f"{task.details['texts']:,}" if "texts" in task.details else "kept"),
+        ],
+        _KEPT if any("kept" in task.details for task in tasks) else "",
+    )
+
+
+def _sent(task: TaskScore) -> str:
+    """The prompts that went before the texts of a task."""
+    prompts = task.details["prompts"]
+    if not any(prompts.values()):
+        return "no prompt"
+    return ", ".join(
+        f"{role} prompt {quoted(prompt)}" if prompt else f"no {role} prompt" for role, prompt in prompts.items()
+    )
+
+
 def _cutoffs(task: TaskScore) -> list[int]:
     return sorted(int(name.partition("@")[2]) for name in task.metrics if name.startswith("recall@"))
 
@@ -164,7 +195,8 @@ def _compared(comparison: Sequence[Comparison], before: str, after: str) -> Grid
     grid = Grid(columns, f"{after} against {before}, same resamples", hint=_HINT)
     for c in comparison:
         d = c.difference
-        values = f"{c.before:.2f}", f"{c.after:.2f}", f"{d.value:+.2f}", f"{d.low:+.2f} .. {d.high:+.2f}", _p(c)
+        judged = (f"{d.low:+.2f} .. {d.high:+.2f}", _p(c)) if d.level < 1 else ("-", "-")
+        values = f"{c.before:.2f}", f"{c.after:.2f}", f"{d.value:+.2f}", *judged
         weight = "bold " if c.task == AVERAGE else ""
         grid.add(c.task, c.metric, *values, _VERDICTS[c.verdict], style=weight + _STYLES[c.verdict])
     return grid

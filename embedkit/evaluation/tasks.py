@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from embedkit.errors import EmbedkitError
 from embedkit.evaluation import geometry as shape
 from embedkit.evaluation import insight as insights
 from embedkit.evaluation import similarity
 from embedkit.evaluation.kept import Kept
 from embedkit.evaluation.loading import StsData, load_retrieval, load_sts
 from embedkit.evaluation.metrics import name_main, retrieval_metrics, sts_metrics
+from embedkit.evaluation.mteb import running
+from embedkit.evaluation.mteb.running import MtebData, Results
 from embedkit.evaluation.noise import all_equal
 from embedkit.evaluation.ranking import Relevant, rank_relevant, tie_order
-from embedkit.recipe.suite import RetrievalTask, StsTask
+from embedkit.evaluation.side import Side
+from embedkit.recipe.mteb import MtebTask
+from embedkit.recipe.suite import RetrievalTask, StsTask, Task
 from embedkit.types import Encodes, RetrievalData, TaskScore
 from embedkit.vectors.view import unit
 
-TaskData = StsData | RetrievalData
+TaskData = StsData | RetrievalData | MtebData
 ALL_EQUAL = "all embeddings are equal"
 
 
-def load_task(task: StsTask | RetrievalTask) -> TaskData:
+def load_task(task: Task) -> TaskData:
     """The data of a task, whose files are absolute paths.
 
     Raises:
         DataError: see `embedkit.evaluation.loading`.
     """
+    if isinstance(task, MtebTask):
+        return running.read(task)
     return load_sts(task) if isinstance(task, StsTask) else load_retrieval(task)
 
 
@@ -40,12 +43,14 @@ def inputs(data: TaskData) -> list[tuple[list[str], str]]:
     """The texts of a task in the order they are encoded, each group with its role; texts may repeat."""
     if isinstance(data, StsData):
         return [([*data.first, *data.second], "query")]
+    if isinstance(data, MtebData):
+        return data.texts
     return [(list(data.corpus.values()), "document"), (list(data.queries.values()), "query")]
 
 
 def run_task(
     encoder: Encodes,
-    task: StsTask | RetrievalTask,
+    task: Task,
     data: TaskData,
     *,
     batch_tokens: int = 8192,
@@ -53,6 +58,7 @@ def run_task(
     geometry: bool = False,
     insight: bool = False,
     kept: Kept | None = None,
+    results: Results | None = None,
 ) -> TaskScore:
     """Measure a model on a task.
 
@@ -67,88 +73,25 @@ def run_task(
         batch_tokens: padded tokens per batch.
         progress: show bars.
         kept: where vectors of this model are kept; None: they are not.
+        results: mteb only: where its results are kept.
         geometry: STS only: add `embedkit.evaluation.geometry.measure` over all distinct sentences to the details.
         insight: add what a report shows (`embedkit.evaluation.insight`), and to the details the geometry of a sample.
 
     Raises:
         EmbedkitError: an embedding that is not finite.
     """
-    side = _Side(encoder, task.name, task.max_length, batch_tokens, progress, kept)
+    side = Side(encoder, task.name, task.max_length, batch_tokens, progress, kept)
     if isinstance(task, StsTask):
         assert isinstance(data, StsData)
         return _sts(side, task, data, geometry, insight)
+    if isinstance(task, MtebTask):
+        assert isinstance(data, MtebData)
+        return running.run(encoder, task, data, side, batch_tokens=batch_tokens, results=results)
     assert isinstance(data, RetrievalData)
     return _retrieval(side, task, data, insight)
 
 
-class _Side:
-    """Encodes distinct texts and keeps the clock."""
-
-    def __init__(
-        self,
-        encoder: Encodes,
-        task: str,
-        max_length: int | None,
-        batch_tokens: int,
-        progress: bool,
-        kept: Kept | None = None,
-    ) -> None:
-        self.kept = kept
-        self.encoder, self.task, self.max_length = encoder, task, max_length
-        self.batch_tokens, self.progress = batch_tokens, progress
-        self.texts, self.reused, self.seconds = 0, 0, 0.0
-
-    def encode(self, texts: Sequence[str], role: str) -> tuple[np.ndarray, np.ndarray]:
-        """Embeddings of the distinct texts [u, d], and which of them each text is [n]."""
-        place = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-        start = time.perf_counter()
-        found = self._vectors(list(place), role)
-        self.seconds += time.perf_counter() - start
-        self.texts += len(place)
-        bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
-        if len(bad):
-            text = list(place)[bad[0]]
-            raise EmbedkitError(
-                f"{len(bad)} of {len(place)} embeddings are not finite, first of {text[:80]!r}",
-                f"task {self.task}",
-                "the weights hold NaN or infinity, or overflow in low precision: check the training run",
-            )
-        return found, np.array([place[text] for text in texts])
-
-    def _vectors(self, texts: list[str], role: str) -> np.ndarray:
-        if self.kept is None:
-            return self.encoder.encode(
-                texts,
-                role=role,
-                max_length=self.max_length,
-                batch_tokens=self.batch_tokens,
-                progress=self.progress,
-            )
-        before = self.kept.reused
-        try:
-            return self.kept.encode(
-                texts,
-                role=role,
-                max_length=self.max_length,
-                batch_tokens=self.batch_tokens,
-                progress=self.progress,
-            )
-        except EmbedkitError as error:
-            raise type(error)(error.what, f"task {self.task}", error.cure, error.below) from error
-        finally:
-            self.reused += self.kept.reused - before
-
-    def details(self) -> dict[str, Any]:
-        return {
-            "texts": self.texts,
-            "seconds": round(self.seconds, 3),
-            "texts_per_second": round((self.texts - self.reused) / max(self.seconds, 1e-9), 1),
-            "max_length": self.max_length,
-            **({"reused": self.reused} if self.reused else {}),
-        }
-
-
-def _sts(side: _Side, task: StsTask, data: StsData, geometry: bool, insight: bool) -> TaskScore:
+def _sts(side: Side, task: StsTask, data: StsData, geometry: bool, insight: bool) -> TaskScore:
     ((pairs, role),) = inputs(data)
     found, place = side.encode(pairs, role)
     name = similarity.chosen(task.similarity, side.encoder)
@@ -179,7 +122,7 @@ def _sts(side: _Side, task: StsTask, data: StsData, geometry: bool, insight: boo
     return _score(task, name_main(metrics, task.aggregate), units, details, arrays)
 
 
-def _retrieval(side: _Side, task: RetrievalTask, data: RetrievalData, insight: bool) -> TaskScore:
+def _retrieval(side: Side, task: RetrievalTask, data: RetrievalData, insight: bool) -> TaskScore:
     ids = list(data.corpus)
     documents, queries = inputs(data)
     texts, text_of = side.encode(*documents)

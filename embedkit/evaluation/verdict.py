@@ -52,8 +52,8 @@ def sentence(comparison: Sequence[Comparison], base: str, new: str) -> str:
         WORSE: f"{new} is worse than {base}",
         UNCLEAR: f"Whether {new} is better than {base} cannot be told from this data",
     }[verdict(c)]
+    interval = f"{100 * d.level:.0f} % interval {d.low:+.2f} to {d.high:+.2f}"
+    if d.level == 1:
+        interval = "mteb gives no values per query or pair to judge it by"
     test = "" if c.permutation is None else f", permutation test p {c.permutation:.3g}"
-    return (
-        f"{said}: {what} {c.after:.2f} against {c.before:.2f}, {d.value:+.2f} "
-        f"({100 * d.level:.0f} % interval {d.low:+.2f} to {d.high:+.2f}{test})."
-    )
+    return f"{said}: {what} {c.after:.2f} against {c.before:.2f}, {d.value:+.2f} ({interval}{test})."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field, model_validator
@@ -11,6 +12,7 @@ from pydantic import Field, model_validator
 from embedkit.errors import RecipeError
 from embedkit.foreign.quoting import listed
 from embedkit.recipe.base import Block, invalid
+from embedkit.recipe.mteb import MtebTask
 from embedkit.recipe.pydocs import PydocsSource
 
 Similarity: TypeAlias = Literal["cos", "dot"]
@@ -39,6 +41,10 @@ class StsTask(Block):
     )
     similarity: Similarity | None = Field(None, description=_OWN_SIMILARITY)
     max_length: int | None = Field(None, gt=2, description="Tokens kept; None keeps the model's setting.")
+
+    def moved(self, place: Callable[[str], str]) -> StsTask:
+        """The same task with `place` of every path."""
+        return self.model_copy(update={"files": tuple(map(place, self.files))})
 
 
 class RetrievalTask(Block):
@@ -78,6 +84,10 @@ class RetrievalTask(Block):
             raise ValueError(f"retrieval task {self.name!r}: a cut-off in ks is below 1: {min(self.ks)}")
         return self
 
+    def moved(self, place: Callable[[str], str]) -> RetrievalTask:
+        """The same task with `place` of every path."""
+        return self if self.folder is None else self.model_copy(update={"folder": place(self.folder)})
+
     @property
     def main(self) -> str:
         """Name of the metric that stands for the task."""
@@ -96,7 +106,7 @@ class RetrievalTask(Block):
         return (*(f"{kind}@{k}" for kind in kinds for k in self.cutoffs), "map", "auc")
 
 
-Task = Annotated[StsTask | RetrievalTask, Field(discriminator="type")]
+Task = Annotated[StsTask | RetrievalTask | MtebTask, Field(discriminator="type")]
 
 
 class Suite(Block):

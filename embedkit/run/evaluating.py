@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from embedkit.evaluation import forecast as forecasts
 from embedkit.evaluation import suite as suites
 from embedkit.evaluation import verdict as verdicts
 from embedkit.evaluation.kept import Kept
+from embedkit.evaluation.mteb.running import MtebData
 from embedkit.foreign.limits import SEED
 from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.load import made
@@ -95,7 +96,8 @@ def evaluate(
         DataError: a file of the suite, or `data`, is missing or wrong.
         BusyError: another process writes to `out`.
         WriteError: nothing can be written there.
-        EmbedkitError: the scores of another model or suite are there.
+        EmbedkitError: the scores of another model or suite are there; or a task of mteb failed, which is said after
+            the others are measured and written.
     """
     quiet_libraries()
     check_whole(resamples, "resamples", 0)
@@ -116,9 +118,14 @@ def evaluate(
             _refuse_other(_load(compare, "--compare"), loaded, places[1:], overwrite)
         encoder = _load(model, "MODEL")
         _refuse_other(encoder, loaded, places[:1], overwrite)
-        scores = _score(encoder, model, loaded, read, say, options, rest)
+        for line in _announced(loaded, read):
+            say(line)
+        scores = _score(encoder, model, loaded, read, say, options, rest | _results(model, places[:1]))
         del encoder
-        other = _score(_load(compare, ""), compare, loaded, read, say, options, rest) if compare else None
+        other = None
+        if compare:
+            own = rest | _results(compare, places[1:])
+            other = _score(_load(compare, ""), compare, loaded, read, say, options, own)
         comparison: list[suites.Comparison] = []
         if other is not None:
             comparison = suites.compare(other, scores, resamples=resamples, seed=seed, permutations=resamples)
@@ -130,7 +137,32 @@ def evaluate(
         say(verdicts.sentence(comparison, compare or "", model))
     if answer is not None:
         answer(Evaluated(scores, other, comparison))
+    _refuse_failed(scores, other)
     return scores
+
+
+def _announced(suite: Suite, data: Sequence[TaskData]) -> Iterator[str]:
+    """The tasks of mteb with what is known of their size, before anything long starts."""
+    for task, own in zip(suite.tasks, data, strict=True):
+        if isinstance(own, MtebData):
+            size = "size unknown" if own.size is None else f"{own.size:,} texts at most"
+            where = "local files" if own.content is not None else f"{own.repository} at {own.digest[:12]}"
+            yield f"{task.name}: {size}, {where}"
+
+
+def _results(model: str, places: Sequence[Path]) -> dict[str, Any]:
+    return {"results": suites.Results(model, copy=places[0] / "mteb" if places else None)}
+
+
+def _refuse_failed(*found: Scores | None) -> None:
+    """End with an error where tasks failed; what was measured is shown and written.
+
+    Raises:
+        EmbedkitError: lists them.
+    """
+    failed = [f"{name} ({s.model}): {why}" for s in found if s is not None for name, why in s.failed.items()]
+    if failed:
+        raise EmbedkitError(f"{len(failed)} tasks were not measured", "", "evaluate again: the others are kept", failed)
 
 
 def _score(

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from embedkit.disk import paths
 from embedkit.errors import TrainingError
@@ -21,6 +22,8 @@ from embedkit.run.state import Run
 Digests = dict[str, dict[str, str]]
 """Key of the recipe -> name of a file there -> digest of what it holds."""
 
+_PLACES: dict[str, Any] = {"files": True, "folder": True, "data": {"files", "train", "folder"}}
+"""Keys of a task that lead to its files: what these hold counts."""
 _WEIGHTS, _PICKLED = ".safetensors", ".bin"
 _OF_A_MODEL = frozenset({_WEIGHTS, _PICKLED, ".json", ".txt", ".model", ".jinja", ".py"})
 _SHOWN = 5
@@ -72,7 +75,7 @@ def _of_suite(run: Run, reference: str | Suite) -> dict[str, str]:
     for task, own in zip(suite.tasks, data, strict=True):
         files = suites.digests(task)
         found |= files or {task.name: own.digest}
-        said = task.model_dump(mode="json", exclude={"files", "folder"})
+        said = task.model_dump(mode="json", exclude=_PLACES)
         found[f"task {task.name}"] = _digest(json.dumps(said, sort_keys=True))
     return found
 

@@ -37,6 +37,10 @@ def _scored(run: Run, encoder: Encoder | Pair, when: str) -> Scores | None:
     if when == "before" and same and (target / suites.SCORES).is_file():
         return suites.load_scores(target)
     name = f"{run.recipe.model.base} {when} training"
-    scores = run.measuring.score(encoder, config.suite, name, config.resamples, run.progress)
+    results = suites.Results(str(run.folder.root), folder=target / "mteb")
+    scores = run.measuring.score(encoder, config.suite, name, config.resamples, run.progress, results)
+    for task, why in scores.failed.items():
+        run.record.warnings.append(f"{task} was not measured {when} training: {why}")
+        run.say(f"warning      {run.record.warnings[-1]}")
     suites.write_scores(scores, target)
     return scores

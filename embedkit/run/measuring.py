@@ -12,6 +12,7 @@ from embedkit.types import RunRecord, Scores
 if TYPE_CHECKING:
     from embedkit.auxiliary.base import Auxiliary
     from embedkit.evaluation.forecast import Forecast
+    from embedkit.evaluation.mteb.running import Results
     from embedkit.evaluation.tasks import TaskData
     from embedkit.model.running.encoder import Encoder
     from embedkit.model.running.towers import Pair
@@ -35,7 +36,13 @@ class Measuring:
         self._texts: list[str] | None = None
 
     def score(
-        self, encoder: Encoder | Pair, reference: str | Suite, name: str, resamples: int, progress: bool
+        self,
+        encoder: Encoder | Pair,
+        reference: str | Suite,
+        name: str,
+        resamples: int,
+        progress: bool,
+        results: Results | None = None,
     ) -> Scores:
         """Scores of the encoder on a suite.
 
@@ -45,6 +52,7 @@ class Measuring:
             name: what reports call the model.
             resamples: of the bootstrap; 0 leaves intervals out.
             progress: show bars.
+            results: where those of mteb tasks are kept; None: nowhere.
         """
         from embedkit.evaluation import suite as suites
 
@@ -60,6 +68,7 @@ class Measuring:
             progress=progress,
             data=data,
             insight=True,
+            results=results,
         )
 
     def foresee(self, encoder: Encoder, reference: str | Suite, resamples: int) -> Forecast:
@@ -95,6 +104,7 @@ class Measuring:
         for reference in (self.config.suite, self.config.during):
             if reference is not None:
                 suites.check_lengths(encoder, suites.load_suite(reference, self.config.data))
+                suites.check_there(encoder, *self.data(reference), None)
 
     def masked_lm(
         self, auxiliaries: Sequence[Auxiliary], record: RunRecord, step: int, say: Callable[[Any], None]

@@ -16,7 +16,7 @@ from embedkit.disk import paths
 from embedkit.recipe.base import Block, Holds, Leads
 from embedkit.recipe.reading.tree import KeyPath
 from embedkit.recipe.schema import Recipe
-from embedkit.recipe.suite import RetrievalTask, StsTask, Suite
+from embedkit.recipe.suite import Suite
 
 B = TypeVar("B", bound=Block)
 
@@ -47,15 +47,7 @@ def settle_suite(suite: Suite, data_dir: Path | None, folders: Sequence[Path]) -
     def located(name: str) -> paths.Located:
         return name if isinstance(name, paths.Located) else _locate(name, data_dir, folders)
 
-    tasks: list[StsTask | RetrievalTask] = []
-    for task in suite.tasks:
-        if isinstance(task, StsTask):
-            tasks.append(task.model_copy(update={"files": tuple(located(file) for file in task.files)}))
-        elif task.folder is not None:
-            tasks.append(task.model_copy(update={"folder": located(task.folder)}))
-        else:
-            tasks.append(task)
-    return suite.model_copy(update={"tasks": tuple(tasks)})
+    return suite.model_copy(update={"tasks": tuple(task.moved(located) for task in suite.tasks)})
 
 
 class Place(NamedTuple):

@@ -1,0 +1,217 @@
+"""Local files of the kinds of mteb, in memory. Neither mteb nor torch here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from embedkit.errors import DataError
+from embedkit.evaluation.files import Row, column, read_rows, text_column
+from embedkit.evaluation.loading import load_beir, load_sts
+from embedkit.foreign.quoting import listed, quoted
+from embedkit.inputs.texts import as_number
+from embedkit.recipe.mteb import (
+    BitextFiles,
+    ClassificationFiles,
+    ClusteringFiles,
+    Data,
+    MultilabelFiles,
+    PairFiles,
+    RerankingFiles,
+    RetrievalFolder,
+    StsFiles,
+)
+from embedkit.recipe.suite import StsTask
+from embedkit.types import RetrievalData
+
+Columns = dict[str, list[Any]]
+"""``first``, ``second``, ``text``, ``label`` and ``score``, as far as a kind has them."""
+Texts = list[tuple[list[str], str]]
+"""Groups of texts, each with its role."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the files of a task hold.
+
+    Attributes:
+        kind: as `embedkit.recipe.mteb` calls it.
+        test, train: columns; empty where the kind has none.
+        retrieval: queries, documents and judgements, of retrieval and reranking.
+        candidates: query id -> ids of the documents that are put in order; None: all of the corpus.
+        digest: content hash.
+    """
+
+    kind: str
+    digest: str
+    test: Columns = field(default_factory=dict)
+    train: Columns = field(default_factory=dict)
+    retrieval: RetrievalData | None = None
+    candidates: dict[str, list[str]] | None = None
+
+    @property
+    def texts(self) -> Texts:
+        """All texts, each group with its role."""
+        if self.retrieval is not None:
+            found = self.retrieval
+            return [(list(found.corpus.values()), "document"), (list(found.queries.values()), "query")]
+        columns = [part.get(name, []) for part in (self.train, self.test) for name in ("text", "first", "second")]
+        return [([text for column in columns for text in column], "query")]
+
+
+def read(data: Data, name: str) -> Content:
+    """Read the files of a task, whose paths are absolute.
+
+    Raises:
+        DataError: a missing column, an empty text, a label or score of the wrong kind, with ``file:line``.
+    """
+    if isinstance(data, RetrievalFolder):
+        found = load_beir(Path(data.folder), data.split)
+        return Content(data.kind, found.digest, retrieval=found)
+    if isinstance(data, StsFiles):
+        columns = data.model_dump(exclude={"kind"})
+        pairs = load_sts(StsTask(name=name, **{**columns, "files": data.files}))
+        test: Columns = {"first": pairs.first, "second": pairs.second, "score": pairs.gold.tolist()}
+        return Content(data.kind, _digest(test), test)
+    if isinstance(data, RerankingFiles):
+        return _reranking(data)
+    if isinstance(data, (PairFiles, BitextFiles)):
+        test = _pairs(data)
+        return Content(data.kind, _digest(test), test)
+    test = _labelled(data, data.files)
+    train = {} if isinstance(data, ClusteringFiles) else _labelled(data, data.train)
+    _check_labels(data, train, test)
+    test, train = _numbered(test, train) if not isinstance(data, MultilabelFiles) else (test, train)
+    return Content(data.kind, _digest(train, test), test, train)
+
+
+def _rows(files: Sequence[str], wanted: Sequence[str]) -> Iterator[Row]:
+    any_row = False
+    for file in files:
+        for row in read_rows(Path(file), wanted):
+            any_row = True
+            yield row
+    if not any_row:
+        raise DataError("no rows", ", ".join(files), "the files hold no more than a header")
+
+
+def _pairs(data: PairFiles | BitextFiles) -> Columns:
+    wanted = [data.sentence1, data.sentence2, *([data.label] if isinstance(data, PairFiles) else [])]
+    found: Columns = {name: [] for name in ("first", "second", "label")[: len(wanted)]}
+    for row in _rows(data.files, wanted):
+        found["first"].append(text_column(row, data.sentence1))
+        found["second"].append(text_column(row, data.sentence2))
+        if isinstance(data, PairFiles):
+            value = column(row, data.label)
+            number = as_number(value)
+            if number not in (0, 1):
+                raise DataError(f"{data.label}: expected 0 or 1, got {quoted(value)}", row[0], "correct the row")
+            found["label"].append(int(number))
+    if isinstance(data, PairFiles) and len(set(found["label"])) < 2:
+        what = f"all {len(found['label'])} pairs have one label"
+        raise DataError(what, ", ".join(data.files), "average precision needs pairs that match and pairs that do not")
+    return found
+
+
+def _labelled(data: ClassificationFiles | MultilabelFiles | ClusteringFiles, files: Sequence[str]) -> Columns:
+    name = data.labels if isinstance(data, MultilabelFiles) else data.label
+    found: Columns = {"text": [], "label": []}
+    for row in _rows(files, (data.text, name)):
+        found["text"].append(text_column(row, data.text))
+        value = column(row, name)
+        found["label"].append(
+            _labels(value, data, row) if isinstance(data, MultilabelFiles) else _label(value, name, row)
+        )
+    return found
+
+
+def _label(value: Any, name: str, row: Row) -> str:
+    """A label as text; ``1.0``, as pandas writes it for a column with a gap, is 1."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)) or not str(value).strip():
+        raise DataError(f"{name}: expected a label, got {quoted(value)}", row[0], "correct the row or remove it")
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+
+
+def _labels(value: Any, data: MultilabelFiles, row: Row) -> list[str]:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(data.separator) if part.strip()]
+    if not isinstance(value, (list, tuple)):
+        what = f"{data.labels}: expected a list or a text, got {quoted(value)}"
+        raise DataError(what, row[0], "correct the row or remove it")
+    return [_label(part, data.labels, row) for part in value]
+
+
+def _check_labels(data: ClassificationFiles | MultilabelFiles | ClusteringFiles, train: Columns, test: Columns) -> None:
+    """Refuse labels that nothing can be learnt about."""
+
+    def flat(columns: Columns) -> list[str]:
+        return [one for label in columns.get("label", []) for one in (label if isinstance(label, list) else [label])]
+
+    if not train:
+        if len(set(flat(test))) < 2:
+            raise DataError("all texts have one label", ", ".join(data.files), "give texts of several clusters")
+        return
+    known, files = set(flat(train)), ", ".join(getattr(data, "train", ()))
+    if len(known) < 2:
+        raise DataError("all texts have one label", files, "give texts of several classes")
+    if unknown := sorted(set(flat(test)) - known):
+        what = f"{len(unknown)} labels of the test files are not in the training files: {listed(unknown)}"
+        raise DataError(what, files, "add texts of these classes, or correct the labels")
+
+
+def _numbered(test: Columns, train: Columns) -> tuple[Columns, Columns]:
+    """Labels as numbers, in the order of their names, or of the numbers that they are."""
+    names = sorted(
+        {*test["label"], *train.get("label", [])},
+        key=lambda name: (as_number(name) is None, as_number(name) or 0, name),
+    )
+    place = {name: i for i, name in enumerate(names)}
+    done = [{**part, "label": [place[name] for name in part["label"]]} if part else part for part in (test, train)]
+    return done[0], done[1]
+
+
+def _reranking(data: RerankingFiles) -> Content:
+    queries: dict[str, str] = {}
+    corpus: dict[str, str] = {}
+    qrels: dict[str, dict[str, int]] = {}
+    candidates: dict[str, list[str]] = {}
+    ids: dict[str, str] = {}
+    for count, row in enumerate(_rows(data.files, (data.query, data.positive, data.negative))):
+        query = f"q{count}"
+        queries[query] = text_column(row, data.query)
+        sides = [_texts(row, name) for name in (data.positive, data.negative)]
+        if both := set(sides[0]) & set(sides[1]):
+            raise DataError(f"{quoted(min(both))} is both positive and negative", row[0], "remove it from one of them")
+        judged: dict[str, int] = {}
+        for gain, texts in zip((1, 0), sides, strict=True):
+            for text in dict.fromkeys(texts):
+                document = ids.setdefault(text, f"d{len(ids)}")
+                corpus[document], judged[document] = text, gain
+        qrels[query], candidates[query] = judged, list(judged)
+    digest = _digest(
+        {"query": list(queries.values()), "judged": list(map(repr, qrels.values())), "text": list(corpus.values())}
+    )
+    found = RetrievalData(queries, corpus, qrels, digest)
+    return Content(data.kind, digest, retrieval=found, candidates=candidates)
+
+
+def _texts(row: Row, name: str) -> list[str]:
+    value = column(row, name)
+    if isinstance(value, str):
+        return [text_column(row, name)]
+    if not isinstance(value, (list, tuple)) or not value:
+        raise DataError(f"{name}: expected a text or a list of texts, got {quoted(value)}", row[0], "correct the row")
+    return [text_column((row[0], {name: part}), name) for part in value]
+
+
+def _digest(*parts: Columns) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        for name, values in sorted(part.items()):
+            digest.update(f"{name} {len(values)}\n".encode())
+            for value in values:
+                digest.update(repr(value).encode("utf-8", "surrogatepass") + b"\n")
+    return digest.hexdigest()

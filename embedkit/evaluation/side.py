@@ -1,0 +1,80 @@
+"""What a task encodes: every distinct text once, with the clock on, and nothing that is not finite."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from embedkit.errors import EmbedkitError
+from embedkit.evaluation.kept import Kept
+from embedkit.types import Encodes
+
+
+class Side:
+    """Encodes distinct texts and keeps the clock."""
+
+    def __init__(
+        self,
+        encoder: Encodes,
+        task: str,
+        max_length: int | None,
+        batch_tokens: int,
+        progress: bool,
+        kept: Kept | None = None,
+    ) -> None:
+        self.kept = kept
+        self.encoder, self.task, self.max_length = encoder, task, max_length
+        self.batch_tokens, self.progress = batch_tokens, progress
+        self.texts, self.reused, self.seconds = 0, 0, 0.0
+
+    def encode(self, texts: Sequence[str], role: str) -> tuple[np.ndarray, np.ndarray]:
+        """Embeddings of the distinct texts [u, d], and which of them each text is [n]."""
+        place = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        start = time.perf_counter()
+        found = self._vectors(list(place), role)
+        self.seconds += time.perf_counter() - start
+        self.texts += len(place)
+        bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
+        if len(bad):
+            text = list(place)[bad[0]]
+            raise EmbedkitError(
+                f"{len(bad)} of {len(place)} embeddings are not finite, first of {text[:80]!r}",
+                f"task {self.task}",
+                "the weights hold NaN or infinity, or overflow in low precision: check the training run",
+            )
+        return found, np.array([place[text] for text in texts])
+
+    def _vectors(self, texts: list[str], role: str) -> np.ndarray:
+        if self.kept is None:
+            return self.encoder.encode(
+                texts,
+                role=role,
+                max_length=self.max_length,
+                batch_tokens=self.batch_tokens,
+                progress=self.progress,
+            )
+        before = self.kept.reused
+        try:
+            return self.kept.encode(
+                texts,
+                role=role,
+                max_length=self.max_length,
+                batch_tokens=self.batch_tokens,
+                progress=self.progress,
+            )
+        except EmbedkitError as error:
+            raise type(error)(error.what, f"task {self.task}", error.cure, error.below) from error
+        finally:
+            self.reused += self.kept.reused - before
+
+    def details(self) -> dict[str, Any]:
+        return {
+            "texts": self.texts,
+            "seconds": round(self.seconds, 3),
+            "texts_per_second": round((self.texts - self.reused) / max(self.seconds, 1e-9), 1),
+            "max_length": self.max_length,
+            **({"reused": self.reused} if self.reused else {}),
+        }
