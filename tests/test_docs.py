@@ -104,3 +104,17 @@ def test_python_blocks_compile(page: Path) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def test_what_tools_are_told_is_true() -> None:
+    """llms.txt names every verb, its commands parse, its pages exist."""
+    text = (ROOT / "docs" / "llms.txt").read_text(encoding="utf-8")
+    lines = re.findall(r"`(embedkit [^`]+)`", text)
+    command: Any = typer.main.get_command(app)
+    assert {line.split()[1] for line in lines} == set(command.commands)
+    for line in lines:
+        words = shlex.split(line)[1:]
+        if len(words) > 1 and words[0] != "synth":  # its tasks have options of their own
+            parse(words)
+    for page in re.findall(r"\]\(([^)]+)\)", text):
+        assert (ROOT / "docs" / page).is_file(), page

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -313,10 +314,17 @@ def _digests(item: Item) -> Sequence[str]:
     """What the Hub may call the content of a file: SHA-256, or git's digest of a small one."""
     if isinstance(item.source, bytes):
         return hashlib.sha256(item.source).hexdigest(), _git(item.source)
-    if item.size < 2**24:
-        content = item.source.read_bytes()
+    now = item.source.stat()
+    return _of_file(item.source, now.st_size, now.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _of_file(path: Path, size: int, changed: int) -> Sequence[str]:
+    """`_digests` of a file as it is now: weights are read once in a push."""
+    if size < 2**24:
+        content = path.read_bytes()
         return hashlib.sha256(content).hexdigest(), _git(content)
-    return (files.sha256(item.source),)
+    return (files.sha256(path),)
 
 
 def _git(content: bytes) -> str:
