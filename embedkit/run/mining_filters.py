@@ -72,7 +72,8 @@ class _Judges:
         assert setting.spread is not None
         identity = _identity(named, setting.where)
         key = json.dumps([identity, prompts.model_dump(mode="json"), graded, setting.seed], sort_keys=True)
-        make = _JudgeMaker(named, prompts, graded, setting.seed, setting.device, setting.where, identity)
+        device = "cpu" if "endpoint" in named.settings else setting.device
+        make = _JudgeMaker(named, prompts, graded, setting.seed, device, setting.where, identity)
         folder = self.answers.with_name(f"{self.answers.name}.shards")
         return SpreadScores(replace(setting.spread, folder=folder), make, f"judge {key}", BLOCK, unusable)
 

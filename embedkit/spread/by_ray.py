@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -36,7 +35,6 @@ class RayPool:
         self._ray, self._own = ray, not ray.is_initialized()
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what fails is told as an error
         if self._own:
-            os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # an actor without GPUs sees what is there
             try:
                 ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)
             except (ConnectionError, RuntimeError, ValueError) as error:

@@ -9,6 +9,11 @@ Make = Callable[[], Callable[[Any], Any]]
 """Picklable; gives, once in every process, the function that its tasks are given to."""
 
 
+def uses_gpu(make: object) -> bool:
+    """Whether what is made may need a GPU: all but what says that its `device` is the CPU."""
+    return getattr(make, "device", "auto") != "cpu"
+
+
 class Pool(Protocol):
     """Processes that do tasks; a process that dies is replaced, and its task done again."""
 

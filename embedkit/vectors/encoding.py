@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from embedkit.errors import DataError, EmbedkitError
-from embedkit.spread.pool import Pool
+from embedkit.spread.pool import Pool, uses_gpu
 from embedkit.terminal import progress as terminal
 from embedkit.vectors.keys import NONE, KeyIndex, keys_of
 from embedkit.vectors.space import Embedder, Encode, Space
@@ -189,7 +189,7 @@ def encode_spread(
                 shown.skip(len(window) - len(lacking))
                 if len(lacking):
                     tasks.append(([start + i for i in lacking.tolist()], [window[i] for i in lacking.tolist()]))
-            for number, _ in pool.map(make, tasks, gpu=True):
+            for number, _ in pool.map(make, tasks, gpu=uses_gpu(by.remake)):
                 shown.advance(len(tasks[number][0]))
             shelf.refresh()
     return shelf.at(shelf.find(kept))

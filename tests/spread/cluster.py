@@ -21,9 +21,11 @@ class Here:
 
     def __init__(self) -> None:
         self.done: list[Any] = []
+        self.gpu: list[bool] = []
 
     def map(self, make: Callable[[], Any], tasks: Sequence[Any], *, gpu: bool = False) -> Iterator[tuple[int, Any]]:
         do = make()
+        self.gpu.append(gpu)
         for number, task in reversed(list(enumerate(tasks))):
             self.done.append(task)
             yield number, do(pickle.loads(pickle.dumps(task)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,30 @@ def test_scores_are_those_of_one_process_and_a_chunk_that_is_there_is_not_scored
     assert len(SpreadScores(Spread(pool, tmp_path / "parts"), make, "other", 10)(pairs)) == 25 and len(pool.done) == 6
     assert scores([]).shape == (0,)
     assert counted(lengths)(pairs[:2], tmp_path)[1] == {}
+
+
+def test_a_process_has_a_gpu_unless_the_cpu_was_asked_for(tmp_path: Path) -> None:
+    given, world = problem(), World()
+    for device in ("auto", "cuda", "cpu"):
+
+        class Makes:
+            def __init__(self) -> None:
+                self.device = device  # noqa: B023
+
+            def __call__(self) -> World:
+                return world
+
+        pool = Here()
+        by = replace(world.by.query, remake=Makes())
+        miner = Miner(
+            given, Search(), VectorStore(tmp_path / device), device=device, method="faiss",
+            spread=Spread(pool, tmp_path / f"{device}-parts"),
+        )  # fmt: skip
+        if device != "cuda":
+            miner.mine(By(by, by))
+        else:
+            encoding.encode_spread(VectorStore(tmp_path / device).of(by.space), given.queries, by, pool)
+        assert set(pool.gpu) == {device != "cpu"}
 
 
 def test_a_guide_encodes_by_the_pool(small: None, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from embedkit.disk import files
 from embedkit.mining.filters.pairs import CALL, ScorePairs
 from embedkit.mining.spreading import Spread
+from embedkit.spread.pool import uses_gpu
 from embedkit.vectors.shards import mapped, write_array
 
 Counted = Callable[[Sequence[tuple[str, str]], Path], tuple[np.ndarray, Counter[str]]]
@@ -50,7 +51,7 @@ class SpreadScores:
         chunks = [pairs[start : start + self.at_once] for start in range(0, len(pairs), self.at_once)]
         parts = [folder / f"scores-{self._name(chunk)}.npy" for chunk in chunks]
         tasks = {part: chunk for part, chunk in zip(parts, chunks, strict=True) if not part.exists()}
-        for _ in self.spread.pool.map(_Scores(self.make), list(tasks.items()), gpu=True):
+        for _ in self.spread.pool.map(_Scores(self.make), list(tasks.items()), gpu=uses_gpu(self.make)):
             pass
         for part in parts:
             self.notes.update(json.loads(part.with_suffix(".json").read_bytes()))
