@@ -162,7 +162,9 @@ def _refuse_failed(*found: Scores | None) -> None:
     """
     failed = [f"{name} ({s.model}): {why}" for s in found if s is not None for name, why in s.failed.items()]
     if failed:
-        raise EmbedkitError(f"{len(failed)} tasks were not measured", "", "evaluate again: the others are kept", failed)
+        raise EmbedkitError(
+            f"not measured: {len(failed)} of the tasks", "", "evaluate again: the others are kept", failed
+        )
 
 
 def _score(

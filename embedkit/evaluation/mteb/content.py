@@ -158,7 +158,7 @@ def _check_labels(data: ClassificationFiles | MultilabelFiles | ClusteringFiles,
     if len(known) < 2:
         raise DataError("all texts have one label", files, "give texts of several classes")
     if unknown := sorted(set(flat(test)) - known):
-        what = f"{len(unknown)} labels of the test files are not in the training files: {listed(unknown)}"
+        what = f"the test files have labels that the training files lack: {listed(unknown)}"
         raise DataError(what, files, "add texts of these classes, or correct the labels")
 
 
