@@ -163,6 +163,7 @@ class Embeddings:
         label: [N] classes, or None.
         weight: [N] example weights, or None for all ones.
         guide: the same texts as a frozen guide sees them, in the same slots; its own dimension, no gradient.
+        target: the same texts as the encoder's slowly moving copy sees them (`embedkit.train.target`); no gradient.
         step: seeds batch-side randomness, equal on all processes.
     """
 
@@ -178,6 +179,7 @@ class Embeddings:
     label: Tensor | None = None
     weight: Tensor | None = None
     guide: Embeddings | None = None
+    target: Embeddings | None = None
     step: int = 0
 
     def __len__(self) -> int:

@@ -1,7 +1,8 @@
 """What an objective is, and how a recipe's options become one.
 
-An objective is a pure function of one global batch of embeddings. It gathers nothing, logs nothing, holds no
-model and no queue; the step engine (`embedkit.train.step`) decides which process evaluates which rows.
+An objective is a pure function of one global batch of embeddings and of what it remembers of those before. It gathers
+nothing, logs nothing, holds no model; the step engine (`embedkit.train.step`) decides which process
+evaluates which rows.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class Objective(nn.Module):
     scope: Literal["row", "batch"] = "row"
     empty = False
     """Whether it never has terms, so that embeddings are needed for the auxiliary losses at most."""
+    remembers = False
+    """Whether `remember` is to be called."""
 
     def terms(self, e: Embeddings) -> list[Term]:
         """The flat list of summands; a wrapper overrides this and nothing else."""
@@ -53,6 +56,16 @@ class Objective(nn.Module):
     def columns(self, e: Embeddings) -> int:
         """How many logits one row needs at most: the engine sizes row blocks by it."""
         return 1
+
+    def remember(self, e: Embeddings) -> None:
+        """Write the state that the next steps read (`embedkit.objectives.companions`); `forward` must not.
+
+        Called without gradient after each optimiser step, once for each batch of the update, in their order, on every
+        process with the same batch. A batch's embeddings are those that its loss was computed on.
+
+        Args:
+            e: the global batch, detached.
+        """
 
     def forward(self, e: Embeddings, rows: Tensor) -> LossOut:
         """The loss of `rows`.

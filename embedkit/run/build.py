@@ -23,7 +23,7 @@ from embedkit.objectives.base import Objective, build, build_heads
 from embedkit.recipe import registry
 from embedkit.recipe.load import dump
 from embedkit.recipe.memory import KEEP_SHARE, activation_bytes
-from embedkit.recipe.objectives.base import ObjectiveConfig, needs
+from embedkit.recipe.objectives.base import ObjectiveConfig, momenta, needs
 from embedkit.recipe.planning.rules_model import MERGE_FIRST
 from embedkit.recipe.pool import is_mined, negatives_per_query
 from embedkit.recipe.reading.dump import of_the_model
@@ -38,6 +38,7 @@ from embedkit.train.negatives import Negatives
 from embedkit.train.pipeline import Pipeline
 from embedkit.train.step import Step
 from embedkit.train.stopping import Stopping
+from embedkit.train.target import Target
 from embedkit.train.trainer import Evaluate, Trainer, autocast
 from embedkit.types import RowBatch
 
@@ -151,6 +152,7 @@ def _step(
         heads=build_heads(recipe.heads, encoder.training_dim, train.seed),
         auxiliaries=_auxiliaries(recipe, encoder),
         guide=_guide(recipe, train.device),
+        target=_target(recipe, encoder),
         seed=train.seed,
         keep_graph=keep_graph(recipe, encoder, comm.world),
         rows_per_block=train.rows_per_block,
@@ -208,6 +210,15 @@ def _guide(recipe: Recipe, device: str) -> Guide | None:
         about("guide.max_length", "model.max_length"),
     ):
         return Guide(Encoder.load(block, device=device))
+
+
+def _target(recipe: Recipe, encoder: Encoder) -> Target | None:
+    configs = [source.objective or recipe.objective for source in recipe.data.sources]
+    asked = momenta(configs)
+    if len(asked) > 1:
+        what = f"objectives ask copies of the encoder with momentum {' and '.join(map(str, asked))}"
+        raise RecipeError(what, "momentum", "give them one momentum, or null: a run has one copy")
+    return Target(encoder, asked[0]) if asked else None
 
 
 def _per_query(recipe: Recipe, source: LoadedSource, config: ObjectiveConfig) -> int:

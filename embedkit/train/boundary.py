@@ -66,7 +66,9 @@ class BatchGradient:
     metrics: dict[str, float]
 
 
-def gather(batch: RowBatch, block: Tensor, comm: Comm, guide: Tensor | None = None) -> Leaves:
+def gather(
+    batch: RowBatch, block: Tensor, comm: Comm, guide: Tensor | None = None, target: Tensor | None = None
+) -> Leaves:
     """Collect the pool from all processes.
 
     Args:
@@ -74,6 +76,7 @@ def gather(batch: RowBatch, block: Tensor, comm: Comm, guide: Tensor | None = No
         block: [n * S, d] embeddings, zeros where an example has no text in a slot.
         comm: the processes that share the pool.
         guide: [n * S, g] the guide's embeddings of the same texts.
+        target: [n * S, d] those of the encoder's copy.
 
     Raises:
         TrainingError: the processes' shapes, source or step differ.
@@ -129,6 +132,8 @@ def gather(batch: RowBatch, block: Tensor, comm: Comm, guide: Tensor | None = No
     )
     if guide is not None:
         template = replace(template, guide=_seen_through(pool(send(guide, device)), template))
+    if target is not None:
+        template = replace(template, target=_seen_through(pool(send(target, device)), template))
     own = torch.arange(batch.n, device=device) + comm.rank * batch.n
     return Leaves(values, present, template, own, _mean_cosine(values[:, 0]))
 

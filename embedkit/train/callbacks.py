@@ -112,3 +112,19 @@ def _values(logs: dict[str, float]) -> str:
     """The objective's own values where they are few, with two spaces in front of each."""
     own = {name: value for name, value in logs.items() if name not in LOGGED and name != QUERY_COSINE}
     return "".join(f"  {name} {value:.4g}" for name, value in own.items()) if len(own) <= FEW else ""
+
+
+class AfterUpdate(TrainerCallback):
+    """Calls something after every optimiser step, before a checkpoint is written.
+
+    Args:
+        call: what.
+    """
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call = call
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.call()

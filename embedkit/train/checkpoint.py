@@ -24,6 +24,7 @@ from embedkit.errors import EmbedkitError, TrainingError
 from embedkit.model.checking.boundary import UNSAFE, is_unsafe, reason
 from embedkit.model.checking.fit import listed
 from embedkit.model.reading.loading import load_saved
+from embedkit.objectives.companions import Companion
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -107,7 +108,8 @@ def load_module(module: torch.nn.Module, path: Path) -> None:
     """Read back what `save_module` wrote.
 
     Raises:
-        TrainingError: the file is missing, or its names or shapes do not fit the module.
+        TrainingError: the file is missing, or its names or shapes do not fit the module. What grows from step to step
+            (`embedkit.objectives.companions`) takes the shape that was written.
     """
     wanted = module.state_dict()
     if not wanted:
@@ -116,7 +118,10 @@ def load_module(module: torch.nn.Module, path: Path) -> None:
         raise TrainingError("the checkpoint has no state for this module", str(path), "resume with the same recipe")
     with reading(path):
         state = load_file(path)
-    _check_fit(state, wanted, path)
+    for prefix, part in module.named_modules():
+        if isinstance(part, Companion):
+            part.like({k[len(prefix) + 1 :]: v for k, v in state.items() if k.startswith(f"{prefix}.")})
+    _check_fit(state, module.state_dict(), path)
     module.load_state_dict(state)
 
 

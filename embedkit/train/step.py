@@ -29,7 +29,8 @@ from embedkit.objectives.base import BatchHead, Objective
 from embedkit.train import auxiliaries as auxiliary_losses
 from embedkit.train import boundary
 from embedkit.train.distributed import Comm
-from embedkit.types import RowBatch, StepResult
+from embedkit.train.target import Target
+from embedkit.types import Embeddings, RowBatch, StepResult
 
 
 class RowEncoder(Protocol):
@@ -78,6 +79,7 @@ class Step:
         heads: batch heads, between the gathered embeddings and the objective.
         auxiliaries: losses beside the objective's.
         guide: ``batch -> [n * S, g]``, a frozen encoder's embeddings of this process's rows.
+        target: a copy of the encoder that follows it from update to update, where an objective asks for it.
         seed: of what is random in the batch heads.
         rows_per_block: rows of a row-scope objective evaluated at once; None bounds logits memory.
         across_processes: False makes each process's batch a pool of its own.
@@ -93,6 +95,7 @@ class Step:
         heads: Sequence[BatchHead] = (),
         auxiliaries: Sequence[Auxiliary] = (),
         guide: Callable[[RowBatch], Tensor] | None = None,
+        target: Target | None = None,
         seed: int = 0,
         keep_graph: Callable[[RowBatch], bool] = lambda batch: True,
         rows_per_block: int | None = None,
@@ -103,6 +106,9 @@ class Step:
         self.heads, self.auxiliaries, self.guide, self.seed = list(heads), list(auxiliaries), guide, seed
         self.pool = self.comm if across_processes else Comm()
         self.keep_graph, self.rows_per_block, self.autocast = keep_graph, rows_per_block, autocast
+        self.target = target
+        self._lasts = [any(isinstance(m, Objective) and m.remembers for m in o.modules()) for o in self.objectives]
+        self._pending: list[tuple[Objective, Embeddings]] = []
         self._dense: dict[torch.nn.Parameter, Tensor] = {}
 
     def __call__(self, batch: RowBatch, coefficient: float = 1.0) -> StepResult:
@@ -159,6 +165,21 @@ class Step:
                 p.grad.index_add_(0, sparse._indices()[0], sparse._values())
         self.comm.sum_gradients(parameters)
 
+    @property
+    def remembers(self) -> bool:
+        """Whether `remember` has anything to do after an update."""
+        return self.target is not None or any(self._lasts)
+
+    @torch.no_grad()
+    def remember(self) -> None:
+        """After the optimiser step: every batch of the update, in order, to its objective; then the copy follows."""
+        for objective, e in self._pending:
+            for term in objective.terms(e):
+                term.objective.remember(term.embeddings)
+        self._pending.clear()
+        if self.target is not None:
+            self.target.follow()
+
     @torch.no_grad()
     def loss(self, batch: RowBatch) -> float:
         """The global loss of a batch, without gradient."""
@@ -167,11 +188,13 @@ class Step:
     def reference(self, batch: RowBatch) -> Tensor:
         """The same loss with its whole graph, see `reference`; for one process."""
         objective = self.objectives[batch.source]
-        return reference(self.encoder, objective, batch, self.heads, self.auxiliaries, self.guide, self.seed)
+        parts = (self.heads, self.auxiliaries, self.guide, self.seed, self.target)
+        return reference(self.encoder, objective, batch, *parts)
 
     def _batch_side(self, batch: RowBatch, block: Tensor, coefficient: float = 1.0, backward: bool = True) -> _Answer:
         guide = None if self.guide is None else self.guide(batch)
-        leaves = boundary.gather(batch, block, self.pool, guide)
+        target = None if self.target is None else self._embedded_by(self.target, batch)
+        leaves = boundary.gather(batch, block, self.pool, guide, target)
         projected = boundary.project(self.heads, leaves, head_seed(self.seed, batch), backward)
         seen = projected.leaves
         answer = boundary.differentiate(
@@ -182,6 +205,8 @@ class Step:
             rows_per_block=self.rows_per_block,
             backward=backward,
         )
+        if backward and self._lasts[batch.source]:
+            self._pending.append((self.objectives[batch.source], seen.embeddings(seen.values.detach())))
         own = seen.values.detach()[seen.own].flatten(0, 1)
         extra = self._auxiliary(batch, own, coefficient, backward)
         share = answer.share
@@ -191,6 +216,10 @@ class Step:
             share = projected.pull_back(share)
         leaf = self.pool.sum(share)[seen.own].flatten(0, 1)
         return _Answer(answer.loss + extra.loss, leaf, answer.metrics | extra.metrics)
+
+    def _embedded_by(self, target: Target, batch: RowBatch) -> Tensor:
+        with self.autocast():
+            return target(batch)
 
     def _auxiliary(
         self, batch: RowBatch, embeddings: Tensor | None, coefficient: float, backward: bool
@@ -260,13 +289,14 @@ def reference(
     auxiliaries: Sequence[Auxiliary] = (),
     guide: Callable[[RowBatch], Tensor] | None = None,
     seed: int = 0,
+    target: Callable[[RowBatch], Tensor] | None = None,
 ) -> Tensor:
     """The loss with its whole graph, in one process and one padded pass: the oracle of tests, a debugger for users.
 
     Nothing is cut, cached or sorted, so ``reference(...).backward()`` is plain autograd.
 
     Args:
-        encoder, objective, heads, auxiliaries, guide, seed: as in `Step`.
+        encoder, objective, heads, auxiliaries, guide, seed, target: as in `Step`.
         batch: the whole global batch, as one process would get it.
 
     Returns:
@@ -277,7 +307,8 @@ def reference(
     out = torch.cat([encoder.embed(encoder.features(batch, rows)) for rows in kinds])
     position = torch.from_numpy(batch.position[np.concatenate(kinds)]).to(out.device)
     block = out.new_zeros((batch.n * batch.slots, out.shape[-1])).index_copy(0, position, out)
-    leaves = boundary.gather(batch, block.detach(), Comm(), None if guide is None else guide(batch))
+    beside = (None if asked is None else asked(batch) for asked in (guide, target))
+    leaves = boundary.gather(batch, block.detach(), Comm(), *beside)
     values = boundary.apply_heads(heads, block.view(batch.n, batch.slots, -1), leaves.present, head_seed(seed, batch))
     total = values.new_zeros(())
     for term in objective.terms(leaves.embeddings(values)):

@@ -31,6 +31,7 @@ class Trainee(nn.Module):
         self.objectives = nn.ModuleList(objectives)
         self.heads = nn.ModuleList(step.heads)
         self.auxiliaries = nn.ModuleList(step.auxiliaries)
+        self.target = step.target or nn.Identity()
 
     @property
     def adapted(self) -> bool:
@@ -62,4 +63,5 @@ class Trainee(nn.Module):
             "objective": self.objectives,
             "heads": self.heads,
             "auxiliary": self.auxiliaries,
+            "target": self.target,
         }

@@ -26,6 +26,7 @@ from embedkit.model.reading.devices import send
 from embedkit.model.running.encoder import Encoder
 from embedkit.objectives.base import Objective
 from embedkit.train import checkpoint, flow
+from embedkit.train.callbacks import AfterUpdate
 from embedkit.train.distributed import Comm
 from embedkit.train.guards import Guards
 from embedkit.train.pipeline import Pipeline
@@ -100,7 +101,7 @@ class Trainer(SentenceTransformerTrainer):
             args=args,
             loss=self.objectives,
             evaluator=None if evaluate is None else [],  # not None: evaluation happens, in `evaluate` below
-            callbacks=[*callbacks, self.flow],
+            callbacks=[*callbacks, self.flow, *([AfterUpdate(step.remember)] if step.remembers else [])],
         )
         self.trainee = Trainee(encoder, objectives, step).to(args.device)
         self.remove_callback(ProgressCallback)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,6 +58,7 @@ def run(case: str, layout: Layout, comm: Comm) -> Answer:
         heads=built.heads,
         auxiliaries=built.auxiliaries,
         guide=_guide(parts, own.start),
+        target=_target(parts, own.start),
         keep_graph=lambda _: layout.keep,
         rows_per_block=layout.block,
     )
@@ -77,7 +79,9 @@ def oracle(case: str, accumulation: int) -> Answer:
     total = 0.0
     for seed in SEEDS[accumulation]:
         batch = toy_batch(parts.batch, seed=seed, own=slice(None), micro=None)
-        whole = reference(encoder, built.objective, batch, built.heads, built.auxiliaries, _guide(parts, 0))
+        whole = reference(
+            encoder, built.objective, batch, built.heads, built.auxiliaries, _guide(parts, 0), 0, _target(parts, 0)
+        )
         loss = whole / accumulation
         if loss.requires_grad:
             loss.backward()
@@ -95,3 +99,19 @@ def _guide(parts: Parts, first: int) -> Callable[[RowBatch], Tensor] | None:
         return found
 
     return guide
+
+
+class _Still:
+    """Fixed embeddings in the place of the encoder's copy."""
+
+    def __init__(self, parts: Parts, first: int) -> None:
+        self.parts, self.first = parts, first
+
+    def __call__(self, batch: RowBatch) -> Tensor:
+        found = self.parts.target(batch, self.first)
+        assert found is not None
+        return found
+
+
+def _target(parts: Parts, first: int) -> Any:
+    return None if parts.batch.target is None else _Still(parts, first)

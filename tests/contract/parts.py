@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from embedkit.auxiliary.base import Auxiliary
-from embedkit.objectives.base import BatchHead, Objective, build, build_heads
+from embedkit.objectives.base import BatchHead, Objective, build_heads
 from embedkit.recipe import registry
 from embedkit.recipe import weighting as w
 from embedkit.recipe.heads import HeadConfig
@@ -23,6 +23,7 @@ from embedkit.recipe.objectives.wrappers import Nothing
 from embedkit.types import Embeddings, LossOut, RowBatch
 from tests.contract.toy import WIDTH, ToyEncoder
 from tests.objectives.examples import EXAMPLES, batch, infonce, tangled
+from tests.objectives.helpers import make
 
 HEAD_OPTIONS: dict[str, dict[str, Any]] = {"shuffled_group_whitening": {"groups": 4, "eps": 1e-3}}
 """Where a head's defaults do not fit eight dimensions."""
@@ -88,18 +89,25 @@ class Parts:
 
     def build(self, encoder: ToyEncoder) -> Built:
         torch.manual_seed(0)
-        objective = build(self.objective, self.weighting).double()
+        objective = make(self.objective, self.weighting)
         heads = [head.double() for head in build_heads(self.heads, WIDTH, seed=0)]
         width = apply_width(heads)
         return Built(objective, heads, [_auxiliary(name, encoder, width) for name in self.auxiliaries])
 
     def guide(self, batch: RowBatch, first: int) -> Tensor | None:
         """The guide's embeddings [n * S, g] of a process whose first example is `first`; None without a guide."""
-        e = self.batch.guide
-        if e is None:
-            return None
-        own = slice(first, first + batch.n)
-        return torch.cat([e.query[own, None], e.positive[own], e.negative[own]], dim=1).flatten(0, 1)
+        return _flat(self.batch.guide, batch, first)
+
+    def target(self, batch: RowBatch, first: int) -> Tensor | None:
+        """Those of the encoder's copy, likewise."""
+        return _flat(self.batch.target, batch, first)
+
+
+def _flat(e: Embeddings | None, batch: RowBatch, first: int) -> Tensor | None:
+    if e is None:
+        return None
+    own = slice(first, first + batch.n)
+    return torch.cat([e.query[own, None], e.positive[own], e.negative[own]], dim=1).flatten(0, 1)
 
 
 @dataclass

@@ -104,6 +104,12 @@ def third(e: Embeddings, seed: int = 6) -> Embeddings:
     return replace(e, guide=replace(e, query=near(e.query), positive=near(e.positive), negative=negative))
 
 
+def followed(e: Embeddings, seed: int = 7) -> Embeddings:
+    """The batch with the embeddings of a copy of the encoder, near the trained ones."""
+    near = third(e, seed).guide
+    return replace(e, target=near)
+
+
 def scores(columns: int, seed: int = 1) -> Tensor:
     return torch.rand(N, columns, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
@@ -258,6 +264,18 @@ EXAMPLES: dict[str, Case] = {
     ),
     "supcon-lone": Case(o.SupCon(temperature=0.5), batch(p=0, label=torch.tensor([*range(10), 0, 1]))),
     "supcon-texts": Case(o.SupCon(labels=False), tangled(batch(p=3))),
+    "moco": Case(o.MoCo(queue=15), followed(batch())),
+    "moco-top": Case(o.MoCo(temperature=0.2, top=4, momentum=None), tangled(batch(p=2, weight=WEIGHT))),
+    "moco-unmasked": Case(o.MoCo(temperature=0.1, mask_duplicates=False), followed(tangled(batch(p=2)))),
+    "ascl": Case(o.ASCL(queue=18), followed(tangled(batch(weight=WEIGHT)))),
+    "ascl-adaptive": Case(o.ASCL(neighbours=3, targets="adaptive", momentum=None), batch()),
+    "ascl-hard": Case(o.ASCL(neighbours=2, targets="hard", queue=0), followed(tangled(batch()))),
+    "sogclr": Case(o.SogCLR(temperature=0.5), batch()),
+    "sogclr-temperatures": Case(o.SogCLR(rho=0.3, temperature_clip=1.5), tangled(batch(weight=WEIGHT))),
+    "spcl": Case(o.SPCL(pool=4, support=4), batch(p=0, label=CLASSES, weight=WEIGHT)),
+    "spcl-new-classes": Case(
+        o.SPCL(temperature=0.2, ignore_below=0, pool=64), batch(p=0, label=torch.tensor([*range(10), 0, 1]))
+    ),
     "rank": Case(o.Rank(), batch(p=0)),
     "rank-effective": Case(o.Rank(quantity="effective_rank", of="all"), tangled(batch(m=2, weight=WEIGHT))),
     "energy_hinge": Case(o.EnergyHinge(), tangled(batch(m=1, weight=WEIGHT))),

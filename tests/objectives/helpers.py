@@ -10,6 +10,7 @@ from torch import Tensor
 
 from embedkit.objectives.base import Objective, build
 from embedkit.recipe.objectives.base import ObjectiveConfig
+from embedkit.recipe.objectives.base import leaves as leaf_configs
 from embedkit.recipe.weighting import WeightingConfig
 from embedkit.types import Embeddings, LossOut
 
@@ -17,7 +18,48 @@ FIELDS = ("query", "positive", "negative")
 
 
 def make(config: ObjectiveConfig, weighting: Sequence[WeightingConfig] = ()) -> Objective:
-    return build(config, weighting).double()
+    objective = build(config, weighting).double()
+    remember(objective, past(config))
+    return objective
+
+
+def past(config: ObjectiveConfig) -> list[Embeddings]:
+    """Two batches that what remembers has seen before, oldest first; some texts are those of the examples."""
+    if not any(leaf.remembers for leaf in leaf_configs(config)):
+        return []
+    found = []
+    for seed in (31, 32):
+        rng = torch.Generator().manual_seed(seed)
+
+        def normal(*shape: int, rng: torch.Generator = rng) -> Tensor:
+            return torch.randn(*shape, generator=rng, dtype=torch.float64)
+
+        n, d = 10, 8
+        ids = torch.arange(2 * n).view(n, 2) + 101 + 12 * (seed - 31)  # the second batch has texts of the first
+        query = normal(n, d)
+        e = Embeddings(
+            query=query,
+            positive=(query + 0.7 * normal(n, d))[:, None],
+            negative=normal(n, 0, d),
+            negative_mask=torch.ones(n, 0, dtype=torch.bool),
+            query_id=ids[:, 0].clone(),
+            positive_id=ids[:, 1:].clone(),
+            negative_id=torch.zeros(n, 0, dtype=torch.int64),
+            known_id=torch.zeros(n, 1, dtype=torch.int64),
+            label=torch.arange(n) % 3,
+            step=seed,
+        )
+        target = replace(e, query=e.query + 0.2 * normal(n, d), positive=e.positive + 0.2 * normal(n, 1, d))
+        found.append(replace(e, target=target))
+    return found
+
+
+@torch.no_grad()
+def remember(objective: Objective, batches: Sequence[Embeddings]) -> None:
+    """As the engine does after an update of these batches."""
+    for e in batches:
+        for term in objective.terms(e):
+            term.objective.remember(term.embeddings)
 
 
 def leaves(e: Embeddings, dtype: torch.dtype = torch.float64) -> Embeddings:

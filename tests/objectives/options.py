@@ -10,7 +10,10 @@ from embedkit.recipe.objectives.hinge import *  # noqa: F403
 from embedkit.recipe.objectives.macl import *  # noqa: F403
 from embedkit.recipe.objectives.mixing import *  # noqa: F403
 from embedkit.recipe.objectives.penalty import *  # noqa: F403
+from embedkit.recipe.objectives.queue import *  # noqa: F403
 from embedkit.recipe.objectives.scored import *  # noqa: F403
+from embedkit.recipe.objectives.sogclr import *  # noqa: F403
+from embedkit.recipe.objectives.spcl import *  # noqa: F403
 from embedkit.recipe.objectives.spectrum import *  # noqa: F403
 from embedkit.recipe.objectives.spread import *  # noqa: F403
 from embedkit.recipe.objectives.st import *  # noqa: F403

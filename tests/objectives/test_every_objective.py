@@ -15,7 +15,7 @@ from embedkit.recipe.weighting import Dynamic, Focal, Hardness
 from embedkit.types import Embeddings
 from tests.objectives import options as o
 from tests.objectives.examples import EXAMPLES, Case, batch, infonce, tangled
-from tests.objectives.helpers import FIELDS, average, gradients, leaves, make, total
+from tests.objectives.helpers import FIELDS, average, gradients, leaves, make, past, total
 from tests.objectives.naive import LOOPS, OTHERWISE, Rows
 
 CASES = sorted(EXAMPLES)
@@ -26,12 +26,15 @@ def loops(case: Case, e: Embeddings, objective: Objective) -> Rows | Tensor:
         learned = getattr(objective, "log_scale", None)
         temperature = case.config.temperature if learned is None else torch.exp(-learned)
         return LOOPS[case.config.name](case.config, e, case.weighting, temperature)
+    if case.config.remembers:
+        return LOOPS[case.config.name](case.config, e, past(case.config))
     return LOOPS[case.config.name](case.config, e)
 
 
 def permuted(e: Embeddings, order: Tensor) -> Embeddings:
     tensors = {f: v[order] for f, v in vars(e).items() if isinstance(v, Tensor)}
-    return replace(e, **tensors, guide=None if e.guide is None else permuted(e.guide, order))
+    beside = {f: None if x is None else permuted(x, order) for f, x in (("guide", e.guide), ("target", e.target))}
+    return replace(e, **tensors, **beside)
 
 
 def test_every_registered_objective_has_a_case_and_a_loop() -> None:
@@ -95,7 +98,9 @@ def test_the_order_of_examples_does_not_matter(name: str) -> None:
 def stops_gradient(case: Case) -> bool:
     held = any(isinstance(p, (Hardness, Dynamic)) or (isinstance(p, Focal) and p.detach) for p in case.weighting)
     moved = isinstance(case.config, DCLR) and case.config.noise_times and case.config.noise_steps
-    fixed = isinstance(case.config, (o.MACL, o.MoCHi)) or getattr(case.config, "detach_weights", False)
+    fixed = isinstance(case.config, (o.MACL, o.MoCHi, o.SogCLR, o.ASCL, o.MoCo)) or getattr(
+        case.config, "detach_weights", False
+    )
     length = isinstance(case.config, o.MixedNegatives) and case.config.similarity == "dot"
     return held or bool(moved) or fixed or length
 

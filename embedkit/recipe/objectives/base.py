@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, SerializeAsAny
@@ -13,7 +14,8 @@ class ObjectiveConfig(Block):
     """Base of all objective options.
 
     `needs` names the roles a source must give; `scope` says how the step evaluates it (``row``: one loss per
-    row, cut into blocks; ``batch``: one scalar over the whole batch); `reweightable` whether `weighting` applies.
+    row, cut into blocks; ``batch``: one scalar over the whole batch); `reweightable` whether `weighting` applies;
+    `remembers` whether it keeps state between steps.
     """
 
     name: str
@@ -21,6 +23,8 @@ class ObjectiveConfig(Block):
     scope: ClassVar[Literal["row", "batch"]] = "row"
     reweightable: ClassVar[bool] = False
     in_batch: ClassVar[bool] = False
+    remembers: ClassVar[bool] = False
+    state_of: ClassVar[str] = ""
 
     @property
     def weighs(self) -> bool:
@@ -36,6 +40,15 @@ class ObjectiveConfig(Block):
     def compares(self) -> str | None:
         """What it compares embeddings by, in sentence-transformers' words; None where it does not, or is not known."""
         return {"cos": "cosine", "dot": "dot"}[getattr(self, "similarity", "cos")]
+
+    @property
+    def target_momentum(self) -> float | None:
+        """The momentum of the encoder's copy that it asks for with these options; None asks for none."""
+        return None
+
+    def state_bytes(self, dim: int) -> int:
+        """What it remembers between steps of embeddings of size `dim` takes at most, `state_of` says of what."""
+        return 0
 
     def roles(self) -> frozenset[str]:
         """Roles that a source must give with these options."""
@@ -73,3 +86,9 @@ def needs(config: ObjectiveConfig) -> frozenset[str]:
 def asks_guide(config: ObjectiveConfig) -> bool:
     """Whether an objective, or one inside it, reads the guide's embeddings."""
     return config.needs_guide or any(asks_guide(one) for one in config.inner())
+
+
+def momenta(configs: Iterable[ObjectiveConfig]) -> list[float]:
+    """The different momenta of the encoder's copies that these objectives ask for, ascending."""
+    asked = (leaf.target_momentum for config in configs for leaf in leaves(config))
+    return sorted({momentum for momentum in asked if momentum is not None})

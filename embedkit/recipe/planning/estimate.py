@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psutil
 
-from embedkit.recipe.memory import ADAM_BYTES, KEEP_SHARE, LOGIT_COPIES, EncoderSize, activation_bytes, rows_per_block
-from embedkit.recipe.objectives.base import leaves
+from embedkit.recipe.memory import (
+    ADAM_BYTES,
+    KEEP_SHARE,
+    LOGIT_COPIES,
+    EncoderSize,
+    activation_bytes,
+    amount,
+    rows_per_block,
+)
+from embedkit.recipe.objectives.base import leaves, momenta
 from embedkit.recipe.planning.context import Context
 
 
@@ -32,6 +41,7 @@ class Memory:
         free: memory that is free now, of this machine; None when a GPU will decide.
         graph: what will happen: ``keep``, ``reforward``, or ``auto`` when that cannot be known here.
         keep_up_to: mean tokens per text up to which ``auto`` keeps the graph; None where that cannot be known.
+        companions: what lives between steps, in words: (objective or ``copy of the encoder``, amount).
         whole_batch: the objective is evaluated over the whole batch, not in row blocks.
     """
 
@@ -51,6 +61,7 @@ class Memory:
     graph: str
     keep_up_to: int | None
     whole_batch: bool
+    companions: tuple[tuple[str, str], ...] = ()
 
 
 def estimate(c: Context, tokens_per_row: float | None = None) -> Memory:
@@ -88,7 +99,21 @@ def estimate(c: Context, tokens_per_row: float | None = None) -> Memory:
         graph=_graph(c, tokens_per_row, keep, budget),
         keep_up_to=_keep_up_to(c, own * most, longest, budget),
         whole_batch=any(leaf.scope == "batch" for s in c.sources for leaf in leaves(s.objective)),
+        companions=() if model is None else tuple(_companions(c, model)),
     )
+
+
+def _companions(c: Context, model: EncoderSize) -> Iterator[tuple[str, str]]:
+    found = {}
+    for source in c.sources:
+        for leaf in leaves(source.objective):
+            if leaf.remembers and (size := leaf.state_bytes(_width(c, model))):
+                found[source.name, leaf.name] = f"{amount(size)} {leaf.state_of or 'at most'}"
+    yield from ((name, text) for (_, name), text in found.items())
+    if momenta(s.objective for s in c.sources):
+        small = c.recipe.model.lora is not None or "all" in c.recipe.model.freeze or _trained(c, model) is not None
+        whole = amount(4 * model.parameters * c.recipe.model.towers)
+        yield "copy of the encoder", "of what trains" if small else whole
 
 
 def _activations(c: Context, rows: float, length: float) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from embedkit.recipe.planning import (
+    rules_companions,
     rules_contents,
     rules_data,
     rules_machine,
@@ -28,6 +29,7 @@ Rule = Callable[[Context], Iterator[Problem]]
 _FAMILIES = (
     rules_data,
     rules_contents,
+    rules_companions,
     rules_machine,
     rules_mining,
     rules_model,

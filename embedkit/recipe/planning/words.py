@@ -107,6 +107,8 @@ def _memory(plan: Planned) -> Iterator[tuple[str, str]]:
         "memory",
         f"{m.parameters / 1e6:.1f} M weights with optimiser {amount(m.optimizer)}, leaves {amount(m.leaves)}",
     )
+    for name, size in m.companions:
+        yield "", f"between steps: {name}, {size}"
     if m.trained is not None:
         yield "", f"{m.trained:,} weights train, soft prompts and head; the backbone is frozen"
     if m.keep is None or m.reforward is None:

@@ -82,16 +82,6 @@ def infonce_hardneg(case: Case) -> dict[str, Tensor]:
     return {"loss": loss(infonce(case.hyper["temperature"]), embeddings(case["A"], case["P"], case["N"]))}
 
 
-@adapter("objectives", "moco_infonce")
-def moco(case: Case) -> dict[str, Tensor]:
-    """Every row has the whole queue as its own negatives, and nothing else of the batch."""
-    case.hyper.only("keys_detached", True)
-    query, queue = case["A"], case["queue"]
-    negatives = queue.expand(len(query), *queue.shape)
-    config = infonce(case.hyper["temperature"], in_batch_negatives=False)
-    return {"loss": loss(config, embeddings(query, case["B"], negatives))}
-
-
 @adapter("objectives", "mochi")
 def mochi(case: Case) -> dict[str, Tensor]:
     """The pool is a queue, as every row's own negatives; the entry gives the draws, the setting the kinds of mixing."""

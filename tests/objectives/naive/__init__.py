@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.objectives.naive import (
     auc,
+    companions,
     contrastive,
     dclr,
     debiased,
@@ -50,6 +51,10 @@ LOOPS: dict[str, Any] = {
     "rank": spectrum.rank,
     "spread_out": spread.spread_out,
     "energy_hinge": hinge.energy_hinge,
+    "moco": companions.moco,
+    "ascl": companions.ascl,
+    "sogclr": companions.sogclr,
+    "spcl": companions.spcl,
 }
 
 OTHERWISE = {

@@ -1,0 +1,68 @@
+"""Rules about what lives between steps: queues, tables, a copy of the encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from embedkit.recipe.objectives.base import ObjectiveConfig, leaves, momenta
+from embedkit.recipe.objectives.wrappers import Sum
+from embedkit.recipe.planning.context import Context, objective_path, problem
+from embedkit.recipe.reading.problems import Problem
+
+
+def companions_stand_alone_or_in_a_sum(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        for wrapper, leaf in _wrapped(source.objective):
+            what = f"{leaf.name} remembers one embedding of each text, and {wrapper.name} shows it several"
+            yield problem(objective_path(source), what, f"take {leaf.name} out of {wrapper.name}; `sum` may hold it")
+
+
+def companions_see_all_processes(c: Context) -> Iterator[Problem]:
+    if c.processes < 2 or c.recipe.negatives.across_processes:
+        return
+    names = sorted({leaf.name for s in c.sources for leaf in leaves(s.objective) if leaf.remembers})
+    if names:
+        what = f"{', '.join(names)} remembers the same on every process, and each would see a batch of its own"
+        yield problem(("negatives", "across_processes"), what, "set across_processes: true")
+
+
+def one_copy_of_the_encoder(c: Context) -> Iterator[Problem]:
+    asked = momenta(s.objective for s in c.sources)
+    if len(asked) > 1:
+        what = f"objectives ask copies of the encoder with momentum {' and '.join(f'{m:g}' for m in asked)}"
+        yield problem(("objective",), what, "give them one momentum, or null: a run has one copy")
+    if asked and c.recipe.heads:
+        what = "the encoder's copy gives embeddings without batch heads, and queries would have them"
+        yield problem(("heads",), what, "remove the heads, or set momentum: null in the objective")
+
+
+def _wrapped(config: ObjectiveConfig) -> Iterator[tuple[ObjectiveConfig, ObjectiveConfig]]:
+    """Every wrapper but a sum, with what remembers inside it."""
+    for inner in config.inner():
+        if not isinstance(config, Sum):
+            yield from ((config, leaf) for leaf in leaves(inner) if leaf.remembers)
+        else:
+            yield from _wrapped(inner)
+
+
+REFUSALS = [companions_stand_alone_or_in_a_sum, companions_see_all_processes, one_copy_of_the_encoder]
+
+
+def examples_come_again(c: Context) -> Iterator[Problem]:
+    """A state per example says nothing before its second time."""
+    for source in c.sources:
+        for leaf in leaves(source.objective):
+            steps, rows = c.updates, source.rows
+            if (
+                not (leaf.remembers and leaf.state_of == "per text")
+                or steps is None
+                or rows is None
+                or len(c.sources) > 1
+            ):
+                continue
+            if steps * c.recipe.train.batch_size * c.recipe.train.accumulation < 2 * rows:
+                what = f"{leaf.name} remembers a state per example, and the run sees each less than twice"
+                yield problem(objective_path(source), what, "train two epochs or more, or take infonce")
+
+
+WARNINGS = [examples_come_again]

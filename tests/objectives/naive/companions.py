@@ -1,0 +1,175 @@
+"""Objectives that remember, as loops: `past` are the batches that they were shown before, oldest first."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from embedkit.types import Embeddings
+from tests.objectives import options as o
+from tests.objectives.naive.base import ZERO, Rows, example_weight, ids, similarity
+
+Past = list[Embeddings]
+
+
+def _keys(e: Embeddings, momentum: float | None) -> Tensor:
+    seen = e if momentum is None else e.target
+    assert seen is not None
+    return seen.positive.detach()
+
+
+def _queue(past: Past, size: int, momentum: float | None) -> list[tuple[Tensor, int, int]]:
+    """(key, its text, the query it answers), oldest first."""
+    found = []
+    for e in past:
+        for i in range(len(e)):
+            for k in range(e.positive.shape[1]):
+                found.append((_keys(e, momentum)[i, k], int(e.positive_id[i, k]), int(e.query_id[i])))
+    return found[-size:] if size else []
+
+
+def _allowed(e: Embeddings, i: int, queue: list[tuple[Tensor, int, int]], mask: bool) -> list[Tensor]:
+    match = ids(e.query_id[i], e.positive_id[i], e.known_id[i])
+    return [key for key, text, asked in queue if not mask or (text not in match and asked != int(e.query_id[i]))]
+
+
+def moco(c: o.MoCo, e: Embeddings, past: Past) -> Rows:
+    values, weights = [], []
+    queue = _queue(past, c.queue, c.momentum)
+    for i in range(len(e)):
+        scores = [similarity(e.query[i], key, "cos") for key in _allowed(e, i, queue, c.mask_duplicates)]
+        scores = sorted(scores, key=lambda s: float(s.detach()), reverse=True)[: c.top or len(scores)]
+        terms = []
+        for k in range(e.positive.shape[1]):
+            positive = similarity(e.query[i], _keys(e, c.momentum)[i, k], "cos") / c.temperature
+            total = positive.exp() + sum(((s / c.temperature).exp() for s in scores), ZERO)
+            terms.append(total.log() - positive)
+        values.append(torch.stack(terms).mean())
+        weights.append(example_weight(e, i) * bool(scores))
+    return torch.stack(values), torch.stack(weights)
+
+
+def ascl(c: o.ASCL, e: Embeddings, past: Past) -> Rows:
+    values, weights = [], []
+    keys = _keys(e, c.momentum)[:, 0]
+    queue = _queue(past, c.queue, c.momentum)
+    for i in range(len(e)):
+        if not c.queue:
+            queue = [(keys[j], int(e.positive_id[j, 0]), int(e.query_id[j])) for j in range(len(e)) if j != i]
+        others = _allowed(e, i, queue, c.mask_duplicates)
+        if not others:
+            values.append((e.query[i] * 0).sum())
+            weights.append(ZERO)
+            continue
+        near = torch.stack([similarity(keys[i], key, "cos") for key in others])
+        r = (near / c.target_temperature).softmax(0)
+        entropy = -sum(float(x) * math.log(float(x)) for x in r if float(x) > 0)
+        sure = 1 - entropy / math.log(len(others)) if len(others) > 1 else 0.0
+        share = [min(1.0, sure * c.neighbours * float(x)) for x in r]
+        if c.targets != "soft":
+            best = near.argsort(descending=True)[: c.neighbours].tolist()
+            share = [(sure if c.targets == "adaptive" else 1.0) * (j in best) for j in range(len(others))]
+        logits = [similarity(e.query[i], key, "cos") / c.temperature for key in (keys[i], *others)]
+        log_p = torch.stack(logits).log_softmax(0)
+        y = torch.tensor([1.0, *share], dtype=torch.float64)
+        values.append(-(y / y.sum() * log_p).sum())
+        weights.append(example_weight(e, i))
+    return torch.stack(values), torch.stack(weights)
+
+
+def _views(e: Embeddings, i: int) -> tuple[Tensor, Tensor]:
+    return e.query[i], e.positive[i, 0]
+
+
+def _rivals(e: Embeddings, i: int) -> list[Tensor]:
+    match = ids(e.query_id[i], e.positive_id[i], e.known_id[i])
+    return [
+        v for j in range(len(e)) if j != i and not match & ids(e.query_id[j], e.positive_id[j]) for v in _views(e, j)
+    ]
+
+
+def _row(c: o.SogCLR, e: Embeddings, i: int, table: dict[int, list[float]]) -> dict[str, Any]:
+    """g, s, the surrogate and the temperature's gradient of row i."""
+    known = table.get(int(e.query_id[i]))
+    t = c.temperature if known is None else known[2]
+    gamma = 1.0 if known is None else c.gamma
+    loss, states, slopes = (e.query[i] * 0).sum(), [], []
+    a, b = _views(e, i)
+    positive = similarity(a, b, "cos")
+    rivals = _rivals(e, i)
+    for view in (a, b):
+        scores = [similarity(view, z, "cos") for z in rivals]
+        hs = [s / t for s in scores]
+        g = float(torch.stack([h.detach().exp() for h in hs]).mean()) if hs else 0.0
+        s = (1 - gamma) * (0.0 if known is None else known[0]) + gamma * g
+        if not hs:
+            continue
+        loss = loss - positive
+        slope = math.log(s) + (c.rho or 0.0)
+        for score, h in zip(scores, hs, strict=True):
+            w = float(h.detach().exp()) / s / len(hs)
+            loss = loss + w * score
+            slope -= w * float(h.detach())
+        states.append(s)
+        slopes.append(slope)
+    return {"loss": loss, "s": states, "slope": slopes, "has": bool(rivals), "t": t}
+
+
+def sogclr_table(c: o.SogCLR, past: Past) -> dict[int, list[float]]:
+    """[s, u, t] by query id."""
+    table: dict[int, list[float]] = {}
+    for e in past:
+        new: dict[int, list[list[float]]] = {}
+        for i in range(len(e)):
+            row = _row(c, e, i, table)
+            if not row["has"]:
+                continue
+            old = table.get(int(e.query_id[i]), [0.0, 0.0, c.temperature])
+            u, t = old[1], old[2]
+            if c.rho is not None:
+                slope = sum(row["slope"]) / 2
+                if c.temperature_clip is not None:
+                    slope = max(-c.temperature_clip, min(c.temperature_clip, slope))
+                u = (1 - c.temperature_momentum) * u + c.temperature_momentum * slope
+                t = max(c.temperature_bounds[0], min(c.temperature_bounds[1], t - c.temperature_rate * u))
+            new.setdefault(int(e.query_id[i]), []).append([sum(row["s"]) / 2, u, t])
+        for text, rows in new.items():
+            logs = sum(math.log(r[0]) for r in rows) / len(rows)  # of a text given twice
+            table[text] = [math.exp(logs), *(sum(r[k] for r in rows) / len(rows) for k in (1, 2))]
+    return table
+
+
+def sogclr(c: o.SogCLR, e: Embeddings, past: Past) -> Rows:
+    table = sogclr_table(c, past)
+    rows = [_row(c, e, i, table) for i in range(len(e))]
+    weights = [example_weight(e, i) * rows[i]["has"] for i in range(len(e))]
+    return torch.stack([row["loss"] for row in rows]), torch.stack(weights)
+
+
+def spcl(c: o.SPCL, e: Embeddings, past: Past) -> Rows:
+    """For pools that are no larger than the support, so that nothing is drawn."""
+    pools: dict[int, list[Tensor]] = {}
+    for batch in past:
+        for i in range(len(batch)):
+            q = batch.query[i]
+            pools.setdefault(int(batch.label[i]), []).append(q / q.norm())
+    assert c.pool <= c.support
+    prototypes = {label: torch.stack(texts[-c.pool :]).mean(0) for label, texts in pools.items()}
+    values, weights = [], []
+    for i in range(len(e)):
+        keys = [(e.query[j], int(e.label[j])) for j in range(len(e)) if j != i]
+        keys += [(p, label) for label, p in prototypes.items()]
+        scores = [(((1 + similarity(e.query[i], k, "cos")) / 2 + 1e-8) / c.temperature, own) for k, own in keys]
+        own = [s.exp() for s, label in scores if label == int(e.label[i])]
+        if not own:
+            values.append((e.query[i] * 0).sum())
+            weights.append(ZERO)
+            continue
+        every = torch.stack([s.exp() for s, _ in scores]).sum()
+        loss = -(torch.stack(own).sum() / every / len(own) + 1e-8).log()
+        values.append(loss)
+        weights.append(example_weight(e, i) * (c.ignore_below == 0 or float(loss) > c.ignore_below))
+    return torch.stack(values), torch.stack(weights)
