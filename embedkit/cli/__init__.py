@@ -11,6 +11,7 @@ import typer
 
 from embedkit import __version__
 from embedkit.cli import check, debias, encode, env, evaluate, merge, mine, publish, recipes, synth, train, whiten
+from embedkit.cli import report as reports
 from embedkit.cli.console import report
 from embedkit.cli.help import App
 from embedkit.disk.files import REASONS
@@ -26,6 +27,7 @@ app = App(
 app.command("check", no_args_is_help=True)(check.check)
 app.command("train", no_args_is_help=True)(train.train)
 app.command("eval", no_args_is_help=True)(evaluate.evaluate)
+app.command("report", no_args_is_help=True)(reports.report)
 app.command("encode", no_args_is_help=True)(encode.encode)
 app.command("mine", no_args_is_help=True, epilog=mine.filters_help())(mine.mine)
 app.command("merge", no_args_is_help=True)(merge.merge)

@@ -13,7 +13,7 @@ from embedkit.evaluation.tasks import TaskData
 from embedkit.foreign.showing import shown
 from embedkit.types import RetrievalData, TaskScore
 
-MOST = 6
+MOST = 4
 """Of each kind."""
 LONGEST = 320
 """Characters of a text."""

@@ -160,6 +160,13 @@ def read_insight(folder: Path) -> Insight:
     return found
 
 
+def insight_of(plain: Any) -> Insight:
+    """An `Insight` out of plain data that came from one."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Insight).validate_python(plain)
+
+
 def _task(before: TaskScore | None, after: TaskScore | None, data: TaskData) -> TaskInsight:
     one = after or before
     assert one is not None

@@ -1,9 +1,9 @@
-"""The report of a run: one page that a person can read, print and pass on, made from ``run.json`` alone."""
+"""The report of a run: one page that a person can read, print and pass on, made from what the run kept."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from embedkit.disk.locks import hold_folder
 from embedkit.errors import RecordError
 from embedkit.foreign.redacting import redact
 from embedkit.foreign.showing import as_json, shown, shown_deep
-from embedkit.publish import figures, mined, palette, plots, stages, view
+from embedkit.publish import figures, mined, palette, plots, shapes, stages, view, words
+from embedkit.publish.insight import Insight, insight_of, read_insight
 from embedkit.publish.markdown import score, span, templates
 from embedkit.publish.places import near, without_places
 from embedkit.terminal.tables import Column, Grid, name_column
@@ -29,13 +30,13 @@ def write_report(run_dir: Path) -> Path:
     or an absolute path is replaced.
 
     Args:
-        run_dir: folder of a run; its ``run.json`` is read.
+        run_dir: folder of a run; its ``run.json`` is read, and ``insight.json`` where there is one.
 
     Returns:
         The page.
 
     Raises:
-        RecordError: there is no ``run.json``, or it cannot be read.
+        RecordError: there is no ``run.json``, or it or ``insight.json`` cannot be read.
         BusyError: another process trains there.
         WriteError: the report cannot be written.
     """
@@ -50,13 +51,16 @@ def write_report(run_dir: Path) -> Path:
 def render_report(folder: RunFolder, record: RunRecord) -> Path:
     """`write_report` of a record at hand, for the process that holds the folder."""
     recipe = folder.recipe.read_text(encoding="utf-8") if folder.recipe.is_file() else ""
-    cleaned = without_places(redact({"record": vars(record), "recipe": recipe}), folder.root)
+    found = read_insight(folder.root)
+    parts = {"record": vars(record), "recipe": recipe, "insight": asdict(found)}
+    cleaned = without_places(redact(parts), folder.root)
     record, recipe = replace(record, **shown_deep(cleaned["record"])), shown(cleaned["recipe"], lines=True)
-    drawn = plots.draw(record)
+    found = insight_of(shown_deep(cleaned["insight"]))
+    drawn = [*plots.draw(record), *shapes.draw(found, record)]
     target = folder.root / FOLDER
     for plot in drawn:
         files.write_text(target / f"{plot.name}.svg", plot.svg)
-    context = _context(record, recipe, folder, drawn)
+    context = _context(record, recipe, folder, drawn) | _insight(found)
     page = target / "index.html"
     files.write_text(target / "report.md", templates(markdown=True).get_template("report.md.j2").render(context))
     files.write_text(page, templates(markdown=False).get_template("report.html.j2").render(context))
@@ -97,6 +101,28 @@ def summary_table(record: RunRecord) -> Grid:
     return grid
 
 
+def _insight(found: Insight) -> dict[str, Any]:
+    """What changed, geometry and lengths, for both templates."""
+    return {
+        "changes": [
+            {
+                "task": task.task,
+                "counts": words.counted(task),
+                "better": [words.moved(change) for change in task.better],
+                "worse": [words.moved(change) for change in task.worse],
+            }
+            for task in found.tasks
+            if task.better or task.worse
+        ],
+        "geometry": [
+            {"task": task.task, "rows": words.geometry_rows(task), "over": words.taken_over(task)}
+            for task in found.tasks
+        ],
+        "lengths": words.length_rows(found),
+        "length_heads": words.LENGTH_HEADS,
+    }
+
+
 def _context(record: RunRecord, recipe: str, folder: RunFolder, drawn: list[figures.Plot]) -> dict[str, Any]:
     """What the two templates share."""
     facts = [
@@ -114,6 +140,7 @@ def _context(record: RunRecord, recipe: str, folder: RunFolder, drawn: list[figu
     return {
         "title": shown(folder.root.resolve().name),
         "verdict": view.overall_verdict(record),
+        "verdict_line": view.verdict_line(record),
         "facts": facts,
         "load": _load(folder, record),
         "lines": view.task_lines(record),

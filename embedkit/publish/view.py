@@ -114,6 +114,18 @@ def headline(record: RunRecord) -> str:
     return sentence
 
 
+def verdict_line(record: RunRecord) -> str:
+    """The verdict in a few words and numbers; empty where there is none."""
+    lines = task_lines(record)
+    line = lines[-1] if lines else None
+    if line is None or line.difference is None:
+        return ""
+    of = line.metric or f"on average of {len(lines) - 1} tasks"
+    d = line.difference
+    sign, words = line.verdict_text.split(maxsplit=1)
+    return f"{sign} {words.capitalize()}: {d.value:+.2f} {of} ({d.low:+.2f} to {d.high:+.2f})"
+
+
 def overall_verdict(record: RunRecord) -> str:
     lines = task_lines(record)
     return lines[-1].verdict if lines else ""

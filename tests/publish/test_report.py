@@ -11,8 +11,9 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from embedkit.errors import EmbedkitError
+from embedkit.errors import EmbedkitError, RecordError
 from embedkit.foreign.showing import visible
+from embedkit.publish import insight
 from embedkit.publish.report import summary_table, write_report
 from embedkit.types import RunRecord
 from tests.publish import records
@@ -413,3 +414,32 @@ def test_summary_table_shows_brackets_in_a_name_as_they_are() -> None:
     console = Console(width=140, record=True, color_system=None)
     console.print(summary_table(made))
     assert "[red]x[/red] [/]" in console.export_text()
+
+
+def test_what_changed_geometry_and_lengths_stand_in_page_and_markdown(tmp_path: Path) -> None:
+    """Once from ``insight.json``, and the same again from what lies there: nothing else is asked."""
+    from tests.publish.test_browser import hostile
+
+    _, found = hostile("a | query")
+    run = records.write(tmp_path / "run", records.record())
+    insight.write_insight(run, found)
+    page = page_of(run)
+    assert "▲ Better: +1.58 on average of 3 tasks (+0.82 to +2.35)" in page.text
+    assert "3 queries better, 2 worse, 1 the same (by ndcg@10)" in page.text
+    assert "rank 1,034 → 1 of 1,954" in page.text and "stood on top before a | query" in page.text
+    assert "rank 12.5 → 3 of 1,379; by its grade 4.2 it is 2.5" in page.text
+    assert "RankMe directions in use, by the entropy of singular values; large: many 91.0 91.0" in page.text
+    assert "a | query document 1,000 40 300 12,345 128 31.0%" in page.text
+    report = (run / "report" / "report.md").read_text(encoding="utf-8")
+    assert "  - query: a \\| query" in report and "| RankMe | 91.0 | 91.0 |" in report
+    assert {"similarities-0", "spectrum-1", "map-0"} <= {p.stem for p in (run / "report").glob("*.svg")}
+    before = {p.name: p.read_bytes() for p in (run / "report").iterdir()}
+    write_report(run)
+    assert {p.name: p.read_bytes() for p in (run / "report").iterdir()} == before
+
+
+def test_an_insight_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    run = records.write(tmp_path / "run", records.record())
+    (run / insight.FILE).write_text("{")
+    with pytest.raises(RecordError, match="is damaged"):
+        write_report(run)
