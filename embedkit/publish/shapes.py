@@ -52,7 +52,7 @@ def separation(task: TaskInsight, number: int) -> Plot | None:
     curve = axes[-1]
     for when, side in sides:
         places = [i / (len(side.roc) - 1) for i in range(len(side.roc))]
-        style = {"color": GREY, "linestyle": "--"} if when == "before" else {"color": BLUE}
+        style: dict[str, Any] = {"color": GREY, "linestyle": "--"} if when == "before" else {"color": BLUE}
         curve.plot([0, *places], [0, *side.roc], label=f"{when}: AUC {side.auc:.3f}", **style)
     curve.set_title("ROC: positive pairs found, of others taken along")
     curve.set_xlim(0, 1)
@@ -73,7 +73,7 @@ def spectrum(task: TaskInsight, number: int) -> Plot | None:
     figure, (ax,) = new_figure(2.5)
     said = []
     for when, values, side in sides:
-        style = {"color": GREY, "linestyle": "--"} if when == "before" else {"color": BLUE}
+        style: dict[str, Any] = {"color": GREY, "linestyle": "--"} if when == "before" else {"color": BLUE}
         rank = side.geometry.get("rankme")
         label = when if rank is None else f"{when}: RankMe {rank:.0f}"
         ax.plot(range(1, len(values) + 1), values, label=label, **style)
