@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-WIDTH, HEIGHT = 900, 1000
+WIDTH, HEIGHT = 900, 1260
 
 
 def main(run: Path, out: Path) -> None:
