@@ -64,12 +64,14 @@ def test_a_checkpoint_is_a_model_without_its_training(embedkit: Run, hub: Hub, r
 
 
 def test_one_command_trains_measures_and_publishes(hub: Hub, tmp_path: Path) -> None:
+    """A model that an auxiliary loss writes to after it is saved, too."""
     folder = material(tmp_path)
     said: list[str] = []
-    record = train(
-        folder, f"publish.to={REPO}", "publish.message=By recipe", "eval.suite=null", "card.benchmarks=[]", said=said
-    )
-    assert set(hub.files(REPO)) >= MODEL and hub.repos[REPO].private and hub.repos[REPO].messages[-1] == "By recipe"
+    words = [f"publish.to={REPO}", "publish.message=By recipe", "eval.suite=null", "card.benchmarks=[]"]
+    record = train(folder, *words, "auxiliary=[{name: mlm}]", "model.head={keep: true}", said=said)
+    files = set(hub.files(REPO))
+    assert files >= MODEL | {"2_Dense/config.json", "2_Dense/model.safetensors"}
+    assert hub.repos[REPO].private and hub.repos[REPO].messages[-1] == "By recipe"
     stored = json.loads((folder / "run" / "run.json").read_text())
     assert stored["published"] == {"to": REPO, "url": f"{hub.url}/{REPO}", "commit": hub.repos[REPO].refs["main"]}
     assert record.finished and not record.failed and any("came back" in line for line in said)

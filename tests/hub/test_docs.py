@@ -16,6 +16,7 @@ from tests.test_docs_run import shown, small, work  # noqa: F401
 PAGE = ROOT / "docs" / "publishing.md"
 
 
+@pytest.mark.slow
 def test_every_command_of_the_page(
     embedkit: Callable[..., Done],  # noqa: F811
     work: Path,  # noqa: F811

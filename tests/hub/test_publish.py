@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 from huggingface_hub import HfApi, ModelCard
 from sentence_transformers import SentenceTransformer
@@ -88,6 +89,7 @@ def test_no_secret_no_path_no_state_of_the_training_goes(push: Push, hub: Hub, r
     assert record["scores_after"]["tasks"] and "card" not in record["model"]
 
 
+@pytest.mark.slow
 def test_public_only_on_demand(push: Push, hub: Hub) -> None:
     push(private=False)
     assert not hub.repos[REPO].private
@@ -134,16 +136,3 @@ def test_any_model_folder(hub: Hub, trained: Path, tmp_path: Path, push: Push, s
     assert set(files) >= MODEL and "run.json" not in files and found.distance is None
     assert f'SentenceTransformer("{REPO}")' in files["README.md"].decode()
     assert any("no embeddings were recorded" in line for line in said)
-
-
-def test_a_model_that_auxiliary_losses_write_to_as_well(hub: Hub, tmp_path: Path) -> None:
-    from embedkit.run import publish
-    from tests.publish.conftest import material
-    from tests.publish.conftest import run as train
-
-    folder = material(tmp_path)
-    words = ["auxiliary=[{name: mlm}]", "model.head={keep: true}", "eval.suite=null", "card.benchmarks=[]"]
-    train(folder, *words)
-    found = publish(folder / "run", REPO, push=True, device="cpu", say=lambda line: None)
-    assert found.distance is not None and found.distance < 1e-5 and found.left_out == {}
-    assert {"2_Dense/config.json", "2_Dense/model.safetensors"} <= set(hub.files(REPO))

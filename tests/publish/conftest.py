@@ -64,9 +64,15 @@ def run(folder: Path, *overrides: str, resume: bool = False, said: list[str] | N
     )
 
 
+_TRAINED: list[Path] = []
+"""One for all rooms that take the fixture from here."""
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run; nobody writes here."""
-    folder = material(tmp_path_factory.mktemp("trained"))
-    run(folder)
-    return folder / "run"
+    if not _TRAINED:
+        folder = material(tmp_path_factory.mktemp("trained"))
+        run(folder)
+        _TRAINED.append(folder / "run")
+    return _TRAINED[0]
