@@ -80,7 +80,7 @@ def recipe_page() -> str:
     lines += section("The blocks", Recipe)
     for path, block in blocks(Recipe, "", set()):
         lines += section(f"`{path}`", block)
-    lines += ["## `stages`", "", first_paragraph(Stage), "", *table_of(keys_of(Stage), ("name", "merge")), ""]
+    lines += ["## `stages`", "", first_paragraph(Stage), "", *table_of(keys_of(Stage), ("name", "from", "merge")), ""]
     lines += section("`stages.merge`", Merge)
     for kind in get_args(registry.Kind):
         lines += [f"## {TITLES[kind]}", ""]

@@ -76,7 +76,8 @@ def _check_stages(loaded: LoadedStages, sample: int, nproc: int, json: bool) -> 
     if not json:
         say_plan([f"{'recipe':<13}{shown(loaded.path)}, {count} stages, hash {hashed}"])
     for number, (step, part) in enumerate(zip(loaded.staged.steps, loaded.parts, strict=True), 1):
-        goes_on = ", from the model of the stage before" if step.goes_on and step.merge is None else ""
+        before = None if step.begins is None or step.merge is not None else loaded.staged.steps[step.begins].name
+        goes_on = "" if before is None else f", from the model of {before}"
         if not json:
             console().print(f"\n[bold]stage {number} of {count}: {step.name}[/]{goes_on}")
         if step.merge is not None:

@@ -114,9 +114,9 @@ def load_any(path: str | Path, overrides: Sequence[str] = ()) -> Loaded | Loaded
         with stages.naming(part.name):
             merge = None if part.merge is None else validate_tree(Merge, part.merge)
             found = _loaded(part.tree, file)
-        if part.goes_on:
-            found = replace(found, recipe=going_on(found.recipe, steps[-1].recipe.model.base))
-        steps.append(Step(part.name, found.recipe, part.goes_on, merge))
+        if part.begins is not None:
+            found = replace(found, recipe=going_on(found.recipe, steps[part.begins].recipe.model.base))
+        steps.append(Step(part.name, found.recipe, part.begins, merge))
         loaded.append(found)
     return LoadedStages(Staged(tuple(steps)), file, tuple(loaded))
 

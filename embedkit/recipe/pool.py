@@ -32,8 +32,8 @@ def negatives_per_query(asked: int | None, *, needed: bool, given: bool) -> int:
 
 
 def is_mined(recipe: Recipe, roles: Collection[str]) -> bool:
-    """Whether a source with these roles gets its negatives from the `mining` block."""
-    return recipe.mining is not None and {"query", "positive"} <= set(roles)
+    """Whether a source with these roles gets its negatives from the `mining` block; graded pairs are no answers."""
+    return recipe.mining is not None and {"query", "positive"} <= set(roles) and "score" not in roles
 
 
 def largest_remainder(shares: Sequence[float], total: int) -> list[int]:

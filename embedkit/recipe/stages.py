@@ -7,15 +7,15 @@ of earlier stages (a soup).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
 from embedkit.recipe.base import Block, invalid
 from embedkit.recipe.schema import Recipe
 
 START = "base"
-"""In `merge.of`: the model that the first stage began with."""
+"""In `merge.of` and `from`: the model that the first stage began with."""
 
 
 class Merge(Block):
@@ -38,7 +38,24 @@ class Merge(Block):
         return self
 
 
-class Stage(Recipe):
+if TYPE_CHECKING:
+    _Beginning = Recipe
+else:  # `from` is a word of Python, and no name for a field in a class
+    _Beginning = create_model(
+        "_Beginning",
+        __base__=Recipe,
+        **{
+            "from": (
+                str | None,
+                Field(
+                    None, description="The earlier stage that this one begins with, or `base`. None: the one before."
+                ),
+            )
+        },
+    )
+
+
+class Stage(_Beginning):
     """A stage of a recipe: any keys of a recipe, laid over those beside `stages`, and these."""
 
     name: str = Field(
@@ -67,14 +84,14 @@ class Step:
 
     Attributes:
         name: of the stage.
-        recipe: whole; its base is that of the first stage where it goes on from the stage before.
-        goes_on: whether its base is the model of the stage before.
+        recipe: whole; where it begins with an earlier stage, its base is what that one began with.
+        begins: number of the stage whose model is its base; None where it has a base of its own.
         merge: what it merges, where it trains nothing.
     """
 
     name: str
     recipe: Recipe
-    goes_on: bool
+    begins: int | None
     merge: Merge | None = None
 
 

@@ -106,23 +106,24 @@ def _refuse_other(step: Step, recipe: Recipe, place: RunFolder) -> None:
 
 def _merging(step: Step, recipe: Recipe) -> str:
     """What the folder of a merge says that it is."""
-    return dump_stages(Staged((replace(step, recipe=recipe),)))
+    return dump_stages(Staged((replace(step, recipe=recipe, begins=None),)))
 
 
 def _recipe(staged: Staged, number: int, places: list[RunFolder]) -> Recipe:
-    """The recipe of a stage's own run: where it goes on, its base is the folder of the stage before, as its own folder
-    sees it; only the first is measured before it trains."""
+    """The recipe of a stage's own run: where it begins with an earlier stage, its base is that one's folder as its own
+    folder sees it, and what that one was measured at is not measured again."""
     recipe = staged.steps[number].recipe
-    if staged.steps[number].goes_on:
-        recipe = _from_before(recipe, staged, number, places)
-        if recipe.eval.suite == staged.steps[number - 1].recipe.eval.suite:
+    begins = staged.steps[number].begins
+    if begins is not None:
+        recipe = _from_stage(recipe, places[begins], places[number])
+        if recipe.eval.suite == staged.steps[begins].recipe.eval.suite:
             recipe = recipe.model_copy(update={"eval": recipe.eval.model_copy(update={"before": False})})
     return recipe.model_copy(update={"publish": None})
 
 
-def _from_before(recipe: Recipe, staged: Staged, number: int, places: list[RunFolder]) -> Recipe:
-    """The recipe with the model of the stage before as its base, written as the stage's own folder sees it."""
-    here, before = places[number].root, places[number - 1].model
+def _from_stage(recipe: Recipe, earlier: RunFolder, place: RunFolder) -> Recipe:
+    """The recipe with the model of an earlier stage as its base, written as the stage's own folder sees it."""
+    here, before = place.root, earlier.model
     return going_on(recipe, paths.Located(os.path.relpath(before, here), [before], [here]))
 
 

@@ -34,18 +34,20 @@ def staged(path: str | Path, *overrides: str) -> Staged:
 
 def test_each_stage_is_a_recipe_over_the_common_part(write: Write) -> None:
     weak, hard, soup = staged(write(THREE)).steps
-    assert (weak.name, weak.goes_on, hard.goes_on) == ("weak", False, True)
+    assert (weak.name, weak.begins, hard.begins) == ("weak", None, 0)
     assert weak.recipe.negatives.per_query is None and hard.recipe.negatives.per_query == 2
     assert (weak.recipe.train.learning_rate, hard.recipe.train.learning_rate) == (2e-5, 1e-5)
     assert hard.recipe.train.batch_size == 32 and hard.recipe.model.pooling == "cls"
     assert weak.recipe.model.revision == "abc" and hard.recipe.model.revision is None
+    again = staged(write(THREE + "  - {name: again, from: weak}\n  - {name: anew, from: base}\n", "b.yaml")).steps
+    assert [step.begins for step in again] == [None, 0, 1, 0, None]
     assert soup.merge is not None and soup.merge.of == ("weak", "hard", "base")
 
 
 def test_a_stage_with_a_base_of_its_own_does_not_go_on(write: Write) -> None:
     path = write(THREE.replace("negatives:", "model: {base: other/model}\n    negatives:"))
-    assert not staged(path).steps[1].goes_on
-    assert not staged(write(THREE, "b.yaml"), "stages.hard.model.base=x/y").steps[1].goes_on
+    assert staged(path).steps[1].begins is None
+    assert staged(write(THREE, "b.yaml"), "stages.hard.model.base=x/y").steps[1].begins is None
 
 
 def test_overrides_reach_all_stages_or_one(write: Write) -> None:
@@ -60,10 +62,10 @@ def test_overrides_reach_all_stages_or_one(write: Write) -> None:
 
 
 def test_yaml_and_back_with_the_same_hash(write: Write) -> None:
-    before = staged(write(THREE), "train.seed=7")
+    before = staged(write(THREE + "  - {name: again, from: weak}\n"), "train.seed=7")
     again = staged(write(dump_stages(before), "again.yaml"))
     assert [s.recipe for s in again.steps] == [s.recipe for s in before.steps]
-    assert [s.merge for s in again.steps] == [s.merge for s in before.steps]
+    assert [(s.merge, s.begins) for s in again.steps] == [(s.merge, s.begins) for s in before.steps]
     assert stages_hash(again) == stages_hash(before) != stages_hash(staged(write(THREE, "c.yaml")))
 
 
@@ -94,6 +96,8 @@ def test_a_recipe_without_stages_is_what_it_was(write: Write) -> None:
         ("stages:\n  - name: a\n  - name: b\n    train: {steps: -1}", 6, "stage b: train.steps"),
         ("stages:\n  - name: a\n  - name: b\n    merge: {of: [a, c]}", 6, "'c' is no earlier stage"),
         ("stages:\n  - name: a\n  - name: b\n    merge: {of: [a]}", 6, "stage b: of"),
+        ("stages:\n  - name: a\n    from: b\n  - name: b", 5, "'b' is no earlier stage"),
+        ("stages:\n  - name: a\n    from: base\n    model: {base: x}", 5, "of its own as well"),
         ("stages:\n  - name: a\n  - name: b\n    merge: {of: [a, base], weights: [1]}", 6, "1 weights for 2"),
         ("stages:\n  - name: a\n  - name: b\n    merge: {of: [a, base], weights: [1, -1]}", 6, "shares"),
         ("stages:\n  - name: a\n  - name: b\n    merge: {of: [a, base, a], method: slerp}", 6, "slerp"),

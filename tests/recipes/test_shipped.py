@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from embedkit.recipe.load import dump, list_recipes, load_recipe, recipe_hash
+from embedkit.recipe.load import LoadedStages, dump, list_recipes, load_any, load_recipe, recipe_hash
 from embedkit.recipe.plan import plan
+from embedkit.recipe.reading.dump import dump_stages, stages_hash
 from embedkit.recipe.schema import Recipe, Source
 from tests.auxiliary.models import tiny_masked_lm
 from tests.model.architectures import build
@@ -18,7 +19,7 @@ from tests.tiny import sentences, tiny_bert
 
 ROOT = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(str(path.relative_to(ROOT).with_suffix("")) for path in ROOT.rglob("*.yaml"))
-EXPECTED = 30
+EXPECTED = 35
 PYDOCS = {"packages": ["rich", "jinja2", "typer", "pydantic"], "holdout": ["jinja2"], "dev": ["typer"]}
 
 
@@ -38,7 +39,11 @@ def test_head_says_method_data_command_and_measured_result(name: str) -> None:
     assert f"embedkit train {name}" in head
 
 
-@pytest.mark.parametrize("name", RECIPES)
+STAGED = [name for name in RECIPES if isinstance(load_any(name), LoadedStages)]
+SINGLE = [name for name in RECIPES if name not in STAGED]
+
+
+@pytest.mark.parametrize("name", SINGLE)
 def test_check_has_no_refusal_and_every_default_is_explicit(name: str, tmp_path: Path) -> None:
     recipe = runnable(name, tmp_path, tmp_path / "base")
     assert not plan(recipe).refusals
@@ -48,7 +53,7 @@ def test_check_has_no_refusal_and_every_default_is_explicit(name: str, tmp_path:
     assert recipe_hash(load_recipe(path)) == recipe_hash(recipe)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", SINGLE)
 def test_smoke(name: str, tmp_path: Path) -> None:
     from embedkit.run import train
 
@@ -58,6 +63,33 @@ def test_smoke(name: str, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "model" / "modules.json").is_file()
     assert (tmp_path / "run" / "report" / "index.html").is_file()
     assert record.scores_after is not None and record.comparison
+
+
+@pytest.mark.parametrize("name", STAGED)
+def test_stages(name: str, tmp_path: Path) -> None:
+    """As a recipe without stages: no refusal, whole in YAML and back, and a short run with what it leaves."""
+    from embedkit.run import train
+
+    base = tiny_bert(tmp_path / "base")
+    written = load_any(name)
+    assert isinstance(written, LoadedStages)
+    overrides = tiny(base)
+    for step, part in zip(written.staged.steps, written.parts, strict=True):
+        paths = source_paths(part.recipe, tmp_path)
+        overrides += [f"stages.{step.name}.{override}" for override in paths]
+        if part.recipe.mining is not None:
+            overrides += [f"stages.{step.name}.mining.filters=[]", f"stages.{step.name}.mining.depth=12"]
+    made = load_any(name, overrides)
+    assert isinstance(made, LoadedStages)
+    assert not any(plan(step.recipe).refusals for step in made.staged.steps if step.merge is None)
+    (tmp_path / "explicit.yaml").write_text(dump_stages(made.staged), encoding="utf-8")
+    again = load_any(tmp_path / "explicit.yaml")
+    assert isinstance(again, LoadedStages) and stages_hash(again.staged) == stages_hash(made.staged)
+    record = train(made.staged, tmp_path / "run", say=lambda line: None, progress=False)
+    assert [stage["name"] for stage in record.stages] == [step.name for step in made.staged.steps]
+    assert record.scores_before is not None and record.comparison and record.finished
+    assert (tmp_path / "run" / "model" / "modules.json").is_file()
+    assert (tmp_path / "run" / "report" / "index.html").is_file()
 
 
 def tiny_base(name: str, folder: Path) -> Path:
@@ -72,16 +104,8 @@ def tiny_base(name: str, folder: Path) -> Path:
 
 def runnable(name: str, folder: Path, base: Path) -> Recipe:
     """The recipe as shipped, on a tiny model, made-up data with its columns, three updates."""
-    overrides = [f"model.base={base}", "model.max_length=32", "train.batch_size=8", "train.steps=3"]
-    overrides += ["train.device=cpu", "train.log_every=1", "train.save_every=3", "eval.resamples=100"]
     shipped = load_recipe(name)
-    for i, source in enumerate(shipped.data.sources):
-        if source.pydocs is not None:
-            overrides += [f"data.sources.{i}.pydocs={json.dumps(PYDOCS)}"]
-        else:
-            path = folder / f"source-{i}.jsonl"
-            path.write_text("\n".join(json.dumps(row) for row in rows(source)), encoding="utf-8")
-            overrides += [f"data.sources.{i}.path={path}"]
+    overrides = tiny(base) + source_paths(shipped, folder)
     if shipped.guide is not None:
         overrides += [f"guide.model={base}"]
     for i, head in enumerate(shipped.heads):
@@ -93,20 +117,46 @@ def runnable(name: str, folder: Path, base: Path) -> Recipe:
         if auxiliary.name == "replaced_tokens":
             generator = tiny_masked_lm(folder / "generator", "distilbert")
             overrides += [f"auxiliary.{i}.generator={generator}"]
+    if name == "retrieval/matryoshka":  # the tiny model has 32 dimensions
+        overrides += ["objective.dims=[32, 16]"]
+    if name == "retrieval/distill":
+        overrides += ["negatives.per_query=2"]
     if name == "quickstart":
         overrides += [f"eval.suite.tasks.0.pydocs={json.dumps(PYDOCS)}"]
     return load_recipe(name, overrides)
 
 
+def tiny(base: Path) -> list[str]:
+    overrides = [f"model.base={base}", "model.max_length=32", "train.batch_size=8", "train.steps=3"]
+    return [*overrides, "train.device=cpu", "train.log_every=1", "train.save_every=3", "eval.resamples=100"]
+
+
+def source_paths(recipe: Recipe, folder: Path) -> list[str]:
+    """Overrides that give every source made-up rows."""
+    overrides = []
+    for i, source in enumerate(recipe.data.sources):
+        if source.pydocs is not None:
+            overrides += [f"data.sources.{i}.pydocs={json.dumps(PYDOCS)}"]
+        else:
+            path = folder / f"source-{i}.jsonl"
+            path.write_text("\n".join(json.dumps(row) for row in rows(source)), encoding="utf-8")
+            overrides += [f"data.sources.{i}.path={path}"]
+    return overrides
+
+
 def rows(source: Source, count: int = 24) -> list[dict[str, Any]]:
     """Rows of made-up sentences in the columns the source's roles name; query and positive where it names none."""
-    roles = {str(role): column for role, column in source.roles.items()} or {"query": "query", "positive": "positive"}
+    roles = {"query": "query", "positive": "positive"} | {str(role): column for role, column in source.roles.items()}
     made: list[dict[str, Any]] = []
     for i in range(count):
         row: dict[str, Any] = {}
         for k, (role, column) in enumerate(roles.items()):
             assert isinstance(column, str)
             given: dict[str, Any] = {"score": i / count, "label": f"class {i % 3}"}
+            if column == "teacher_score":
+                given["score"] = [1.0, 0.4, 0.2]
             row[column] = given[role] if role in given else sentences(1, seed=100 * i + k)[0]
+        if "teacher_score" in row:
+            row["negative"] = sentences(2, seed=100 * i + 50)
         made.append(row)
     return made

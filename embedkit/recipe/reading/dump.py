@@ -57,20 +57,26 @@ def _written(plain: Any) -> str:
 
 def dump_stages(staged: Staged) -> str:
     """Stages as `dump` writes a recipe: each of them whole, without a base where it goes on from the one before."""
-    return _written({"stages": [_stage(step) for step in staged.steps]})
+    return _written({"stages": _stages(staged)})
 
 
 def stages_hash(staged: Staged) -> str:
     """As `recipe_hash`, of all stages."""
-    plain = [_stage(replace(step, recipe=of_the_model(step.recipe))) for step in staged.steps]
-    return _hash({"stages": plain})
+    steps = (replace(step, recipe=of_the_model(step.recipe)) for step in staged.steps)
+    return _hash({"stages": _stages(Staged(tuple(steps)))})
 
 
-def _stage(step: Step) -> dict[str, Any]:
+def _stages(staged: Staged) -> list[dict[str, Any]]:
+    return [_stage(step, i, [s.name for s in staged.steps]) for i, step in enumerate(staged.steps)]
+
+
+def _stage(step: Step, number: int, names: list[str]) -> dict[str, Any]:
     found = _plain(step.recipe)
-    if step.goes_on:
-        found["model"] = {key: value for key, value in found["model"].items() if key not in FROM_BEFORE}
     own: dict[str, Any] = {"name": step.name}
+    if step.begins is not None and step.begins != number - 1:
+        own["from"] = names[step.begins]
+    if step.begins is not None:
+        found["model"] = {key: value for key, value in found["model"].items() if key not in FROM_BEFORE}
     if step.merge is not None:
         own["merge"] = _listed(step.merge.model_dump(mode="python"), ())
     return own | found

@@ -17,7 +17,7 @@ from embedkit.recipe.schema import Recipe
 from embedkit.recipe.stages import START, Merge, Stage
 
 KEY = "stages"
-OWN = ("name", "merge")
+OWN = ("name", "from", "merge")
 """Keys of a stage that no recipe has."""
 _NAME = re.compile(Stage.model_fields["name"].metadata[0].pattern)
 
@@ -30,13 +30,13 @@ class Part:
         name: of the stage.
         tree: its recipe, written over the keys beside `stages`; of a merge, over the recipe of the stage before it.
         merge: its `merge` block, where it has one.
-        goes_on: whether it names no base of its own.
+        begins: number of the stage whose model it begins with; None where it has a base of its own.
     """
 
     name: str
     tree: Node
     merge: Node | None
-    goes_on: bool
+    begins: int | None
 
 
 def parts(tree: Node, overrides: Sequence[str]) -> list[Part]:
@@ -71,8 +71,9 @@ def parts(tree: Node, overrides: Sequence[str]) -> list[Part]:
         if merging is not None:
             merging = apply_overrides(merging, of_merge, Merge)
             _refuse_later(merging, names[: len(found)])
-        base = any(_names_base(text) for text in mine[name]) or _child(own, "model", "base") is not None
-        found.append(Part(name, whole, merging, goes_on=bool(found) and not base))
+        own_base = any(_names_base(text) for text in mine[name]) or _child(own, "model", "base") is not None
+        begins = _begins(stage, names[: len(found)], own_base)
+        found.append(Part(name, whole, merging, begins))
     return found
 
 
@@ -117,6 +118,21 @@ def _addressed(text: str, names: Sequence[str]) -> tuple[str, str]:
             what, f"override {text}", f"{near}the stages are {listed(names)}; e.g. stages.{names[0]}.train.steps=10"
         )
     return name, rest
+
+
+def _begins(stage: Node, earlier: Sequence[str], own_base: bool) -> int | None:
+    node = stage.child("from")
+    if node is None:
+        return len(earlier) - 1 if earlier and not own_base else None
+    if own_base:
+        cure = "keep one of the two"
+        raise Problem(node.where, (KEY, "from"), "the stage has a model.base of its own as well", cure).error()
+    if node.value == START:
+        return None
+    if node.value not in earlier:
+        cure = f"name one of {listed([*earlier, START])}"
+        raise Problem(node.where, (KEY, "from"), f"{show(node.plain())} is no earlier stage", cure).error()
+    return list(earlier).index(node.value)
 
 
 def _refuse_later(merging: Node, earlier: Sequence[str]) -> None:
