@@ -77,6 +77,10 @@ ExportNegatives = Annotated[
 Audit = Annotated[
     Path | None, typer.Option("--audit", metavar="DIR", help="A page: scores, ranks, filters, suspects with texts.")
 ]
+Teacher = Annotated[
+    str | None,
+    typer.Option("--teacher", metavar="MODEL", help="A cross-encoder: its scores of the candidates, for distillation."),
+]
 MaxLength = Annotated[
     int | None, typer.Option("--max-length", metavar="N", min=3, help="Tokens per text; default: the model's.")
 ]
@@ -117,6 +121,7 @@ def mine(
     device: Device = "auto",
     skip: Skip = False,
     overwrite: Overwrite = False,
+    teacher: Teacher = None,
     engine: Engine = "local",
     offline: Offline = False,
 ) -> None:
@@ -158,6 +163,7 @@ def mine(
         device=device,
         skip_bad_rows=skip,
         overwrite=overwrite,
+        teacher=teacher,
         say=say,
         **options,
     )

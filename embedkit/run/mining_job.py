@@ -14,15 +14,20 @@ import numpy as np
 from embedkit import __version__
 from embedkit.data.cache import cache_folder
 from embedkit.disk.locks import hold_file
-from embedkit.errors import DataError
-from embedkit.mining import mined_file, tuples
+from embedkit.disk.model_files import BASE
+from embedkit.errors import DataError, about
+from embedkit.mining import mined_file, teaching, tuples
 from embedkit.mining.filters.base import Filter
+from embedkit.mining.filters.cross_encoder import logits
 from embedkit.mining.filters.named import Setting
+from embedkit.mining.filters.pairs import ScorePairs
 from embedkit.mining.miner import Miner
 from embedkit.mining.problem import Problem
 from embedkit.mining.spreading import Spread
 from embedkit.mining.suspects import Suspects
 from embedkit.mining.table import MinedTable
+from embedkit.model.reading.loading import load_cross_encoder
+from embedkit.model.reading.resolve import resolve
 from embedkit.model.running.encoder import pick_device
 from embedkit.publish.audit import Audit, write_audit
 from embedkit.recipe.filters import WHERE, Named, parse_all
@@ -86,6 +91,7 @@ def mine(
     export: str | Path | None = None,
     export_negatives: int | None = None,
     audit: str | Path | None = None,
+    teacher: str | None = None,
     engine: str = "local",
     skip_bad_rows: bool = False,
     overwrite: bool = False,
@@ -114,6 +120,8 @@ def mine(
         export: a Parquet or JSONL file of tuples for sentence-transformers (`embedkit.mining.tuples`).
         export_negatives: of a tuple; None: as many as are kept.
         audit: folder for a page on what was found (`embedkit.publish.audit`).
+        teacher: folder or Hub id of a cross-encoder: a column `teacher_score` has what it gives to the positive and to
+            every negative.
         engine: ``ray`` encodes, searches and scores on a Ray cluster, whose machines all see `store` and the folder of
             `out`; what is found is the same.
         skip_bad_rows: leave bad rows out and count them.
@@ -155,15 +163,18 @@ def mine(
         spread = _spread(pool, target, say)
         options |= {"spread": spread, "progress": progress, "where": where}
         setting = Setting(gathered.problem, shelves, settings.seed, **options)
+        teaches = None if teacher is None else _teacher(teacher, device)
         with filters_of(named, setting, target.answers) as rules:
             miner = _miner(settings, setting, ends, rules, target)
             suspects = Suspects(gathered.problem)
             found, scores = _search(miner, ends, suspects, say, target.scratch)
-        about = _about(gathered, found, settings, ends, rules)
-        looked = Audit(gathered.problem, found, scores, suspects, about, target.out.name)
-        for line in _write(target, looked, settings.keep):
+        described = _about(gathered, found, settings, ends, rules)
+        if teacher is not None:
+            described["teacher"] = _public(teacher)
+        looked = Audit(gathered.problem, found, scores, suspects, described, target.out.name)
+        for line in _write(target, looked, settings.keep, teaches):
             say(line)
-    return Result(target.out, gathered.problem, found, about)
+    return Result(target.out, gathered.problem, found, described)
 
 
 def check_margins(named: Sequence[Named], problem: Problem, where: str) -> None:
@@ -209,11 +220,19 @@ def _search(miner: Miner, ends: Sides, suspects: Suspects, say: Say, scratch: Pa
     return table, miner.positive_scores(ends.by)
 
 
-def _write(target: Target, found: Audit, keep: int) -> list[str]:
+def _teacher(name: str, device: str) -> ScorePairs:
+    """What scores the candidates at the end; it loads before anything is searched."""
+    with about("--teacher", BASE):
+        return logits(load_cross_encoder(resolve(name), pick_device(device)))
+
+
+def _write(target: Target, found: Audit, keep: int, teaches: ScorePairs | None) -> list[str]:
     """The file of negatives and what stands beside it; lines about them."""
     problem = found.problem
-    blocks = mined_file.blocks(problem, found.table, found.positive_scores)
-    rows = mined_file.write(target.out, blocks, found.about, mined_file.schema_of(problem))
+    blocks, schema = mined_file.blocks(problem, found.table, found.positive_scores), mined_file.schema_of(problem)
+    if teaches is not None:
+        blocks, schema = teaching.taught(blocks, teaches), schema.append(teaching.COLUMN)
+    rows = mined_file.write(target.out, blocks, found.about, schema)
     shutil.rmtree(target.parts, ignore_errors=True)
     return _found_lines(found, rows, target.out) + _beside(target, found, keep)
 

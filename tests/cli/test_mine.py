@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from pyarrow import parquet
 
 from embedkit.disk.locks import hold_file
@@ -282,3 +283,25 @@ def test_training_on_negatives_without_positives_says_what_is_missing(embedkit: 
         "train", "retrieval/infonce", "data.sources.0.path=m.parquet", "train.batch_size=2", "--out", "run", "--offline"
     )
     assert done.code == 3 and "m.parquet:1: null where text belongs in 'positive'" in done.err
+
+
+def test_a_teacher_scores_the_candidates_for_distillation(embedkit: Run, files: Path) -> None:
+    from sentence_transformers import CrossEncoder
+
+    from tests.mining.filters.test_cross_encoder import reranker
+
+    folder = reranker(Path("teacher"))
+    done = embedkit("mine", *FILES, "--keep", "3", "--teacher", str(folder), "--out", "m.parquet", *OPTIONS)
+    assert done.code == 0, done.err
+    model = CrossEncoder(str(folder), device="cpu")
+    for row in rows():
+        pairs = [[row["query"], text] for text in [row["positive"], *row["negative"]]]
+        wanted = model.predict(pairs, activation_fn=torch.nn.Identity())
+        assert np.allclose(row["teacher_score"], wanted, atol=1e-5)
+    assert read_about(Path("m.parquet"))["teacher"] == "teacher/reranker"
+    words = ["model.base=tiny", "data.sources.0.path=m.parquet", "negatives.per_query=2", "train.steps=2"]
+    small = ["train.batch_size=8", "train.device=cpu", "eval.suite=null", "model.max_length=32"]
+    trained = embedkit("train", "retrieval/distill", *words, *small, "--out", "run")
+    assert trained.code == 0, trained.err
+    missing = embedkit("mine", *FILES, "--teacher", "nowhere", "--out", "n.parquet", *OPTIONS)
+    assert missing.code == 2 and "--teacher" in missing.err and not Path("n.parquet").exists()

@@ -6,7 +6,7 @@ import hashlib
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,8 +35,19 @@ def probabilities(model: CrossEncoder, *, batch_size: int = BATCH) -> ScorePairs
     """
     import torch
 
+    return _scores(model, torch.nn.Sigmoid(), batch_size)
+
+
+def logits(model: CrossEncoder, *, batch_size: int = BATCH) -> ScorePairs:
+    """Logits of a cross-encoder with one label, likewise: what a teacher gives."""
+    import torch
+
+    return _scores(model, torch.nn.Identity(), batch_size)
+
+
+def _scores(model: CrossEncoder, activation: Any, batch_size: int) -> ScorePairs:
     def score(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        options = {"batch_size": batch_size, "activation_fn": torch.nn.Sigmoid(), "show_progress_bar": False}
+        options = {"batch_size": batch_size, "activation_fn": activation, "show_progress_bar": False}
         return np.asarray(model.predict([list(pair) for pair in pairs], convert_to_numpy=True, **options))
 
     return score
