@@ -148,11 +148,8 @@ def mine(
     search = {"depth": depth, "keep": keep, "filters": filters, "choose": choose, "index": index, "recall": recall}
     search |= {"ram_gb": ram, "seed": seed}
     beside = {"export": export, "export_negatives": export_negatives, "audit": audit, "store": store, "engine": engine}
-    options: dict[str, Any] = {
-        **data,
-        **beside,
-        **{key: value for key, value in search.items() if value not in (None, [])},
-    }
+    beside |= {"teacher": teacher}
+    options: dict[str, Any] = {**data, **beside, **{k: v for k, v in search.items() if v not in (None, [])}}
     mine(
         model,
         out=out,
@@ -163,7 +160,6 @@ def mine(
         device=device,
         skip_bad_rows=skip,
         overwrite=overwrite,
-        teacher=teacher,
         say=say,
         **options,
     )

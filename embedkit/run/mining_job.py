@@ -159,18 +159,15 @@ def mine(
         check_margins(named, gathered.problem, where)
         options: dict[str, Any] = {"device": device, "batch_tokens": batch_tokens}
         ends = sides(_model(model, read), given or Given(), gathered, max_length=max_length, **options)
-        shelves = _store(store, settings)
         spread = _spread(pool, target, say)
         options |= {"spread": spread, "progress": progress, "where": where}
-        setting = Setting(gathered.problem, shelves, settings.seed, **options)
+        setting = Setting(gathered.problem, _store(store, settings), settings.seed, **options)
         teaches = None if teacher is None else _teacher(teacher, device)
         with filters_of(named, setting, target.answers) as rules:
-            miner = _miner(settings, setting, ends, rules, target)
             suspects = Suspects(gathered.problem)
+            miner = _miner(settings, setting, ends, rules, target)
             found, scores = _search(miner, ends, suspects, say, target.scratch)
-        described = _about(gathered, found, settings, ends, rules)
-        if teacher is not None:
-            described["teacher"] = _public(teacher)
+        described = _about(gathered, found, settings, ends, rules) | _taught_by(teacher)
         looked = Audit(gathered.problem, found, scores, suspects, described, target.out.name)
         for line in _write(target, looked, settings.keep, teaches):
             say(line)
@@ -224,6 +221,10 @@ def _teacher(name: str, device: str) -> ScorePairs:
     """What scores the candidates at the end; it loads before anything is searched."""
     with about("--teacher", BASE):
         return logits(load_cross_encoder(resolve(name), pick_device(device)))
+
+
+def _taught_by(teacher: str | None) -> dict[str, str]:
+    return {} if teacher is None else {"teacher": _public(teacher)}
 
 
 def _write(target: Target, found: Audit, keep: int, teaches: ScorePairs | None) -> list[str]:
