@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from embedkit.recipe.load import dump
 from embedkit.recipe.schema import Recipe
-from tests.recipes.test_shipped import RECIPES, runnable, tiny_base
+from tests.recipes.test_shipped import SINGLE, runnable, tiny_base
 from tests.workers import PATIENCE
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ def run(recipe: Recipe, out: Path, *, resume: bool = False) -> list[float]:
     return [entry["loss"] for entry in record.curve]
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", SINGLE)
 def test_a_resumed_run_is_the_same_run(name: str, tmp_path: Path) -> None:
     recipe, whole, stopped = shortened(name, tmp_path), tmp_path / "whole", tmp_path / "stopped"
     losses = run(recipe, whole)
@@ -53,7 +53,7 @@ def test_a_resumed_run_is_the_same_run(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.dist
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", SINGLE)
 def test_two_processes_train_it(name: str, tmp_path: Path) -> None:
     path, out = tmp_path / "recipe.yaml", tmp_path / "run"
     path.write_text(dump(shortened(name, tmp_path)), encoding="utf-8")
