@@ -213,6 +213,8 @@ class TestNumbers:
 
 NESTED = "objective={name: sum, terms: [{objective: {name: matryoshka, dims: [8], objective: infonce}}]}"
 REFUSED = [
+    (PAIR + "objective: {name: matryoshka, dims: [8], objective: moco}\n", [], "and matryoshka shows it several"),
+    (PAIR, ["objective=moco", "heads=[{name: mlp}]"], "heads: the encoder's copy gives embeddings without batch heads"),
     (PAIR, ["data.sources.0.name=a [redacted]"], "data.sources.0.name: a secret was left out here"),
     (TEXT, ["mining={}"], "mining: negatives are mined for queries with positives, and no source gives both"),
     (PAIR, ["mining={}", "data.sources.0.streaming=true", "train.steps=2"], "a stream never has them all"),
@@ -356,6 +358,7 @@ def test_scored_pairs_suit_infonce_and_every_refusal_is_listed(make: Make) -> No
 
 
 WARNED = [
+    (PAIR, ["objective=sogclr", "train.epochs=1"], "a state per example, and the run sees each less than twice"),
     (PAIR, ["mining={}", "negatives.per_query=0"], "negatives.per_query: negatives are mined, and none is used"),
     (PAIR, ["mining={}", "negatives.per_query=9"], "mining.keep: 9 negatives per query and update, of 8 that are kept"),
     (PAIR, ["mining={from: 40}", "train.steps=40"], "mining.from: negatives are mined from update 40 on, and the run"),
@@ -508,7 +511,13 @@ def test_every_rule_fires_somewhere(make: Make, monkeypatch: pytest.MonkeyPatch)
         "peft_is_there",
         "selection_exists",
         "device_is_there",
-        *("adapters_are_merged_first", "stored_prompts_are_used", "similarity_is_trained", "evaluation_fits"),
+        *(
+            "adapters_are_merged_first",
+            "stored_prompts_are_used",
+            "similarity_is_trained",
+            "evaluation_fits",
+            "companions_see_all_processes",
+        ),
     }  # tested by themselves
     assert {rule.__name__ for rule in [*rules.REFUSALS, *rules.WARNINGS]} == fired | alone
 
