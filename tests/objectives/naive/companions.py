@@ -171,5 +171,5 @@ def spcl(c: o.SPCL, e: Embeddings, past: Past) -> Rows:
         every = torch.stack([s.exp() for s, _ in scores]).sum()
         loss = -(torch.stack(own).sum() / every / len(own) + 1e-8).log()
         values.append(loss)
-        weights.append(example_weight(e, i) * (c.ignore_below == 0 or float(loss) > c.ignore_below))
+        weights.append(example_weight(e, i) * (c.ignore_below == 0 or float(loss.detach()) > c.ignore_below))
     return torch.stack(values), torch.stack(weights)
