@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from embedkit.recipe.objectives.base import ObjectiveConfig
+from embedkit.recipe.objectives.base import ObjectiveConfig, needs
 from embedkit.recipe.objectives.contrastive import InfoNCE, softmaxes
 from embedkit.recipe.objectives.dclr import DCLR
 from embedkit.recipe.objectives.debiased import Debiased
@@ -31,9 +31,15 @@ def negatives_per_query(asked: int | None, *, needed: bool, given: bool) -> int:
     return asked if asked is not None else int(needed or given)
 
 
-def is_mined(recipe: Recipe, roles: Collection[str]) -> bool:
-    """Whether a source with these roles gets its negatives from the `mining` block; graded pairs are no answers."""
-    return recipe.mining is not None and {"query", "positive"} <= set(roles) and "score" not in roles
+def is_mined(recipe: Recipe, roles: Collection[str], objective: ObjectiveConfig) -> bool:
+    """Whether a source with these roles and this objective gets its negatives from the `mining` block.
+
+    Graded pairs do not: their second text is no answer, and their objective wants no negatives.
+    """
+    if recipe.mining is None or not {"query", "positive"} <= set(roles):
+        return False
+    wanted = needs(objective)
+    return "score" not in wanted or "negative" in wanted
 
 
 def largest_remainder(shares: Sequence[float], total: int) -> list[int]:

@@ -222,7 +222,7 @@ def _target(recipe: Recipe, encoder: Encoder) -> Target | None:
 
 
 def _per_query(recipe: Recipe, source: LoadedSource, config: ObjectiveConfig) -> int:
-    given = source.max_negatives > 0 or is_mined(recipe, source.roles)
+    given = source.max_negatives > 0 or is_mined(recipe, source.roles, config)
     return negatives_per_query(recipe.negatives.per_query, needed="negative" in needs(config), given=given)
 
 

@@ -99,7 +99,8 @@ def _problems(run: Run, block: Mining) -> dict[int, Problem]:
     """What is searched, by source; the corpus is part of each."""
     documents, found = _corpus(run, block), {}
     for index, source in enumerate(run.sources):
-        if is_mined(run.recipe, source.roles) and not source.streaming:
+        objective = run.recipe.data.sources[index].objective or run.recipe.objective
+        if is_mined(run.recipe, source.roles, objective) and not source.streaming:
             assembly = Assembly()
             add_source(assembly, source)
             for document in documents:

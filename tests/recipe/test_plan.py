@@ -15,10 +15,14 @@ import pytest
 
 from embedkit.errors import RecipeError
 from embedkit.recipe.load import load
+from embedkit.recipe.objectives.contrastive import InfoNCE
+from embedkit.recipe.objectives.scored import CoSENT, MarginMSE
 from embedkit.recipe.plan import Plan, plan
 from embedkit.recipe.planning import estimate, rules, rules_machine
 from embedkit.recipe.planning.contents import Contents, look
 from embedkit.recipe.planning.words import in_short
+from embedkit.recipe.pool import is_mined
+from embedkit.recipe.schema import Recipe
 from embedkit.recipe.suite import Suite
 from tests.recipe.conftest import Write
 
@@ -532,3 +536,10 @@ def test_a_recipe_is_planned_without_torch(write: Write) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(write(TEXT))], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_graded_pairs_are_not_mined_for() -> None:
+    recipe = Recipe.model_validate({"data": {"sources": [{"path": "p.jsonl"}]}, "mining": {}})
+    roles = ("query", "positive", "score")
+    assert is_mined(recipe, roles, InfoNCE()) and not is_mined(recipe, roles, CoSENT())
+    assert is_mined(recipe, (*roles, "negative"), MarginMSE()) and not is_mined(recipe, ("text",), InfoNCE())

@@ -109,7 +109,7 @@ def source_facts(
         made = frozenset({"query", "positive"} | ({"score"} if recipe.views.pairing == "tension" else set()))
         held = None if contents is None else contents[index]
         roles = facts.get("roles")
-        mined = recipe.mining is not None and (roles is None or is_mined(recipe, roles))
+        mined = recipe.mining is not None and (roles is None or is_mined(recipe, roles, objective))
         found.append(
             SourceFacts(index, source_name(source), source, objective, made=made, contents=held, mined=mined, **facts)
         )
