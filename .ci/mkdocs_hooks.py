@@ -12,7 +12,20 @@ ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE = re.compile(r"\[([^\]]+)\]\((?!https?:|#)([^)#\s]+)(#[^)]*)?\)")
 
 
-GUIDES = ("start", "choose", "recipes", "data", "views", "synthesis", "mining", "publishing", "evaluation", "report")
+GUIDES = (
+    "start",
+    "choose",
+    "recipes",
+    "data",
+    "views",
+    "synthesis",
+    "mining",
+    "publishing",
+    "evaluation",
+    "report",
+    "vectors",
+    "scale",
+)
 """Pages in the order of their reading; what is not named here follows them."""
 ROOMS = {"Cookbook": "cookbook", "Methods": "methods", "Results": "results", "Reference": "reference"}
 TOP = {"README.md": "index.md", "ARCHITECTURE.md": "ARCHITECTURE.md", "SECURITY.md": "SECURITY.md"}
