@@ -19,7 +19,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "train": ("train", "r.yaml", "model.base=broken", "--out", "run"),
     "sample": ("check", "r.yaml", "model.base=broken", "--sample", "8"),
     "eval": ("eval", "broken", *EVAL),
-    "compare": ("eval", "tiny", "--compare", "broken", *EVAL),
+    "compare": ("eval", "tiny", "--compare", "broken", *EVAL[:-1], "100"),
     "whiten": ("whiten", "broken", "--text", "text.txt", "--dim", "4", "--out", "white"),
     "guide": ("train", "r.yaml", "objective={name: infonce, guide: absolute}", "guide.model=broken", "--out", "run"),
 }
