@@ -29,7 +29,7 @@ from tests.device import DEVICE
 from tests.tiny import sentences, tiny_bert
 from tests.train.runs import recipe, trainer
 
-LOOK = ("auxiliary", "contrastive_tension", "dclr", "head-", "macl", "rank-", "st")
+LOOK = ("auxiliary", "contrastive_tension", "dclr", "head-", "macl", "rank-", "spcl", "st")
 """Cases that look at values or pick rows by a mask: they refuse what they cannot use, or work on those rows alone."""
 
 
@@ -76,7 +76,9 @@ def test_the_batch_side_waits_once(monkeypatch: pytest.MonkeyPatch, case: str, b
     built = parts.build(encoder)
     batch = toy_batch(parts.batch, seed=11, own=slice(None), micro=4)
     guide = parts.guide(batch, 0)
-    step = Step(encoder, [built.objective], guide=None if guide is None else lambda _: guide, rows_per_block=block)
+    target: Any = None if parts.batch.target is None else lambda rows: parts.target(rows, 0)
+    options: dict[str, Any] = {"guide": None if guide is None else lambda _: guide, "target": target}
+    step = Step(encoder, [built.objective], **options, rows_per_block=block)
     with waits(monkeypatch) as found:
         result = step(batch)
     assert found.count == 1

@@ -6,14 +6,11 @@ import copy
 import difflib
 import importlib.util
 import logging
-import random
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-
-import numpy as np
 
 from embedkit.errors import RecipeError
 from embedkit.foreign.limits import NAME
@@ -28,10 +25,8 @@ def undisturbed() -> Iterator[None]:
     Making a task seeds `random`, numpy and torch for the whole process, importing mteb makes thousands: in a training
     run that would give every update the same dropout as the one after the last evaluation.
     """
-    import torch
+    from embedkit.model.reading.seeding import undrawn
 
-    python, numbers = random.getstate(), np.random.get_state()
-    cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     quiet = {name: logging.getLogger(name) for name in ("mteb", "datasets")}
     levels = {name: logger.level for name, logger in quiet.items()}
     import datasets
@@ -41,14 +36,12 @@ def undisturbed() -> Iterator[None]:
         datasets.disable_progress_bars()
         for logger in quiet.values():
             logger.setLevel(logging.ERROR)
-        with torch.random.fork_rng(devices=cuda), warnings.catch_warnings():
+        with undrawn(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         if not bars:
             datasets.enable_progress_bars()
-        random.setstate(python)
-        np.random.set_state(numbers)
         for name, logger in quiet.items():
             logger.setLevel(levels[name])
 

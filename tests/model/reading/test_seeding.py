@@ -90,3 +90,22 @@ def test_the_state_of_a_device(monkeypatch: pytest.MonkeyPatch, kind: str) -> No
     which = (device,) if kind == "cuda" else ()
     module.get_rng_state.assert_called_once_with(*which)
     module.set_rng_state.assert_called_once_with(state, *which)
+
+
+def test_what_is_drawn_inside_changes_nothing_after() -> None:
+    import random
+
+    import numpy as np
+
+    from embedkit.model.reading.seeding import undrawn
+
+    def draw() -> tuple[float, float, float]:
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    random.seed(1), np.random.seed(1), torch.default_generator.manual_seed(1)
+    wanted = draw()
+    random.seed(1), np.random.seed(1), torch.default_generator.manual_seed(1)
+    with undrawn():
+        draw()
+        torch.default_generator.manual_seed(9)
+    assert draw() == wanted
