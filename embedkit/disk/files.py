@@ -207,7 +207,7 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f"{OURS}-{os.getpid()}-{next(_COUNT)}{PART}"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # the folder's writer may have swept it away
 
 
 def is_empty(folder: Path) -> bool:

@@ -199,7 +199,9 @@ class Shelf:
     def marked(self) -> Iterator[str]:
         """The name of a file that is in the folder for a ``with`` block: whoever sees it sees this folder."""
         name = f"{files.OURS}-seen-{secrets.token_hex(8)}"
-        files.write_bytes(self.folder / name, b"")
+        files.make_folder(self.folder)
+        with files.writing(self.folder):
+            (self.folder / name).touch()  # at once, without an unfinished file that a writer here would sweep away
         try:
             yield name
         finally:

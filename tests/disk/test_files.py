@@ -19,6 +19,8 @@ from safetensors.torch import save_file
 
 from embedkit.disk import files
 from embedkit.errors import WriteError
+from embedkit.vectors.space import Space
+from embedkit.vectors.store import VectorStore
 
 
 def left(folder: Path) -> list[str]:
@@ -89,6 +91,19 @@ def test_a_kill_leaves_the_old_file_and_what_is_left_behind_is_swept(tmp_path: P
     (tmp_path / "mine.part").write_text("not ours")
     files.sweep(tmp_path)
     assert left(tmp_path) == ["a.txt", "mine.part"]
+
+
+def test_a_folder_whose_writer_sweeps_can_be_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch = Path.touch
+
+    def swept(path: Path, *args: Any, **more: Any) -> None:
+        touch(path, *args, **more)
+        files.sweep(path.parent)
+
+    monkeypatch.setattr(Path, "touch", swept)
+    files.make_folder(tmp_path / "a")
+    with VectorStore(tmp_path).of(Space("model", 4)).marked() as mark:
+        assert list(tmp_path.glob(f"*/{mark}"))
 
 
 # Why it cannot be written --------------------------------------------------------------------------------------
