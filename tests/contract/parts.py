@@ -22,7 +22,8 @@ from embedkit.recipe.objectives.base import ObjectiveConfig
 from embedkit.recipe.objectives.wrappers import Nothing
 from embedkit.types import Embeddings, LossOut, RowBatch
 from tests.contract.toy import WIDTH, ToyEncoder
-from tests.objectives.examples import EXAMPLES, batch, infonce, tangled
+from tests.objectives.batches import batch, infonce, tangled
+from tests.objectives.examples import EXAMPLES
 from tests.objectives.helpers import make
 
 HEAD_OPTIONS: dict[str, dict[str, Any]] = {"shuffled_group_whitening": {"groups": 4, "eps": 1e-3}}

@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from embedkit.objectives import auc
 from tests.objectives import options as o
-from tests.objectives.examples import batch, infonce, tangled
+from tests.objectives.batches import batch, infonce, tangled
 from tests.objectives.helpers import answer, gradients, leaves, loss_of
 
 

@@ -17,7 +17,8 @@ from embedkit.recipe import registry
 from embedkit.recipe.weighting import Focal
 from embedkit.types import Embeddings, LossOut
 from tests.objectives import options as o
-from tests.objectives.examples import EXAMPLES, batch, graded, infonce
+from tests.objectives.batches import batch, graded, infonce
+from tests.objectives.examples import EXAMPLES
 from tests.objectives.helpers import assert_same_loss, loss_of, make
 
 

@@ -13,7 +13,7 @@ from embedkit.errors import DataError
 from embedkit.objectives.dclr import ascend, binary_cross_entropies, draw_noise
 from embedkit.objectives.logits import unit
 from tests.objectives import options as o
-from tests.objectives.examples import batch, guided
+from tests.objectives.batches import batch, guided
 from tests.objectives.helpers import answer, loss_of
 
 

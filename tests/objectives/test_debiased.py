@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from embedkit.objectives.debiased import log_estimate
 from tests.objectives import options as o
-from tests.objectives.examples import ALL, batch, infonce, tangled
+from tests.objectives.batches import ALL, batch, infonce, tangled
 from tests.objectives.helpers import answer, assert_same_loss, gradients, leaves, loss_of
 
 

@@ -9,7 +9,7 @@ import torch
 
 from embedkit.errors import DataError
 from tests.objectives import options as o
-from tests.objectives.examples import batch, infonce, scores, tangled
+from tests.objectives.batches import batch, infonce, scores, tangled
 from tests.objectives.helpers import answer, assert_same_loss, gradients, leaves, loss_of
 
 

@@ -14,7 +14,8 @@ from embedkit.recipe.objectives.dclr import DCLR
 from embedkit.recipe.weighting import Dynamic, Focal, Hardness
 from embedkit.types import Embeddings
 from tests.objectives import options as o
-from tests.objectives.examples import EXAMPLES, Case, batch, infonce, tangled
+from tests.objectives.batches import Case, batch, infonce, tangled
+from tests.objectives.examples import EXAMPLES
 from tests.objectives.helpers import FIELDS, average, gradients, leaves, make, past, total
 from tests.objectives.naive import LOOPS, OTHERWISE, Rows
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from embedkit.recipe import weighting as w
 from embedkit.types import Embeddings
 from tests.objectives import options as o
-from tests.objectives.examples import ALL, batch
+from tests.objectives.batches import ALL, batch
 from tests.objectives.helpers import loss_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"

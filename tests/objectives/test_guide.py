@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from embedkit.errors import RecipeError
 from embedkit.types import Embeddings
 from tests.objectives import options as o
-from tests.objectives.examples import batch, guided, infonce
+from tests.objectives.batches import batch, guided, infonce
 from tests.objectives.helpers import answer, assert_same_loss, leaves, loss_of
 
 

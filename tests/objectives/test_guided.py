@@ -15,7 +15,7 @@ from embedkit.errors import RecipeError
 from embedkit.recipe.objectives.guided import GuidePair
 from embedkit.recipe.objectives.wrappers import Sum
 from embedkit.types import Embeddings
-from tests.objectives.examples import batch, guided, infonce, third
+from tests.objectives.batches import batch, guided, infonce, third
 from tests.objectives.helpers import assert_same_loss, loss_of
 
 BOTH = infonce(temperature=0.1, directions=("q-d", "d-q"), partition="per_direction")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.objectives import options as o
-from tests.objectives.examples import batch
+from tests.objectives.batches import batch
 from tests.objectives.helpers import answer, loss_of
 
 

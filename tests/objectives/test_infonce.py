@@ -14,7 +14,7 @@ from embedkit.errors import DataError, RecipeError
 from embedkit.recipe.weighting import Hardness
 from embedkit.types import PAD_ID, Embeddings
 from tests.objectives import options as o
-from tests.objectives.examples import ALL, WEIGHT, N, batch, infonce, tangled
+from tests.objectives.batches import ALL, WEIGHT, N, batch, infonce, tangled
 from tests.objectives.helpers import answer, assert_same_loss, gradients, leaves, loss_of, make
 
 ST_NAMES = {"q-d": "query_to_doc", "q-q": "query_to_query", "d-q": "doc_to_query", "d-d": "doc_to_doc"}

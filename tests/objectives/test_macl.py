@@ -10,7 +10,7 @@ import torch
 from embedkit.errors import TrainingError
 from embedkit.objectives.logits import unit
 from tests.objectives import options as o
-from tests.objectives.examples import batch, infonce
+from tests.objectives.batches import batch, infonce
 from tests.objectives.helpers import answer, gradients, leaves, loss_of, make
 
 

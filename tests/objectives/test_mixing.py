@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from embedkit.errors import DataError
 from embedkit.objectives.mixing import MixedNegatives, MoCHi
 from tests.objectives import options as o
-from tests.objectives.examples import batch, infonce, tangled
+from tests.objectives.batches import batch, infonce, tangled
 from tests.objectives.helpers import answer, assert_same_loss, gradients, leaves, loss_of, make
 
 

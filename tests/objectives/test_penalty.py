@@ -10,7 +10,7 @@ from torch.nn.functional import cosine_similarity
 
 from embedkit.errors import DataError
 from tests.objectives import options as o
-from tests.objectives.examples import batch, infonce, tangled
+from tests.objectives.batches import batch, infonce, tangled
 from tests.objectives.helpers import answer, assert_same_loss, gradients, leaves, loss_of
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from embedkit.errors import DataError
 from embedkit.types import Embeddings
 from tests.objectives import options as o
-from tests.objectives.examples import WEIGHT, N, batch, graded, scores, tangled
+from tests.objectives.batches import WEIGHT, N, batch, graded, scores, tangled
 from tests.objectives.helpers import answer, assert_same_loss, loss_of
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from embedkit.errors import DataError
 from embedkit.objectives.logits import unit
 from embedkit.types import Embeddings
-from tests.objectives.examples import batch, infonce, scores, tangled
+from tests.objectives.batches import batch, infonce, scores, tangled
 from tests.objectives.helpers import assert_same_loss, loss_of
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from embedkit.objectives.spectrum import energy_rank, entropy, spectrum
-from tests.objectives.examples import batch
+from tests.objectives.batches import batch
 
 
 def test_the_spectrum_is_the_same_from_either_side() -> None:

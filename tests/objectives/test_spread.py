@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from embedkit.errors import DataError
 from tests.objectives import options as o
-from tests.objectives.examples import batch
+from tests.objectives.batches import batch
 from tests.objectives.helpers import answer, gradients, leaves, loss_of
 
 

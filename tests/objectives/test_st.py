@@ -16,7 +16,7 @@ from embedkit.objectives.base import build
 from embedkit.objectives.st import available
 from embedkit.types import Embeddings
 from tests.objectives import options as o
-from tests.objectives.examples import CLASSES, WEIGHT, N, batch, graded, scores, tangled
+from tests.objectives.batches import CLASSES, WEIGHT, N, batch, graded, scores, tangled
 from tests.objectives.helpers import assert_same_loss, loss_of
 
 BOTH = torch.arange(N) % 2

@@ -7,7 +7,7 @@ import torch
 
 from embedkit.errors import DataError
 from tests.objectives import options as o
-from tests.objectives.examples import CLASSES, batch, infonce
+from tests.objectives.batches import CLASSES, batch, infonce
 from tests.objectives.helpers import answer, assert_same_loss, loss_of
 
 

@@ -13,7 +13,7 @@ from embedkit.errors import RecipeError
 from embedkit.objectives import weighting
 from embedkit.recipe.weighting import Dynamic, Focal, Hardness
 from embedkit.types import Embeddings
-from tests.objectives.examples import batch, infonce, tangled
+from tests.objectives.batches import batch, infonce, tangled
 from tests.objectives.helpers import answer, assert_same_loss, gradients, leaves, loss_of
 
 IDENTITIES = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.objectives import options as o
-from tests.objectives.examples import batch
+from tests.objectives.batches import batch
 from tests.objectives.helpers import make
 
 

@@ -9,7 +9,7 @@ import pytest
 from embedkit.errors import DataError
 from embedkit.types import Embeddings
 from tests.objectives import options as o
-from tests.objectives.examples import WEIGHT, batch, infonce
+from tests.objectives.batches import WEIGHT, batch, infonce
 from tests.objectives.helpers import answer, assert_same_loss, loss_of, make
 
 

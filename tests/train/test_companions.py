@@ -20,7 +20,7 @@ from embedkit.train.step import Step
 from embedkit.train.target import Target
 from tests.contract.toy import ToyEncoder, toy_batch
 from tests.objectives import options as o
-from tests.objectives.examples import CLASSES, batch
+from tests.objectives.batches import CLASSES, batch
 from tests.objectives.helpers import build
 from tests.tiny import tiny_bert
 from tests.train.runs import recipe, state, trainer
