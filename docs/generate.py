@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from embedkit.cli import app
 from embedkit.recipe import registry
 from embedkit.recipe.mteb import KINDS, MtebTask
+from embedkit.recipe.reading.catalogue import catalogue
 from embedkit.recipe.reading.describe import config_of, first_paragraph, keys_of
 from embedkit.recipe.reading.fields import Place
 from embedkit.recipe.schema import Recipe
@@ -121,7 +122,28 @@ def cli_page() -> str:
     return "\n".join(lines)
 
 
-PAGES = {"recipe.md": recipe_page, "suite.md": suite_page, "cli.md": cli_page}
+def objectives_page() -> str:
+    lines = [
+        "# Every objective",
+        "",
+        NOTE,
+        "",
+        "`embedkit objectives ls` and `show NAME` print the same in a terminal; the [options](recipe.md#objectives)",
+        "stand with the keys. Scope row: one loss per row, which the step engine cuts into blocks and shares between",
+        "processes; batch: one loss over the whole batch. Golden: entries of values from the authors' own code that it",
+        "reproduces (`make conformance`).",
+        "",
+        "| name | data | negatives | scope | golden | what it is |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for one in catalogue():
+        scope = f"{one.scope}, remembers" if one.remembers else one.scope
+        cells = (f"`{one.name}`", one.data, one.negatives, scope, str(one.golden or ""), cell(one.line))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+PAGES = {"objectives.md": objectives_page, "recipe.md": recipe_page, "suite.md": suite_page, "cli.md": cli_page}
 
 
 def main() -> int:

@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 from embedkit import __version__
-from embedkit.cli import check, debias, encode, env, evaluate, merge, mine, publish, recipes, synth, train, whiten
+from embedkit.cli import (
+    check,
+    debias,
+    encode,
+    env,
+    evaluate,
+    merge,
+    mine,
+    objectives,
+    publish,
+    recipes,
+    synth,
+    train,
+    whiten,
+)
 from embedkit.cli import report as reports
 from embedkit.cli.console import report
 from embedkit.cli.help import App
@@ -36,6 +50,7 @@ app.command("synth", no_args_is_help=True)(synth.synth)
 app.command("debias", no_args_is_help=True)(debias.debias)
 app.command("publish", no_args_is_help=True)(publish.publish)
 app.add_typer(recipes.app, name="recipes")
+app.add_typer(objectives.app, name="objectives")
 app.command("env")(env.env)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from embedkit.recipe.reading.catalogue import GOLDEN
 from tests.conformance import report
 from tests.conformance.entries import GoldenError, read_folder
 from tests.conformance.runner import run
@@ -26,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="list what is not implemented yet, and why")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every comparison to FILE")
+    parser.add_argument("--status", action="store_true", help="renew what `embedkit objectives` says of tests/golden")
     options = parser.parse_args(arguments)
     try:
         entries = read_folder(options.folder)
@@ -36,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report.show(outcomes, verbose=options.verbose)
     if options.json:
         report.write(outcomes, options.json)
+    if options.status:
+        GOLDEN.write_text(json.dumps(report.status(outcomes), indent=1) + "\n", encoding="utf-8")
     return 1 if any(outcome.verdict == "FAILED" for outcome in outcomes) else 0
 
 

@@ -108,6 +108,12 @@ def _short(name: str) -> str:
     return name if len(name) <= 48 else f"{name[:45]}..."
 
 
+def status(outcomes: list[Outcome]) -> dict[str, int]:
+    """How many entries conform with each objective in them, by its name."""
+    count = Counter(name for o in outcomes if o.verdict == "conforms" for name in o.objectives)
+    return dict(sorted(count.items()))
+
+
 def write(outcomes: list[Outcome], path: Path) -> None:
     """Write every comparison of every entry, and the counts, as JSON."""
     count = Counter(outcome.verdict for outcome in outcomes)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from embedkit.objectives import base
+from embedkit.recipe.objectives.base import ObjectiveConfig
 from tests.conformance import adapters, compare
 from tests.conformance.entries import Entry, Gradient, Quantity
 from tests.conformance.inputs import InputError, Inputs, NotImplementedYet, Options, rebuild
@@ -86,6 +89,7 @@ class Outcome:
         comparisons: every quantity that was compared.
         missing: paths of the quantities that embedkit does not produce.
         reason: why it failed without a comparison, or what is not implemented.
+        objectives: names of the objectives that were built for it.
     """
 
     entry: Entry
@@ -94,6 +98,7 @@ class Outcome:
     comparisons: list[Comparison] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     reason: str = ""
+    objectives: frozenset[str] = frozenset()
 
     @property
     def worst(self) -> Comparison | None:
@@ -108,8 +113,30 @@ class Outcome:
         return next(iter(losses or self.comparisons), None)
 
 
+@contextmanager
+def built() -> Iterator[set[str]]:
+    """The names of the objectives that are built within it."""
+    names, build = set[str](), base._build
+
+    def recording(config: ObjectiveConfig, weighting: Any) -> base.Objective:
+        names.add(config.name)
+        return build(config, weighting)
+
+    base._build = recording
+    try:
+        yield names
+    finally:
+        base._build = build
+
+
 def judge(entry: Entry) -> Outcome:
     """Run one entry. Nothing that goes wrong in it stops the others."""
+    with built() as names:
+        outcome = _judge(entry)
+    return replace(outcome, objectives=frozenset(names))
+
+
+def _judge(entry: Entry) -> Outcome:
     rtol = compare.tolerance(entry).rtol
     function = find(entry)
     if function is None:

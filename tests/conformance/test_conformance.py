@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.conformance import runner
+from embedkit.recipe.reading.catalogue import GOLDEN
+from tests.conformance import report, runner
 from tests.conformance.__main__ import DEFAULT, main
 from tests.conformance.entries import Entry, Gradient, Quantity, read_folder
 from tests.conformance.inputs import NotImplementedYet, Options
@@ -53,6 +54,11 @@ def test_no_value_differs(outcomes: list[Outcome]) -> None:
 def test_no_entry_falls_back_to_not_implemented(outcomes: list[Outcome]) -> None:
     for schema, least in CONFORMING.items():
         assert sum(o.verdict == "conforms" for o in outcomes if o.entry.schema == schema) >= least, schema
+
+
+def test_what_the_command_line_says_of_it_is_up_to_date(outcomes: list[Outcome]) -> None:
+    """Renew it with ``python -m tests.conformance --status``."""
+    assert json.loads(GOLDEN.read_text()) == report.status(outcomes)
 
 
 def test_every_entry_of_every_file_is_judged(outcomes: list[Outcome]) -> None:
