@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -133,6 +133,7 @@ def _source(context: Context, source: SourceFacts, full: int | None) -> SourcePl
         negatives=m,
         rows_per_step=batch * (1 + p + m),
         seen=tuple(vars(s) | {"total": s.total} for s in softmaxes),
+        sees=tuple(_sees(context, source)),
         made=tuple(_made(context, source)),
     )
 
@@ -141,6 +142,13 @@ def _made(context: Context, source: SourceFacts) -> list[str]:
     debias, mining = source.config.debias, context.recipe.mining
     found = [] if debias is None else debias.facts(context.recipe.model.base, source.rows)
     return [*found, *(mining.facts() if mining is not None and source.mined else [])]
+
+
+def _sees(context: Context, source: SourceFacts) -> Iterator[str]:
+    """Of the objectives that say so in words."""
+    for leaf in leaves(source.objective):
+        if what := leaf.sees(context.pool, *context.slots(source)):
+            yield f"{leaf.name} sees {what}"
 
 
 def _objective_name(source: SourceFacts) -> str:

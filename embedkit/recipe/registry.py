@@ -72,6 +72,12 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "ascl": ("embedkit.recipe.objectives.queue:ASCL", "embedkit.objectives.queue:ASCL"),
         "sogclr": ("embedkit.recipe.objectives.sogclr:SogCLR", "embedkit.objectives.sogclr:SogCLR"),
         "spcl": ("embedkit.recipe.objectives.spcl:SPCL", "embedkit.objectives.spcl:SPCL"),
+        "vicreg": ("embedkit.recipe.objectives.decorrelation:VICReg", "embedkit.objectives.decorrelation:VICReg"),
+        "barlow_twins": (
+            "embedkit.recipe.objectives.decorrelation:BarlowTwins",
+            "embedkit.objectives.decorrelation:BarlowTwins",
+        ),
+        "w_mse": ("embedkit.recipe.objectives.decorrelation:WMSE", "embedkit.objectives.decorrelation:WMSE"),
         "rank": ("embedkit.recipe.objectives.spectrum:Rank", "embedkit.objectives.spectrum:Rank"),
         "spread_out": ("embedkit.recipe.objectives.spread:SpreadOut", "embedkit.objectives.spread:SpreadOut"),
         "energy_hinge": ("embedkit.recipe.objectives.hinge:EnergyHinge", "embedkit.objectives.hinge:EnergyHinge"),

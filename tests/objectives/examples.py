@@ -172,6 +172,9 @@ EXAMPLES: dict[str, Case] = {
     "spcl-new-classes": Case(
         o.SPCL(temperature=0.2, ignore_below=0, pool=64), batch(p=0, label=torch.tensor([*range(10), 0, 1]))
     ),
+    "vicreg": Case(o.VICReg(variance=10.0, scaling="paper"), batch()),
+    "barlow_twins": Case(o.BarlowTwins(off_diagonal=0.3), batch()),
+    "w_mse": Case(o.WMSE(eps=0.1), batch()),
     "rank": Case(o.Rank(), batch(p=0)),
     "rank-effective": Case(o.Rank(quantity="effective_rank", of="all"), tangled(batch(m=2, weight=WEIGHT))),
     "energy_hinge": Case(o.EnergyHinge(), tangled(batch(m=1, weight=WEIGHT))),

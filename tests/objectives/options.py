@@ -5,6 +5,7 @@ from embedkit.recipe.objectives.base import *  # noqa: F403
 from embedkit.recipe.objectives.contrastive import *  # noqa: F403
 from embedkit.recipe.objectives.dclr import *  # noqa: F403
 from embedkit.recipe.objectives.debiased import *  # noqa: F403
+from embedkit.recipe.objectives.decorrelation import *  # noqa: F403
 from embedkit.recipe.objectives.distillation import *  # noqa: F403
 from embedkit.recipe.objectives.hinge import *  # noqa: F403
 from embedkit.recipe.objectives.macl import *  # noqa: F403

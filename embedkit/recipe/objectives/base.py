@@ -50,6 +50,11 @@ class ObjectiveConfig(Block):
         """What it remembers between steps of embeddings of size `dim` takes at most, `state_of` says of what."""
         return 0
 
+    def sees(self, n: int, p: int, m: int) -> str:
+        """What an example is set against, in words, in a pool as of `columns`; empty where its negatives are counted
+        (`embedkit.recipe.pool`), or where it has its own alone."""
+        return ""
+
     def roles(self) -> frozenset[str]:
         """Roles that a source must give with these options."""
         return self.needs

@@ -46,6 +46,14 @@ class Context:
         size = self.recipe.train.batch_size
         return size if self.recipe.negatives.across_processes else size // self.processes
 
+    @property
+    def width(self) -> int | None:
+        """Size of the embeddings that the objective sees, behind all heads; None where the model's is unknown."""
+        head = self.recipe.model.head
+        heads = [head.dim if head is not None else None, *(getattr(h, "dim", None) for h in self.recipe.heads)]
+        given = [dim for dim in heads if dim is not None]
+        return given[-1] if given else None if self.model is None else self.model.dim
+
     def slots(self, source: SourceFacts) -> tuple[int, int]:
         """Positives and explicit negatives per example of a source."""
         if source.unlabelled:

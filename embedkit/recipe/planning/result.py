@@ -26,6 +26,7 @@ class SourcePlan:
         positives, negatives: P and M per example.
         rows_per_step: texts encoded per batch over all processes.
         seen: per softmax: anchor, own, others, others_explicit, noise, less.
+        sees: what an example is set against, of objectives that count no negatives.
         made: how its rows are made before training, in words; empty for rows as they are read.
     """
 
@@ -41,6 +42,7 @@ class SourcePlan:
     rows_per_step: int
     seen: tuple[dict[str, Any], ...]
     made: tuple[str, ...] = ()
+    sees: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from embedkit.recipe.planning import (
     rules_objective,
     rules_parts,
     rules_secrets,
+    rules_statistics,
     rules_train,
     rules_views,
 )
@@ -36,6 +37,7 @@ _FAMILIES = (
     rules_objective,
     rules_parts,
     rules_secrets,
+    rules_statistics,
     rules_train,
     rules_views,
 )

@@ -73,7 +73,9 @@ def _negatives(plan: Planned) -> Iterator[tuple[str, str]]:
             parts += [f"{softmax['noise']:,} made up"] if softmax["noise"] else []
             who = f"a {softmax['anchor']} sees {softmax['total']:,} negatives"
             yield "negatives", f"{_of(plan, source)}{who}: {' + '.join(parts)}, less {softmax['less']}"
-        if not source.seen:
+        for what in source.sees:
+            yield "negatives", f"{_of(plan, source)}{what}"
+        if not source.seen and not source.sees:
             own = f"{source.negatives} own explicit negatives" if source.negatives else "no negatives"
             whole = "; all pairs of the batch are compared with each other" if "batch" in source.scope else ""
             yield "negatives", f"{_of(plan, source)}{source.objective} uses {own} per query{whole}"
