@@ -165,6 +165,8 @@ class Embeddings:
         guide: the same texts as a frozen guide sees them, in the same slots; its own dimension, no gradient.
         target: the same texts as the encoder's slowly moving copy sees them (`embedkit.train.target`); no gradient.
         step: seeds batch-side randomness, equal on all processes.
+        paired: whether a reranker read every text together with its query: `positive` [N, P, 1] and `negative`
+            [N, M, 1] are then its scores, and `query` holds nothing.
     """
 
     query: Tensor
@@ -181,6 +183,7 @@ class Embeddings:
     guide: Embeddings | None = None
     target: Embeddings | None = None
     step: int = 0
+    paired: bool = False
 
     def __len__(self) -> int:
         return self.query.shape[0]

@@ -140,8 +140,8 @@ class Triplet(Objective):
         query = e.query[rows, None]
         to_positive, to_negative = self._distance(query, e.positive[rows]), self._distance(query, e.negative[rows])
         violation = (to_positive[:, :, None] - to_negative[:, None] + self.margin).relu().mean(1)  # [m, M]
-        metrics = {"violations": _mean((violation > 0).to(violation.dtype).detach(), exists).mean()}
-        return LossOut(_mean(violation, exists), weight_of(e, rows, exists), metrics)
+        metrics = {"violations": mean_of((violation > 0).to(violation.dtype).detach(), exists).mean()}
+        return LossOut(mean_of(violation, exists), weight_of(e, rows, exists), metrics)
 
     def _distance(self, a: Tensor, b: Tensor) -> Tensor:
         if self.distance == "cosine":
@@ -167,8 +167,8 @@ class MarginMSE(Objective):
         margin = teacher[:, :1] - teacher[:, 1:] if teacher.shape[1] == m + 1 else teacher
         student = own_similarities(e, rows, self.similarity, "margin_mse")
         error = student[:, :1] - student[:, 1:] - margin.masked_fill(~exists, 0.0)
-        metrics = {"margin_error": _mean(error.detach().abs(), exists).mean()}
-        return LossOut(_mean(error**2, exists), weight_of(e, rows, exists), metrics)
+        metrics = {"margin_error": mean_of(error.detach().abs(), exists).mean()}
+        return LossOut(mean_of(error**2, exists), weight_of(e, rows, exists), metrics)
 
 
 class KLDistillation(Objective):
@@ -220,12 +220,14 @@ def own_negatives(e: Embeddings, rows: Tensor, name: str) -> Tensor:
 
 
 def own_similarities(e: Embeddings, rows: Tensor, similarity: Similarity, name: str) -> Tensor:
-    """[m, 1 + M] similarities of the rows' queries with their positive and negatives."""
+    """[m, 1 + M] similarities of the rows' queries with their positive and negatives; a reranker's scores of them."""
     documents = torch.cat([one_positive(e, name)[rows, None], e.negative[rows]], dim=1)
+    if e.paired:
+        return upcast(documents[..., 0])
     return (prepare(e.query[rows, None], similarity) * prepare(documents, similarity)).sum(-1)
 
 
-def _mean(values: Tensor, exists: Tensor) -> Tensor:
+def mean_of(values: Tensor, exists: Tensor) -> Tensor:
     """[m] mean over the existing columns; 0 where there is none."""
     return values.masked_fill(~exists, 0.0).sum(1) / exists.sum(1).clamp_min(1)
 

@@ -36,6 +36,7 @@ class Entry:
 
 
 _W = "embedkit.recipe.weighting"
+_RC, _OC = "embedkit.recipe.objectives.candidates", "embedkit.objectives.candidates"
 _A = "embedkit.recipe.auxiliary"
 _V, _H = "embedkit.recipe.views", "embedkit.recipe.heads"
 _M, _S = "embedkit.recipe.mining", "embedkit.mining.strategies"
@@ -56,6 +57,13 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "triplet": ("embedkit.recipe.objectives.scored:Triplet", "embedkit.objectives.scored:Triplet"),
         "margin_mse": ("embedkit.recipe.objectives.scored:MarginMSE", "embedkit.objectives.scored:MarginMSE"),
         "kl": ("embedkit.recipe.objectives.scored:KLDistillation", "embedkit.objectives.scored:KLDistillation"),
+        "bce": (f"{_RC}:BCE", f"{_OC}:BCE"),
+        "lce": (f"{_RC}:LCE", f"{_OC}:LCE"),
+        "listnet": (f"{_RC}:ListNet", f"{_OC}:ListNet"),
+        "ranknet": (f"{_RC}:RankNet", f"{_OC}:RankNet"),
+        "lambda_loss": (f"{_RC}:LambdaLoss", f"{_OC}:LambdaLoss"),
+        "margin_ranking": (f"{_RC}:MarginRanking", f"{_OC}:MarginRanking"),
+        "score_mse": (f"{_RC}:ScoreMSE", f"{_OC}:ScoreMSE"),
         "symmetric_kl": (
             "embedkit.recipe.objectives.distillation:SymmetricKL",
             "embedkit.objectives.distillation:SymmetricKL",

@@ -21,6 +21,7 @@ from tests.objectives.batches import (
     graded,
     guided,
     infonce,
+    relevance,
     scores,
     st,
     tangled,
@@ -192,6 +193,33 @@ EXAMPLES: dict[str, Case] = {
         o.KLDistillation(similarity="dot", temperature=2.0, teacher_temperature=0.3, rescale=True),
         tangled(batch(m=2, score=scores(3), weight=WEIGHT)),
     ),
+    "bce": Case(o.BCE(reduction="sum", temperature=0.3, bias=0.2), tangled(batch(m=2, weight=WEIGHT))),
+    "bce-grades": Case(
+        o.BCE(reduction="mean", similarity="dot", positive_weight=3.0), tangled(batch(m=2, score=scores(3)))
+    ),
+    "bce-alone": Case(o.BCE(reduction="mean"), batch(score=graded(), weight=WEIGHT)),
+    "lce": Case(o.LCE(temperature=0.1), tangled(batch(m=3, weight=WEIGHT))),
+    "listnet": Case(o.ListNet(temperature=0.2), tangled(batch(m=3, weight=WEIGHT))),
+    "listnet-grades": Case(
+        o.ListNet(similarity="dot", temperature=2.0, target_temperature=0.5), tangled(batch(m=3, score=relevance(4)))
+    ),
+    "ranknet": Case(o.RankNet(temperature=0.2), tangled(batch(m=3, weight=WEIGHT))),
+    "ranknet-grades": Case(o.RankNet(similarity="dot", top=2), tangled(batch(m=3, score=relevance(4), weight=WEIGHT))),
+    "lambda_loss": Case(o.LambdaLoss(temperature=0.2), tangled(batch(m=3, score=relevance(4)))),
+    "lambda_loss-lambdarank": Case(
+        o.LambdaLoss(weights="lambdarank", similarity="dot", top=2),
+        tangled(batch(m=3, score=relevance(4), weight=WEIGHT)),
+    ),
+    "lambda_loss-ndcg2": Case(o.LambdaLoss(weights="ndcg2", temperature=0.5), tangled(batch(m=3))),
+    "margin_ranking": Case(o.MarginRanking(margin=0.1), tangled(batch(m=4, score=relevance(5)))),
+    "margin_ranking-candidate": Case(
+        o.MarginRanking(margin=0.2, reference="candidate", similarity="dot"), tangled(batch(m=3, score=scores(4)))
+    ),
+    "margin_ranking-reference": Case(
+        o.MarginRanking(reference_margin=0.3, reference_weight=0.5, temperature=0.5), batch(m=3, score=scores(4))
+    ),
+    "score_mse": Case(o.ScoreMSE(), tangled(batch(m=2, score=scores(3), weight=WEIGHT))),
+    "score_mse-alone": Case(o.ScoreMSE(similarity="dot", temperature=2.0), batch(score=graded())),
     "symmetric_kl": Case(o.SymmetricKL(temperature=0.2), tangled(batch(m=3, score=scores(4)))),
     "symmetric_kl-dot": Case(
         o.SymmetricKL(similarity="dot", temperature=1.5, epsilon=0.0),

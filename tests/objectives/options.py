@@ -2,6 +2,7 @@
 
 from embedkit.recipe.objectives.auc import *  # noqa: F403
 from embedkit.recipe.objectives.base import *  # noqa: F403
+from embedkit.recipe.objectives.candidates import *  # noqa: F403
 from embedkit.recipe.objectives.contrastive import *  # noqa: F403
 from embedkit.recipe.objectives.dclr import *  # noqa: F403
 from embedkit.recipe.objectives.debiased import *  # noqa: F403

@@ -15,7 +15,8 @@ class ObjectiveConfig(Block):
 
     `needs` names the roles a source must give; `scope` says how the step evaluates it (``row``: one loss per
     row, cut into blocks; ``batch``: one scalar over the whole batch); `reweightable` whether `weighting` applies;
-    `remembers` whether it keeps state between steps.
+    `remembers` whether it keeps state between steps; `takes_pairs` whether a reranker's scores of a row's own
+    candidates are enough for it.
     """
 
     name: str
@@ -24,6 +25,7 @@ class ObjectiveConfig(Block):
     reweightable: ClassVar[bool] = False
     in_batch: ClassVar[bool] = False
     remembers: ClassVar[bool] = False
+    takes_pairs: ClassVar[bool] = False
     state_of: ClassVar[str] = ""
 
     @property

@@ -14,6 +14,7 @@ class SymmetricKL(ObjectiveConfig):
     """(KL(teacher || student) + KL(student || teacher)) / 2 over the row's own candidates (UniME-V2, 2025)."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"query", "positive", "negative", "score"})
+    takes_pairs: ClassVar[bool] = True
     name: Literal["symmetric_kl"] = "symmetric_kl"
     similarity: Similarity = Field("cos", description="Similarity of the student.")
     temperature: float = Field(0.02, gt=0, le=10, description="Of both softmaxes; the judge's scores are in 0..1.")

@@ -65,6 +65,7 @@ class MarginMSE(ObjectiveConfig):
     """Squared error of the margin s(q, p) - s(q, n) against the teacher's margin (Hofstätter et al. 2020)."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"query", "positive", "negative", "score"})
+    takes_pairs: ClassVar[bool] = True
     name: Literal["margin_mse"] = "margin_mse"
     similarity: Similarity = Field("dot", description="Similarity of the student.")
 
@@ -73,6 +74,7 @@ class KLDistillation(ObjectiveConfig):
     """KL(teacher || student) over the row's own candidates [positive, negatives], both with softmax."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"query", "positive", "negative", "score"})
+    takes_pairs: ClassVar[bool] = True
     name: Literal["kl"] = "kl"
     similarity: Similarity = Field("cos", description="Similarity of the student.")
     temperature: float = Field(0.05, gt=0, description="Temperature of the student's softmax.")

@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.objectives.naive import (
     auc,
+    candidates,
     companions,
     contrastive,
     dclr,
@@ -43,6 +44,13 @@ LOOPS: dict[str, Any] = {
     "margin_mse": scored.margin_mse,
     "kl": scored.kl,
     "contrastive_tension": scored.contrastive_tension,
+    "bce": candidates.bce,
+    "lce": candidates.lce,
+    "listnet": candidates.listnet,
+    "ranknet": candidates.ranknet,
+    "lambda_loss": candidates.lambda_loss,
+    "margin_ranking": candidates.margin_ranking,
+    "score_mse": candidates.score_mse,
     "symmetric_kl": distillation.symmetric_kl,
     "partial_rank": distillation.partial_rank,
     "dclr": dclr.dclr,

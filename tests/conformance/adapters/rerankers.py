@@ -1,0 +1,67 @@
+"""Adapters of the schema "retrieval": the losses of rerankers, on the scores of a query's own candidates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from embedkit.objectives.base import build
+from embedkit.recipe.objectives.base import ObjectiveConfig
+from embedkit.recipe.objectives.candidates import BCE, LCE, MarginRanking
+from embedkit.types import Embeddings
+from tests.conformance.inputs import NotImplementedYet
+from tests.conformance.ours import embeddings, loss, option
+from tests.conformance.runner import Case, adapter
+
+
+def _scored(scores: Tensor) -> Embeddings:
+    """The batch of a reranker with scores [B, K], the relevant document first."""
+    if scores.shape[1] < 2:
+        raise NotImplementedYet("no candidate besides the relevant one")
+    batch = embeddings(scores.new_zeros(len(scores), 1), scores[:, :1, None], scores[:, 1:, None])
+    return replace(batch, paired=True)
+
+
+def _weights(config: ObjectiveConfig, scores: Tensor) -> Tensor:
+    """[B, K] magnitude of the gradient that each pair gets from its row's loss."""
+    leaf = scores.detach().requires_grad_()
+    rows = build(config)(_scored(leaf), torch.arange(len(leaf))).value
+    return torch.autograd.grad(rows.sum(), leaf)[0].abs()
+
+
+@adapter("retrieval", "rerank_sft_yes_no")
+def yes_no(case: Case) -> dict[str, Any]:
+    """A model's score is the difference of the two logits, as `embedkit.model` reads it."""
+    reduction = case.hyper.only("reduction", "sum_over_documents", "mean_over_documents").partition("_")[0]
+    scores = case["yes"] - case["no"]
+    return {
+        "loss": loss(option(BCE, reduction=reduction), _scored(scores)),
+        "weights": _weights(BCE(reduction="sum"), scores),
+        "scores": scores.sigmoid(),
+    }
+
+
+@adapter("retrieval", "rerank_cl_yes")
+def contrast(case: Case) -> dict[str, Any]:
+    config = option(LCE, temperature=float(case.hyper["temperature"]))
+    weights = _weights(config, case["yes"]) * config.temperature
+    return {"loss": loss(config, _scored(case["yes"])), "weights": weights}
+
+
+@adapter("retrieval", "simcls_margin_ranking")
+def simcls(case: Case) -> dict[str, Tensor]:
+    """Candidates come best first; their grades here say no more."""
+    candidates = case["c"]
+    k = candidates.shape[1]
+    gold = not case.hyper["no_gold"]
+    config = option(
+        MarginRanking,
+        margin=float(case.hyper["margin"]),
+        reference_margin=float(case.hyper["gold_margin"]),
+        reference_weight=float(case.hyper["gold_weight"]) * gold,
+    )
+    score = torch.arange(k + 1, 0, -1.0, dtype=candidates.dtype).expand(len(candidates), -1)
+    return {"loss": loss(config, embeddings(case["d"], case["g"], candidates, score=score))}
