@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from embedkit.cli import app
 from embedkit.recipe import registry
+from embedkit.recipe.kinds import OWN
 from embedkit.recipe.mteb import KINDS, MtebTask
 from embedkit.recipe.reading.catalogue import catalogue
 from embedkit.recipe.reading.describe import config_of, first_paragraph, keys_of
@@ -92,8 +93,8 @@ def recipe_page() -> str:
 
 def suite_page() -> str:
     lines = ["# Every key of a suite", "", NOTE, "", *section("The suite", Suite)]
-    for title, block in (("`type: sts`", StsTask), ("`type: retrieval`", RetrievalTask), ("`type: mteb`", MtebTask)):
-        lines += section(f"Tasks of {title}", block)
+    for block in (StsTask, RetrievalTask, *OWN, MtebTask):
+        lines += section(f"Tasks of `type: {block.model_fields['type'].default}`", block)
     for block in KINDS:
         lines += section(f"`data` of `kind: {block.model_fields['kind'].default}`", block, 3)
     return "\n".join(lines)

@@ -244,12 +244,13 @@ class TaskScore:
 
     Attributes:
         task: name in the suite.
-        type: ``sts``, ``retrieval`` or ``mteb``.
+        type: ``sts``, ``retrieval``, ``mteb``, or another that a task of a suite has.
         main: name of the metric in `metrics` that stands for the task.
         metrics: all metrics, on the scale 0..100.
         interval: bootstrap interval of the main metric.
         units: per-unit values for a later paired comparison. sts: ``cosine`` and ``gold`` [pairs], ``subset``
-            [pairs] codes; retrieval: one array [queries] per metric; mteb: none. Not part of the plain-data form.
+            [pairs] codes; pair_classification: ``similarity`` and ``match`` [pairs]; mteb: none; all others: one array
+            [items], or [items, draws], per metric. Not part of the plain-data form.
         details: counts, subsets, intervals of the other metrics, files with their hashes, settings.
         insight: what a report shows besides, see `embedkit.evaluation.insight`; empty unless it was asked for. Not
             part of the plain-data form.

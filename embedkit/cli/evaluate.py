@@ -35,7 +35,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print scores, comparison a
 Geometry = Annotated[
     bool, typer.Option("--geometry", help="Also alignment, uniformity, anisotropy and ranks (STS tasks).")
 ]
-_SUITE = "A shipped suite (sts, sts:STS-B,SICK-R), a YAML file, or mteb:NAMES (tasks, benchmarks)."
+_SUITE = "A shipped suite (sts, sts:STS-B,SICK-R), a YAML file, or mteb:NAMES (tasks, benchmarks) or mteb:FILE."
 
 
 def evaluate(

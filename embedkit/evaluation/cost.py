@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from embedkit.evaluation.content import Texts
 from embedkit.evaluation.files import count_rows, read_rows, text_column
+from embedkit.evaluation.kinds.all import KINDS
 from embedkit.evaluation.loading import beir_files, columns_of, document_text, judgements
 from embedkit.evaluation.mteb.running import MtebData, read
 from embedkit.recipe.mteb import MtebTask
@@ -51,6 +53,8 @@ def estimate(suite: Suite, max_length: int | None = None) -> list[Cost]:
 def _cost(task: Task, longest: int | None) -> Cost:
     if isinstance(task, MtebTask):
         return _mteb(read(task), task.name, longest)
+    if not isinstance(task, (StsTask, RetrievalTask)):
+        return _known(KINDS[type(task)].read(task).texts, task.name, longest)
     if isinstance(task, StsTask):
         parts = [_pairs(task, Path(file), longest) for file in task.files]
     elif task.folder is None:
@@ -64,7 +68,11 @@ def _mteb(data: MtebData, name: str, longest: int | None) -> Cost:
     number, length = data.unseen
     if number:
         return Cost(name, number, round(number * _mean_tokens(["x" * length], longest)))
-    texts = [text for group, _ in data.texts for text in group]
+    return _known(data.texts, name, longest)
+
+
+def _known(groups: Texts, name: str, longest: int | None) -> Cost:
+    texts = [text for group, _ in groups for text in group]
     return Cost(name, len(texts), round(len(texts) * _mean_tokens(texts, longest))) if texts else Cost(name, None, None)
 
 

@@ -91,6 +91,38 @@ def split(subset: np.ndarray) -> list[np.ndarray]:
     return np.split(order, np.flatnonzero(np.diff(subset[order])) + 1)
 
 
+# Pairs that match or do not ------------------------------------------------------------------------------------
+
+
+def pair_metrics(code: np.ndarray, match: np.ndarray) -> dict[str, float]:
+    """How well a similarity tells pairs that match from pairs that do not. Equal similarities share a threshold.
+
+    With ``P`` matching pairs, ``f_t`` of them among the ``n_t`` pairs at or above threshold t:
+
+    - ``ap`` = sum over t, from the highest, of ``(f_t - f_t-1) / P * f_t / n_t`` (average precision, not interpolated);
+    - ``auc`` = share of (matching, other) pairs of pairs that are in order, ties half;
+    - ``f1``, ``accuracy`` = at the threshold that is best for it on these pairs, as mteb has them; 0 where the
+      similarity is constant, and no threshold lies between two values.
+
+    Args:
+        code: [n], `codes` of the similarities.
+        match: [n], 1 or 0, some of both.
+    """
+    pairs, hits = np.bincount(code)[::-1], np.bincount(code, match)[::-1]
+    pairs, hits = pairs[pairs > 0], hits[pairs > 0]
+    taken, found, misses = pairs.cumsum(), hits.cumsum(), pairs - hits
+    total, matching = int(taken[-1]), float(found[-1])
+    others = total - matching
+    below = others - misses.cumsum() + misses / 2
+    right = found + others - (taken - found)
+    return {
+        "ap": float((hits * found / taken).sum() / matching),
+        "auc": float((hits * below).sum() / (matching * others)),
+        "f1": float((2 * found / (taken + matching))[:-1].max(initial=0.0)),
+        "accuracy": float((right / total)[:-1].max(initial=0.0)),
+    }
+
+
 # Retrieval ----------------------------------------------------------------------------------------------------
 
 

@@ -1,11 +1,11 @@
 """Paired permutation test: how often a difference as large arises when nothing tells the two models apart.
 
-Under "no difference" it is chance which model gave which value, so the two values of a unit (a pair of STS, a query)
+Under "no difference" it is chance which model gave which value, so the two values of a unit (a pair, a query, a text)
 are swapped at random, and the difference of the metric is computed again (Fisher 1935; for retrieval: Smucker, Allan
 and Carterette 2007, doi 10.1145/1321440.1321528).
 
 Cosines of two models lie on different scales and cannot be swapped. Spearman's correlation depends on ranks alone, so
-the ranks are; for Pearson's, the values minus their mean over their standard deviation.
+the ranks are, and so for average precision; for Pearson's, the values minus their mean over their standard deviation.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from embedkit.evaluation.metrics import average_ranks, codes, name_main, split, sts_metrics
-from embedkit.evaluation.stats import generator
+from embedkit.evaluation.metrics import average_ranks, codes, name_main, pair_metrics, split, sts_metrics
+from embedkit.evaluation.stats import PAIRS, generator, per_item
 from embedkit.types import TaskScore
 
 _BLOCK = 4_000_000
@@ -32,8 +32,11 @@ def differences(before: TaskScore, after: TaskScore, permutations: int, seed: in
     rng = generator(seed, f"permutation {after.task}")
     if after.type == "sts":
         found = _sts(before, after, permutations, rng)
+    elif after.type == PAIRS:
+        found = _matches(before, after, permutations, rng)
     else:
-        found = signed_means(after.units[after.main] - before.units[before.main], permutations, rng)
+        new, old = (per_item(score.units[score.main]) for score in (after, before))
+        found = signed_means(new - old, permutations, rng)
     return 100 * found
 
 
@@ -67,6 +70,17 @@ def _sts(before: TaskScore, after: TaskScore, permutations: int, rng: np.random.
             name_main(sts_metrics(np.where(swap, a, b), gold, subset), aggregate)[after.main]
             for a, b in ((old, new), (new, old))
         ]
+        found[i] = values[0] - values[1]
+    return found
+
+
+def _matches(before: TaskScore, after: TaskScore, permutations: int, rng: np.random.Generator) -> np.ndarray:
+    match = after.units["match"]
+    old, new = (_ranks(score.units["similarity"]) for score in (before, after))
+    found = np.empty(permutations)
+    for i in range(permutations):
+        swap = rng.integers(2, size=len(match)).astype(bool)
+        values = [pair_metrics(codes(np.where(swap, a, b)), match)[after.main] for a, b in ((old, new), (new, old))]
         found[i] = values[0] - values[1]
     return found
 

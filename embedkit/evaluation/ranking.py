@@ -93,6 +93,18 @@ def rank_relevant(
             yield _rank(scores if distinct else scores[text_of], relevant[start + offset], order)
 
 
+def rank_candidates(scores: np.ndarray, gains: np.ndarray, ids: Sequence[str]) -> Ranking:
+    """Rank the relevant ones among the candidates of one query.
+
+    Args:
+        scores: [c] similarities.
+        gains: [c] judgements, 0 of what is not relevant; some of both.
+        ids: [c], which ties are decided by.
+    """
+    relevant = np.flatnonzero(gains > 0)
+    return _rank(steady(scores), Relevant(relevant, gains[relevant]), tie_order(ids))
+
+
 def _rank(scores: np.ndarray, relevant: Relevant, order: np.ndarray) -> Ranking:
     count = len(scores)
     if relevant.ignored >= 0:

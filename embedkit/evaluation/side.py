@@ -10,11 +10,17 @@ import numpy as np
 
 from embedkit.errors import EmbedkitError
 from embedkit.evaluation.kept import Kept
+from embedkit.evaluation.noise import all_equal
 from embedkit.types import Encodes
+from embedkit.vectors.view import unit
 
 
 class Side:
-    """Encodes distinct texts and keeps the clock."""
+    """Encodes distinct texts and keeps the clock.
+
+    Attributes:
+        all_equal: some texts got one embedding, all of them.
+    """
 
     def __init__(
         self,
@@ -29,6 +35,7 @@ class Side:
         self.encoder, self.task, self.max_length = encoder, task, max_length
         self.batch_tokens, self.progress = batch_tokens, progress
         self.texts, self.reused, self.seconds = 0, 0, 0.0
+        self.all_equal = False
 
     def encode(self, texts: Sequence[str], role: str) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings of the distinct texts [u, d], and which of them each text is [n]."""
@@ -45,6 +52,7 @@ class Side:
                 f"task {self.task}",
                 "the weights hold NaN or infinity, or overflow in low precision: check the training run",
             )
+        self.all_equal |= all_equal(unit(found))
         return found, np.array([place[text] for text in texts])
 
     def _vectors(self, texts: list[str], role: str) -> np.ndarray:

@@ -37,6 +37,7 @@ from embedkit.recipe.load import load_suite_file
 from embedkit.recipe.mteb import PREFIX, MtebTask
 from embedkit.recipe.reading.settle import settle_suite
 from embedkit.recipe.suite import StsTask, Suite, Task
+from embedkit.recipe.through_mteb import through_mteb
 from embedkit.types import Encodes, Scores, TaskScore
 
 __all__ = [
@@ -80,7 +81,8 @@ def load_suite(ref: str | Suite, data_dir: str | Path | None = None) -> Suite:
     Args:
         ref: a `Suite`, a YAML file, the name of a shipped suite (``sts``), either with chosen tasks
             (``sts:STS-B,SICK-R``), or tasks and benchmarks of mteb
-            (``mteb:NanoBEIR,STS12``). A file that exists wins over a shipped name. Files of a suite in a file start at
+            (``mteb:NanoBEIR,STS12``), or a file whose tasks mteb is to measure (``mteb:own.yaml``). A file that exists
+            wins over a shipped name. Files of a suite in a file start at
             that file, those of a `Suite` where they were settled, else at the working folder.
         data_dir: where the files are, instead of beside the suite. ``sts/STS12.tsv`` is found there under its
             whole path or without leading folders, so `data_dir` may be the ``sts`` folder itself.
@@ -96,11 +98,14 @@ def load_suite(ref: str | Suite, data_dir: str | Path | None = None) -> Suite:
     data_dir = _data_folder(data_dir)
     if isinstance(ref, Suite):
         return _absolute(settle_suite(ref, data_dir, paths.starts(None)), "")
-    if ref.startswith(PREFIX):
+    file = _of_file(ref)
+    if file is None:
         return Suite(name=str(ref), tasks=tasks_of(ref))
-    name, chosen = paths.split_suite(ref)
-    path = paths.locate(ref, "suite").place or _shipped(name)
+    name, chosen = paths.split_suite(file)
+    path = paths.locate(file, "suite").place or _shipped(name)
     suite = _choose(load_suite_file(path), chosen, ref)
+    if file != ref:
+        suite = through_mteb(suite, cut(ref))
     return _absolute(settle_suite(suite, data_dir, (path.resolve().parent,)), name)
 
 
@@ -278,6 +283,16 @@ def _data_folder(given: str | Path | None) -> Path | None:
         cure = "give the folder that the suite's files are in with --data DIR (eval.data in a recipe), or leave it out"
         raise DataError(what, cut(str(found), SHOWN_LINE), cure)
     return found.place
+
+
+def _of_file(ref: str) -> str | None:
+    """What names a suite of a file, without ``mteb:``; None where that stands before names of mteb."""
+    if not ref.startswith(PREFIX):
+        return ref
+    looked = ref.looked if isinstance(ref, paths.Located) else None
+    file = paths.locate(ref.removeprefix(PREFIX), "suite", looked)
+    by_name = file.place is None and not paths.split_suite(file)[0].endswith((".yaml", ".yml"))
+    return None if by_name else file
 
 
 def _shipped(name: str) -> Path:

@@ -7,16 +7,17 @@ from collections.abc import Callable, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from embedkit.evaluation import kinds_table
 from embedkit.evaluation.compare import AVERAGE, Comparison
+from embedkit.evaluation.grids import HINT, Cell, grid, span
 from embedkit.foreign.quoting import quoted
 from embedkit.foreign.showing import shown
 from embedkit.terminal.tables import Column, Grid, name_column
-from embedkit.types import Interval, Scores, TaskScore
+from embedkit.types import Scores, TaskScore
 
 _STYLES = {"win": "green", "loss": "red", "tie": "dim"}
 _VERDICTS = {"win": "better", "loss": "worse", "tie": "unclear"}
 _KEPT = "kept: measured before, with the same weights, prompts, length and data."
-_HINT = "with --out, scores.json holds them"
 
 
 def table(scores: Scores, before: Scores | None = None, comparison: Sequence[Comparison] | None = None) -> Group:
@@ -29,38 +30,28 @@ def table(scores: Scores, before: Scores | None = None, comparison: Sequence[Com
     """
     name = (shown(scores.model or "model"), "bold")
     parts: list[RenderableType] = [Text.assemble(name, f"  {scores.fingerprint[:12]}  suite {shown(scores.suite)}")]
-    by_type = {kind: [t for t in scores.tasks if t.type == kind] for kind in ("sts", "retrieval", "mteb")}
+    by_type: dict[str, list[TaskScore]] = {"sts": [], "retrieval": [], "mteb": []}
+    for task in scores.tasks:
+        by_type.setdefault(task.type, []).append(task)
     if by_type["sts"]:
         parts.append(_sts(by_type["sts"]))
         parts += _geometry(by_type["sts"])
     if by_type["retrieval"]:
         parts.append(_retrieval(by_type["retrieval"]))
+    parts += kinds_table.grids(by_type)
     if by_type["mteb"]:
         parts.append(_mteb(by_type["mteb"]))
         parts += [Text(f"{task.task}: {_sent(task)}", style="dim") for task in by_type["mteb"]]
     parts += [Text(f"{name}: not measured, {why}", style="red") for name, why in scores.failed.items()]
     if len(scores.tasks) > 1:
         average = (f"{scores.average:.2f}", "bold")
-        parts.append(Text.assemble("average of the main metrics: ", average, f" {_range(scores.interval)}"))
+        parts.append(Text.assemble("average of the main metrics: ", average, f" {span(scores.interval)}"))
     noted = [f"{task.task}: {task.details['note']}" for task in scores.tasks if "note" in task.details]
     parts += [Text(line, style="yellow") for line in noted]
     parts.append(Text(_footnote(scores), style="dim"))
     if comparison:
         parts.append(_compared(comparison, before.model if before else "before", scores.model or "after"))
     return Group(*parts)
-
-
-Cell = Callable[[TaskScore], "str | Text"]
-
-
-def _grid(title: str, tasks: Sequence[TaskScore], columns: Sequence[tuple[Column, Cell]], note: str = "") -> Grid:
-    """A row per task; a column whose cells are all empty is left out."""
-    cells = [[cell(task) for task in tasks] for _, cell in columns]
-    used = [i for i, column in enumerate(cells) if any(map(len, column))]
-    grid = Grid([columns[i][0] for i in used], title, note, _HINT)
-    for row in zip(*(cells[i] for i in used), strict=True):
-        grid.add(*row)
-    return grid
 
 
 def _several(task: TaskScore) -> bool:
@@ -74,7 +65,7 @@ def _sts(tasks: Sequence[TaskScore]) -> Grid:
     def aggregate(name: str) -> Cell:
         return lambda task: f"{task.metrics[f'spearman_{name}']:.2f}" if _several(task) else ""
 
-    return _grid(
+    return grid(
         title,
         tasks,
         [
@@ -82,7 +73,7 @@ def _sts(tasks: Sequence[TaskScore]) -> Grid:
             (Column("pairs", 4), lambda task: f"{task.details['pairs']:,}"),
             (Column("metric", 3, right=False), lambda task: "" if alike else _sts_main(task)),
             (Column("main", style="bold"), lambda task: f"{task.metrics[task.main]:.2f}"),
-            (Column("95 % interval", 1), lambda task: _range(task.interval)),
+            (Column("95 % interval", 1), lambda task: span(task.interval)),
             (Column("all", 5), aggregate("all")),
             (Column("mean", 7), aggregate("mean")),
             (Column("wmean", 8), aggregate("wmean")),
@@ -104,7 +95,7 @@ def _geometry(tasks: Sequence[TaskScore]) -> list[Grid]:
     def value(name: str, form: str) -> Cell:
         return lambda task: "-" if (v := task.details["geometry"][name]) is None else format(v, form)
 
-    grid = _grid(
+    made = grid(
         "Geometry of the STS sentences, unit embeddings",
         measured,
         [
@@ -123,7 +114,7 @@ def _geometry(tasks: Sequence[TaskScore]) -> list[Grid]:
         "eff. rank: exp of the entropy of the spectrum, centred; raw rank: not centred; 90 % rank: dimensions that "
         "hold 90 % of the variance.",
     )
-    return [grid]
+    return [made]
 
 
 def _retrieval(tasks: Sequence[TaskScore]) -> Grid:
@@ -142,7 +133,7 @@ def _retrieval(tasks: Sequence[TaskScore]) -> Grid:
         return (f"{label}@{next(iter(chosen.values()))}" if shared else label), cell
 
     recall, mrr = at("recall", max), at("mrr", lambda ks: 10 if 10 in ks else max(ks))
-    return _grid(
+    return grid(
         f"Retrieval: 100 x {tasks[0].main if alike else 'metric'}",
         tasks,
         [
@@ -151,7 +142,7 @@ def _retrieval(tasks: Sequence[TaskScore]) -> Grid:
             (Column("docs", 5), lambda task: f"{task.details['documents']:,}"),
             (Column("metric", 3, right=False), lambda task: "" if alike else task.main),
             (Column("main", style="bold"), lambda task: f"{task.metrics[task.main]:.2f}"),
-            (Column("95 % interval", 1), lambda task: _range(task.interval)),
+            (Column("95 % interval", 1), lambda task: span(task.interval)),
             (Column(recall[0], 6), recall[1]),
             (Column(mrr[0], 7), mrr[1]),
             (Column("MAP", 8), lambda task: f"{task.metrics['map']:.2f}"),
@@ -161,7 +152,7 @@ def _retrieval(tasks: Sequence[TaskScore]) -> Grid:
 
 
 def _mteb(tasks: Sequence[TaskScore]) -> Grid:
-    return _grid(
+    return grid(
         f"mteb {tasks[0].details['mteb']}: 100 x the main metric of each task",
         tasks,
         [
@@ -192,7 +183,7 @@ def _cutoffs(task: TaskScore) -> list[int]:
 def _compared(comparison: Sequence[Comparison], before: str, after: str) -> Grid:
     numbers = [Column("before", 4), Column("after"), Column("change"), Column("95 % interval", 1), Column("p", 3)]
     columns = [name_column("task"), Column("metric", 5, right=False), *numbers, Column("verdict", 2, right=False)]
-    grid = Grid(columns, f"{after} against {before}, same resamples", hint=_HINT)
+    grid = Grid(columns, f"{after} against {before}, same resamples", hint=HINT)
     for c in comparison:
         d = c.difference
         judged = (f"{d.low:+.2f} .. {d.high:+.2f}", _p(c)) if d.level < 1 else ("-", "-")
@@ -215,10 +206,6 @@ def _footnote(scores: Scores) -> str:
         else ""
     )
     return f"{ways}Chooses checkpoints: {scores.selection}. {_speed(scores)}"
-
-
-def _range(interval: Interval | None) -> str:
-    return "" if interval is None else f"{interval.low:.2f} .. {interval.high:.2f}"
 
 
 def _speed(scores: Scores) -> str:

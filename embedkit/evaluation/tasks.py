@@ -12,6 +12,8 @@ from embedkit.evaluation import geometry as shape
 from embedkit.evaluation import insight as insights
 from embedkit.evaluation import similarity
 from embedkit.evaluation.kept import Kept
+from embedkit.evaluation.kinds.all import KINDS
+from embedkit.evaluation.kinds.base import Read
 from embedkit.evaluation.loading import StsData, load_retrieval, load_sts
 from embedkit.evaluation.metrics import name_main, retrieval_metrics, sts_metrics
 from embedkit.evaluation.mteb import running
@@ -19,12 +21,13 @@ from embedkit.evaluation.mteb.running import MtebData, Results
 from embedkit.evaluation.noise import all_equal
 from embedkit.evaluation.ranking import Relevant, rank_relevant, tie_order
 from embedkit.evaluation.side import Side
+from embedkit.recipe.kinds import OwnTask
 from embedkit.recipe.mteb import MtebTask
 from embedkit.recipe.suite import RetrievalTask, StsTask, Task
 from embedkit.types import Encodes, RetrievalData, TaskScore
 from embedkit.vectors.view import unit
 
-TaskData = StsData | RetrievalData | MtebData
+TaskData = StsData | RetrievalData | MtebData | Read
 ALL_EQUAL = "all embeddings are equal"
 
 
@@ -36,14 +39,18 @@ def load_task(task: Task) -> TaskData:
     """
     if isinstance(task, MtebTask):
         return running.read(task)
-    return load_sts(task) if isinstance(task, StsTask) else load_retrieval(task)
+    if isinstance(task, StsTask):
+        return load_sts(task)
+    if isinstance(task, RetrievalTask):
+        return load_retrieval(task)
+    return KINDS[type(task)].read(task)
 
 
 def inputs(data: TaskData) -> list[tuple[list[str], str]]:
     """The texts of a task in the order they are encoded, each group with its role; texts may repeat."""
     if isinstance(data, StsData):
         return [([*data.first, *data.second], "query")]
-    if isinstance(data, MtebData):
+    if not isinstance(data, RetrievalData):
         return data.texts
     return [(list(data.corpus.values()), "document"), (list(data.queries.values()), "query")]
 
@@ -62,8 +69,8 @@ def run_task(
 ) -> TaskScore:
     """Measure a model on a task.
 
-    STS: both sentences are encoded with role ``query`` (the task is symmetric). Retrieval: queries with role ``query``,
-    documents with role ``document``. Embeddings are compared by `task.similarity`, or by what the model says of itself.
+    Documents of retrieval and reranking are encoded with role ``document``, all other texts with role ``query``.
+    Embeddings are compared by `task.similarity`, or by what the model says of itself.
     Every distinct text is encoded once. Metrics are in points, 0..100; no intervals yet.
 
     Args:
@@ -87,8 +94,21 @@ def run_task(
     if isinstance(task, MtebTask):
         assert isinstance(data, MtebData)
         return running.run(encoder, task, data, side, batch_tokens=batch_tokens, results=results)
-    assert isinstance(data, RetrievalData)
-    return _retrieval(side, task, data, insight)
+    if isinstance(task, RetrievalTask):
+        assert isinstance(data, RetrievalData)
+        return _retrieval(side, task, data, insight)
+    return _kind(side, task, data)
+
+
+def _kind(side: Side, task: OwnTask, data: TaskData) -> TaskScore:
+    assert not isinstance(data, (StsData, RetrievalData))
+    found = KINDS[type(task)].measure(side, task, data)
+    details = {**found.details, "digest": data.digest, **side.details()}
+    notes = [note for note in (ALL_EQUAL if side.all_equal else "", found.note) if note]
+    if notes:
+        details["note"] = "; ".join(notes)
+    points = {name: 100 * value for name, value in found.metrics.items()}
+    return TaskScore(task.name, task.type, task.main, points, units=found.units, details=details)
 
 
 def _sts(side: Side, task: StsTask, data: StsData, geometry: bool, insight: bool) -> TaskScore:

@@ -19,6 +19,8 @@ from embedkit.recipe.hand_over import Card
 from embedkit.types import Interval, RunRecord
 
 NAME = "README.md"
+_SYMMETRIC = {"sts", "classification", "few_shot", "clustering", "pair_classification", "bitext"}
+"""Tasks that know no documents."""
 _SIMILARITIES = {"cosine": "cosine", "dot": "dot product"}
 
 
@@ -141,7 +143,7 @@ def _context(made: Sheet) -> dict[str, Any]:
         "base_link": f"[{escaped(facts.base)}](https://huggingface.co/{facts.base})",
         "similarity": _SIMILARITIES.get(facts.similarity, f"similarity by {facts.similarity} distance"),
         "headline": view.headline(record) if record is not None and record.comparison else "",
-        "usage": usage(facts, made.name, retrieval=bool(types) and set(types) != {"sts"}),
+        "usage": usage(facts, made.name, retrieval=not set(types) <= _SYMMETRIC),
         "packages": ["sentence-transformers", *(["embedkit-train"] if "embedkit" in facts.code else [])],
         "prompts": _prompts(facts),
         "dims": _dims(record.recipe.get("objective", {})) if record is not None else [],

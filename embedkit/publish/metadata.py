@@ -19,8 +19,14 @@ RESULTS = ".eval_results"
 _KINDS = {
     "sts": ("semantic-similarity", "Semantic Similarity"),
     "retrieval": ("information-retrieval", "Information Retrieval"),
+    "classification": ("text-classification", "Text Classification"),
+    "few_shot": ("text-classification", "Text Classification"),
+    "clustering": ("clustering", "Clustering"),
+    "pair_classification": ("binary-classification", "Binary Classification"),
+    "reranking": ("reranking", "Reranking"),
+    "bitext": ("bitext-mining", "Bitext Mining"),
 }
-_NAMES = {"ndcg": "nDCG", "mrr": "MRR", "map": "MAP", "auc": "AUC"}
+_NAMES = {"ndcg": "nDCG", "mrr": "MRR", "map": "MAP", "auc": "AUC", "ap": "AP", "f1": "F1"}
 
 
 def front_matter(facts: ModelFacts, card: Card, record: RunRecord | None, *, name: str) -> str:

@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
 from embedkit.recipe.base import Block, invalid
+from embedkit.recipe.columns import (
+    GradedColumns,
+    LabelColumns,
+    LabelsColumns,
+    MatchColumns,
+    PairColumns,
+    Place,
+    RerankColumns,
+    TrainColumns,
+)
 
 PREFIX = "mteb:"
 """``mteb:SciFact,STS12`` and ``mteb:NanoBEIR`` are suites."""
 MAIN = "main_score"
 """What mteb calls the main metric of any task; `details["metric"]` of a score says which one it is."""
 
-Place = Callable[[str], str]
-_FILES = "TSV, CSV, JSONL or Parquet; several are read as one set."
 
-
-class _Data(Block):
-    files: tuple[str, ...] = Field(min_length=1, description=_FILES)
-
-    def moved(self, place: Place) -> _Data:
-        """The same block with `place` of every path."""
-        names = [name for name in ("files", "train") if name in type(self).model_fields]
-        return self.model_copy(update={name: tuple(map(place, getattr(self, name))) for name in names})
-
-
-class StsFiles(_Data):
+class StsFiles(GradedColumns):
     """Graded pairs."""
 
     kind: Literal["sts"] = Field("sts", description="What the files hold.")
-    sentence1: str = Field("sentence1", description="Column of the first text.")
-    sentence2: str = Field("sentence2", description="Column of the second text.")
-    score: str = Field("score", description="Column of the gold score; any scale.")
 
 
 class RetrievalFolder(Block):
@@ -48,61 +42,44 @@ class RetrievalFolder(Block):
         return self.model_copy(update={"folder": place(self.folder)})
 
 
-class RerankingFiles(_Data):
+class RerankingFiles(RerankColumns):
     """Queries, each with texts that match and texts that do not: JSONL or Parquet with lists, or one text."""
 
     kind: Literal["reranking"] = Field("reranking", description="What the files hold.")
-    query: str = Field("query", description="Column of the query.")
-    positive: str = Field("positive", description="Column of the texts that match it.")
-    negative: str = Field("negative", description="Column of the texts that do not.")
 
 
-class ClassificationFiles(_Data):
+class ClassificationFiles(TrainColumns):
     """Labelled texts: a logistic regression on a few of `train` per class, drawn several times, judged on `files`."""
 
     kind: Literal["classification"] = Field("classification", description="What the files hold.")
-    train: tuple[str, ...] = Field(min_length=1, description="Labelled texts that the classifier learns from.")
-    text: str = Field("text", description="Column of the text.")
-    label: str = Field("label", description="Column of the label.")
     samples_per_label: int = Field(8, gt=0, description="Texts per class of each draw.")
     experiments: int = Field(10, gt=0, description="Draws, whose scores are averaged.")
 
 
-class MultilabelFiles(_Data):
+class MultilabelFiles(LabelsColumns):
     """Texts with any number of labels each: nearest neighbours in `train`, judged on `files`."""
 
     kind: Literal["multilabel"] = Field("multilabel", description="What the files hold.")
-    train: tuple[str, ...] = Field(min_length=1, description="Labelled texts that the classifier learns from.")
-    text: str = Field("text", description="Column of the text.")
-    labels: str = Field("labels", description="Column of the labels: a list, or a text that `separator` cuts.")
-    separator: str = Field("|", min_length=1, description="Between the labels of a text, where they are one text.")
     samples_per_label: int = Field(8, gt=0, description="Texts per label of each draw.")
     experiments: int = Field(10, gt=0, description="Draws, whose scores are averaged.")
 
 
-class ClusteringFiles(_Data):
+class ClusteringFiles(LabelColumns):
     """Labelled texts, whose k-means clusters are compared with the labels (v-measure)."""
 
     kind: Literal["clustering"] = Field("clustering", description="What the files hold.")
-    text: str = Field("text", description="Column of the text.")
-    label: str = Field("label", description="Column of the label.")
 
 
-class PairFiles(_Data):
+class PairFiles(MatchColumns):
     """Pairs that match (1) or do not (0): average precision of the similarity."""
 
     kind: Literal["pair_classification"] = Field("pair_classification", description="What the files hold.")
-    sentence1: str = Field("sentence1", description="Column of the first text.")
-    sentence2: str = Field("sentence2", description="Column of the second text.")
-    label: str = Field("label", description="Column that holds 1 or 0.")
 
 
-class BitextFiles(_Data):
+class BitextFiles(PairColumns):
     """Translations: each first text looks for its own second text among all."""
 
     kind: Literal["bitext"] = Field("bitext", description="What the files hold.")
-    sentence1: str = Field("sentence1", description="Column of the first text.")
-    sentence2: str = Field("sentence2", description="Column of the second text.")
 
 
 Data: TypeAlias = Annotated[

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field, model_validator
@@ -12,16 +11,13 @@ from pydantic import Field, model_validator
 from embedkit.errors import RecipeError
 from embedkit.foreign.quoting import listed
 from embedkit.recipe.base import Block, invalid
+from embedkit.recipe.columns import OWN_SIMILARITY, GradedColumns, Place, Similarity
+from embedkit.recipe.kinds import OwnTask
 from embedkit.recipe.mteb import MtebTask
 from embedkit.recipe.pydocs import PydocsSource
 
-Similarity: TypeAlias = Literal["cos", "dot"]
-_OWN_SIMILARITY = (
-    "What compares embeddings. None: what the model says of itself (its `similarity_fn_name`), else the cosine."
-)
 
-
-class StsTask(Block):
+class StsTask(GradedColumns):
     """Graded pairs: correlation of the similarity with the score."""
 
     main: ClassVar[str] = "spearman"
@@ -31,20 +27,12 @@ class StsTask(Block):
 
     type: Literal["sts"] = "sts"
     name: str
-    files: tuple[str, ...] = Field(min_length=1, description="TSV, CSV, JSONL or Parquet; several are read as one set.")
-    sentence1: str = Field("sentence1", description="Column of the first sentence.")
-    sentence2: str = Field("sentence2", description="Column of the second sentence.")
-    score: str = Field("score", description="Column of the gold score; any scale.")
     subset: str | None = Field(None, description="Column that names sub-datasets, for `mean` and `wmean`.")
     aggregate: Literal["all", "mean", "wmean"] = Field(
         "all", description="Which of the three is the task's main number; all three are always shown."
     )
-    similarity: Similarity | None = Field(None, description=_OWN_SIMILARITY)
+    similarity: Similarity | None = Field(None, description=OWN_SIMILARITY)
     max_length: int | None = Field(None, gt=2, description="Tokens kept; None keeps the model's setting.")
-
-    def moved(self, place: Callable[[str], str]) -> StsTask:
-        """The same task with `place` of every path."""
-        return self.model_copy(update={"files": tuple(map(place, self.files))})
 
 
 class RetrievalTask(Block):
@@ -58,7 +46,7 @@ class RetrievalTask(Block):
     pydocs_split: Literal["test", "dev"] = "test"
     metric: str = Field("ndcg@10", description="The task's main number: ndcg@K, recall@K, mrr@K, map@K, map or auc.")
     ks: tuple[int, ...] = Field((1, 5, 10, 100), min_length=1, description="Cut-offs of nDCG, recall, MRR and MAP.")
-    similarity: Similarity | None = Field(None, description=_OWN_SIMILARITY)
+    similarity: Similarity | None = Field(None, description=OWN_SIMILARITY)
     ignore_identical_ids: bool = Field(
         False,
         description="Leave out the document that has the query's own id (ArguAna, Quora), as MTEB does there. "
@@ -84,7 +72,7 @@ class RetrievalTask(Block):
             raise ValueError(f"retrieval task {self.name!r}: a cut-off in ks is below 1: {min(self.ks)}")
         return self
 
-    def moved(self, place: Callable[[str], str]) -> RetrievalTask:
+    def moved(self, place: Place) -> RetrievalTask:
         """The same task with `place` of every path."""
         return self if self.folder is None else self.model_copy(update={"folder": place(self.folder)})
 
@@ -106,7 +94,7 @@ class RetrievalTask(Block):
         return (*(f"{kind}@{k}" for kind in kinds for k in self.cutoffs), "map", "auc")
 
 
-Task = Annotated[StsTask | RetrievalTask | MtebTask, Field(discriminator="type")]
+Task = Annotated[StsTask | RetrievalTask | OwnTask | MtebTask, Field(discriminator="type")]
 
 
 class Suite(Block):

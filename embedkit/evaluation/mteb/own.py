@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from embedkit.errors import RecipeError
+from embedkit.evaluation.content import Columns, Content
 from embedkit.evaluation.mteb.catalogue import is_official, official
-from embedkit.evaluation.mteb.content import Columns, Content
 from embedkit.foreign.quoting import listed, quoted
 from embedkit.recipe.mteb import ClassificationFiles, MtebTask, MultilabelFiles
 
@@ -56,7 +56,7 @@ def made(task: MtebTask, content: Content | None) -> Any:
         found = official(task)
         if content is None:
             return found
-        subset, split = _only_part(task, found, content)
+        subset, split = _only_part(task, found)
         revision = {**found.metadata.dataset, "revision": f"local-{content.digest}"}
         found.metadata = found.metadata.model_copy(update={"dataset": revision})
     _fill(found, content, subset, split)
@@ -71,11 +71,13 @@ def _own(task: MtebTask, content: Content) -> Any:
     if is_official(task.name):
         cure = f"for its data from local files add `task: {task.name}`, else choose another name"
         raise RecipeError(f"{quoted(task.name)} is a task of mteb", f"task {task.name}", cure)
-    kind = KINDS[content.kind]
+    assert task.data is not None
+    named = task.data.kind
+    kind = KINDS[named]
     try:
         metadata = TaskMetadata(
             name=task.name,
-            description=f"Local files, {content.kind}.",
+            description=f"Local files, {named}.",
             type=kind.type,
             category="t2c" if "Classification" in kind.type or kind.type == "Clustering" else "t2t",
             modalities=["text"],
@@ -92,7 +94,7 @@ def _own(task: MtebTask, content: Content) -> Any:
         raise RecipeError(f"mteb does not take this task: {error}", f"task {task.name}", cure) from error
     made_class = type("Own" + kind.base, (getattr(abstasks, kind.base),), {"metadata": metadata, **_settings(task)})
     found = made_class()
-    if content.kind == "clustering":
+    if named == "clustering":
         size = len(content.test["text"])
         found.max_fraction_of_documents_to_embed, found.max_documents_per_cluster = None, min(16_384, size)
     return found
@@ -104,17 +106,18 @@ def _settings(task: MtebTask) -> dict[str, Any]:
     return {}
 
 
-def _only_part(task: MtebTask, found: Any, content: Content) -> tuple[str, str]:
+def _only_part(task: MtebTask, found: Any) -> tuple[str, str]:
     """The subset and split of an official task that local files stand for.
 
     Raises:
         RecipeError: it has several, or is of another kind.
     """
     where = f"task {task.name}"
-    kinds = [name for name in KINDS if _is_of(found, name)]
-    if content.kind not in kinds:
+    assert task.data is not None
+    own, kinds = task.data.kind, [name for name in KINDS if _is_of(found, name)]
+    if own not in kinds:
         cure = f"kind: {kinds[0]}" if kinds else "take it from the Hub, without `data`"
-        raise RecipeError(f"{task.task} is of type {found.metadata.type}, not of kind {content.kind}", where, cure)
+        raise RecipeError(f"{task.task} is of type {found.metadata.type}, not of kind {own}", where, cure)
     subsets, splits = list(found.hf_subsets), list(found.eval_splits)
     if len(subsets) != 1 or len(splits) != 1:
         parts = subsets if len(subsets) != 1 else splits

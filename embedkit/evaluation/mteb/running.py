@@ -12,9 +12,9 @@ from embedkit.data.cache import cache_folder
 from embedkit.disk import files
 from embedkit.errors import DataError, EmbedkitError
 from embedkit.evaluation import similarity
+from embedkit.evaluation.content import Content, Texts
+from embedkit.evaluation.content import read as read_files
 from embedkit.evaluation.mteb.catalogue import mteb, undisturbed
-from embedkit.evaluation.mteb.content import Content, Texts
-from embedkit.evaluation.mteb.content import read as read_files
 from embedkit.evaluation.mteb.encoder import MtebEncoder, describe, roles
 from embedkit.evaluation.mteb.own import made
 from embedkit.evaluation.side import Side
@@ -84,7 +84,7 @@ def read(task: MtebTask) -> MtebData:
 
     Raises:
         RecipeError: mteb is missing, or has no such task.
-        DataError: see `embedkit.evaluation.mteb.content`.
+        DataError: see `embedkit.evaluation.content`.
     """
     content = None if task.data is None else read_files(task.data, task.name)
     with undisturbed():

@@ -10,7 +10,7 @@ import pytest
 
 from embedkit.errors import DataError, RecipeError
 from embedkit.evaluation import suite as suites
-from embedkit.evaluation.mteb.content import read
+from embedkit.evaluation.content import read
 from embedkit.evaluation.mteb.encoder import name_of, revision_of
 from embedkit.recipe import mteb as blocks
 from embedkit.recipe.load import load_suite_file

@@ -1,4 +1,4 @@
-"""Local files of the kinds of mteb, in memory. Neither mteb nor torch here."""
+"""Local files of every kind of task, in memory, whoever measures it. Neither mteb nor torch here."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ from embedkit.evaluation.files import Row, column, read_rows, text_column
 from embedkit.evaluation.loading import load_beir, load_sts
 from embedkit.foreign.quoting import listed, quoted
 from embedkit.inputs.texts import as_number
-from embedkit.recipe.mteb import (
-    BitextFiles,
-    ClassificationFiles,
-    ClusteringFiles,
-    Data,
-    MultilabelFiles,
-    PairFiles,
-    RerankingFiles,
-    RetrievalFolder,
-    StsFiles,
+from embedkit.recipe.columns import (
+    LabelColumns,
+    LabelsColumns,
+    MatchColumns,
+    PairColumns,
+    RerankColumns,
+    TrainColumns,
 )
+from embedkit.recipe.mteb import Data, RetrievalFolder, StsFiles
 from embedkit.recipe.suite import StsTask
 from embedkit.types import RetrievalData
 
@@ -38,19 +36,19 @@ class Content:
     """What the files of a task hold.
 
     Attributes:
-        kind: as `embedkit.recipe.mteb` calls it.
         test, train: columns; empty where the kind has none.
         retrieval: queries, documents and judgements, of retrieval and reranking.
         candidates: query id -> ids of the documents that are put in order; None: all of the corpus.
+        names: of the labels, which `test` and `train` have as numbers; empty where they have none.
         digest: content hash.
     """
 
-    kind: str
     digest: str
     test: Columns = field(default_factory=dict)
     train: Columns = field(default_factory=dict)
     retrieval: RetrievalData | None = None
     candidates: dict[str, list[str]] | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def texts(self) -> Texts:
@@ -63,29 +61,40 @@ class Content:
 
 
 def read(data: Data, name: str) -> Content:
-    """Read the files of a task, whose paths are absolute.
+    """Read the files of a task of mteb, whose paths are absolute.
 
     Raises:
         DataError: a missing column, an empty text, a label or score of the wrong kind, with ``file:line``.
     """
     if isinstance(data, RetrievalFolder):
         found = load_beir(Path(data.folder), data.split)
-        return Content(data.kind, found.digest, retrieval=found)
+        return Content(found.digest, retrieval=found)
     if isinstance(data, StsFiles):
         columns = data.model_dump(exclude={"kind"})
         pairs = load_sts(StsTask(name=name, **{**columns, "files": data.files}))
         test: Columns = {"first": pairs.first, "second": pairs.second, "score": pairs.gold.tolist()}
-        return Content(data.kind, _digest(test), test)
-    if isinstance(data, RerankingFiles):
+        return Content(_digest(test), test)
+    return read_columns(data)
+
+
+def read_columns(data: RerankColumns | PairColumns | LabelColumns | LabelsColumns) -> Content:
+    """Read the files of a task of any other kind.
+
+    Raises:
+        DataError: see `read`.
+    """
+    if isinstance(data, RerankColumns):
         return _reranking(data)
-    if isinstance(data, (PairFiles, BitextFiles)):
+    if isinstance(data, PairColumns):
         test = _pairs(data)
-        return Content(data.kind, _digest(test), test)
+        return Content(_digest(test), test)
     test = _labelled(data, data.files)
-    train = {} if isinstance(data, ClusteringFiles) else _labelled(data, data.train)
+    train = _labelled(data, data.train) if isinstance(data, (TrainColumns, LabelsColumns)) else {}
     _check_labels(data, train, test)
-    test, train = _numbered(test, train) if not isinstance(data, MultilabelFiles) else (test, train)
-    return Content(data.kind, _digest(train, test), test, train)
+    if isinstance(data, LabelsColumns):
+        return Content(_digest(train, test), test, train)
+    test, train, names = _numbered(test, train)
+    return Content(_digest(train, test), test, train, names=names)
 
 
 def _rows(files: Sequence[str], wanted: Sequence[str]) -> Iterator[Row]:
@@ -98,32 +107,32 @@ def _rows(files: Sequence[str], wanted: Sequence[str]) -> Iterator[Row]:
         raise DataError("no rows", ", ".join(files), "the files hold no more than a header")
 
 
-def _pairs(data: PairFiles | BitextFiles) -> Columns:
-    wanted = [data.sentence1, data.sentence2, *([data.label] if isinstance(data, PairFiles) else [])]
+def _pairs(data: PairColumns) -> Columns:
+    wanted = [data.sentence1, data.sentence2, *([data.label] if isinstance(data, MatchColumns) else [])]
     found: Columns = {name: [] for name in ("first", "second", "label")[: len(wanted)]}
     for row in _rows(data.files, wanted):
         found["first"].append(text_column(row, data.sentence1))
         found["second"].append(text_column(row, data.sentence2))
-        if isinstance(data, PairFiles):
+        if isinstance(data, MatchColumns):
             value = column(row, data.label)
             number = as_number(value)
             if number not in (0, 1):
                 raise DataError(f"{data.label}: expected 0 or 1, got {quoted(value)}", row[0], "correct the row")
             found["label"].append(int(number))
-    if isinstance(data, PairFiles) and len(set(found["label"])) < 2:
+    if isinstance(data, MatchColumns) and len(set(found["label"])) < 2:
         what = f"all {len(found['label'])} pairs have one label"
         raise DataError(what, ", ".join(data.files), "average precision needs pairs that match and pairs that do not")
     return found
 
 
-def _labelled(data: ClassificationFiles | MultilabelFiles | ClusteringFiles, files: Sequence[str]) -> Columns:
-    name = data.labels if isinstance(data, MultilabelFiles) else data.label
+def _labelled(data: LabelColumns | LabelsColumns, files: Sequence[str]) -> Columns:
+    name = data.labels if isinstance(data, LabelsColumns) else data.label
     found: Columns = {"text": [], "label": []}
     for row in _rows(files, (data.text, name)):
         found["text"].append(text_column(row, data.text))
         value = column(row, name)
         found["label"].append(
-            _labels(value, data, row) if isinstance(data, MultilabelFiles) else _label(value, name, row)
+            _labels(value, data, row) if isinstance(data, LabelsColumns) else _label(value, name, row)
         )
     return found
 
@@ -135,7 +144,7 @@ def _label(value: Any, name: str, row: Row) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
-def _labels(value: Any, data: MultilabelFiles, row: Row) -> list[str]:
+def _labels(value: Any, data: LabelsColumns, row: Row) -> list[str]:
     if isinstance(value, str):
         return [part.strip() for part in value.split(data.separator) if part.strip()]
     if not isinstance(value, (list, tuple)):
@@ -144,7 +153,7 @@ def _labels(value: Any, data: MultilabelFiles, row: Row) -> list[str]:
     return [_label(part, data.labels, row) for part in value]
 
 
-def _check_labels(data: ClassificationFiles | MultilabelFiles | ClusteringFiles, train: Columns, test: Columns) -> None:
+def _check_labels(data: LabelColumns | LabelsColumns, train: Columns, test: Columns) -> None:
     """Refuse labels that nothing can be learnt about."""
 
     def flat(columns: Columns) -> list[str]:
@@ -162,18 +171,18 @@ def _check_labels(data: ClassificationFiles | MultilabelFiles | ClusteringFiles,
         raise DataError(what, files, "add texts of these classes, or correct the labels")
 
 
-def _numbered(test: Columns, train: Columns) -> tuple[Columns, Columns]:
-    """Labels as numbers, in the order of their names, or of the numbers that they are."""
+def _numbered(test: Columns, train: Columns) -> tuple[Columns, Columns, tuple[str, ...]]:
+    """Labels as numbers, in the order of their names, or of the numbers that they are; and the names."""
     names = sorted(
         {*test["label"], *train.get("label", [])},
         key=lambda name: (as_number(name) is None, as_number(name) or 0, name),
     )
     place = {name: i for i, name in enumerate(names)}
     done = [{**part, "label": [place[name] for name in part["label"]]} if part else part for part in (test, train)]
-    return done[0], done[1]
+    return done[0], done[1], tuple(names)
 
 
-def _reranking(data: RerankingFiles) -> Content:
+def _reranking(data: RerankColumns) -> Content:
     queries: dict[str, str] = {}
     corpus: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
@@ -195,7 +204,7 @@ def _reranking(data: RerankingFiles) -> Content:
         {"query": list(queries.values()), "judged": list(map(repr, qrels.values())), "text": list(corpus.values())}
     )
     found = RetrievalData(queries, corpus, qrels, digest)
-    return Content(data.kind, digest, retrieval=found, candidates=candidates)
+    return Content(digest, retrieval=found, candidates=candidates)
 
 
 def _texts(row: Row, name: str) -> list[str]:

@@ -1,0 +1,105 @@
+"""Scores of the kinds of tasks besides STS, retrieval and mteb's, as tables: one for each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from embedkit.evaluation.grids import Cell, grid, span
+from embedkit.terminal.tables import Column, Grid, name_column
+from embedkit.types import TaskScore
+
+_TITLES = {
+    "classification": "Classification by logistic regression",
+    "few_shot": "Few-shot classification by logistic regression",
+    "clustering": "Clustering by k-means",
+    "pair_classification": "Pairs that match or not",
+    "reranking": "Reranking",
+    "bitext": "Bitext mining",
+}
+_ITEMS = {"pair_classification": "pairs", "bitext": "pairs", "reranking": "queries"}
+_MAIN = {"v_measure": "v-measure", "ap": "average precision", "map": "MAP", "f1": "F1"}
+_OTHERS = {
+    "classification": {"f1": "F1", "precision": "precision", "recall": "recall"},
+    "clustering": {"ami": "AMI"},
+    "pair_classification": {"auc": "AUC", "f1": "F1", "accuracy": "accuracy"},
+    "reranking": {"mrr": "MRR", "ndcg@10": "NDCG@10", "auc": "AUC"},
+    "bitext": {"accuracy": "accuracy", "precision": "precision"},
+}
+"""Metric -> heading of a column besides the main one."""
+_NOTES = {
+    "classification": "F1, precision, recall: means over classes. Per class: texts learnt from, drawn several "
+    "times; sd: of the accuracy over the draws.",
+    "few_shot": "Accuracy with that many texts of each class; mean of several draws, and the 95 % interval of that "
+    "mean.",
+    "pair_classification": "F1, accuracy: at the threshold that is best for it on these pairs.",
+}
+
+
+def grids(by_type: Mapping[str, Sequence[TaskScore]]) -> Iterator[Grid]:
+    """A table for each kind that there are scores of."""
+    for kind, title in _TITLES.items():
+        if by_type.get(kind):
+            yield _few_shot(by_type[kind]) if kind == "few_shot" else _of(kind, title, by_type[kind])
+
+
+def _of(kind: str, title: str, tasks: Sequence[TaskScore]) -> Grid:
+    main = tasks[0].main
+    return grid(
+        f"{title}: 100 x {_MAIN.get(main, main)}",
+        tasks,
+        [
+            (name_column("task"), lambda task: task.task),
+            (Column(_ITEMS.get(kind, "texts"), 4), lambda task: f"{task.details['items']:,}"),
+            (Column("classes", 5), lambda task: _count(task, "classes")),
+            (Column("per class", 6), _per_class),
+            (Column("main", style="bold"), lambda task: f"{task.metrics[task.main]:.2f}"),
+            (Column("95 % interval", 1), lambda task: span(task.interval)),
+            (Column("sd", 3), _deviation),
+            *((Column(heading, 7), _metric(name)) for name, heading in _OTHERS.get(kind, {}).items()),
+        ],
+        _NOTES.get(kind, ""),
+    )
+
+
+def _few_shot(tasks: Sequence[TaskScore]) -> Grid:
+    """A row for each number of texts."""
+    made = Grid(
+        [
+            name_column("task"),
+            Column("per class", 1),
+            Column("accuracy", style="bold"),
+            Column("95 % interval", 1),
+            Column("sd", 4),
+            Column("F1", 5),
+        ],
+        f"{_TITLES['few_shot']}: 100 x accuracy",
+        _NOTES["few_shot"],
+    )
+    for task in tasks:
+        for name, draws in task.details["draws"].items():
+            metric, _, shots = name.partition("@")
+            if metric == "accuracy":
+                low, high = draws["interval"]
+                f1 = f"{task.metrics[f'f1@{shots}']:.2f}"
+                made.add(task.task, shots, f"{draws['mean']:.2f}", f"{low:.2f} .. {high:.2f}", f"{draws['sd']:.2f}", f1)
+    return made
+
+
+def _count(task: TaskScore, name: str) -> str:
+    return f"{task.details[name]:,}" if name in task.details else ""
+
+
+def _per_class(task: TaskScore) -> str:
+    if "samples_per_label" not in task.details:
+        return ""
+    number = task.details["samples_per_label"]
+    return "all" if number is None else f"{number:,}"
+
+
+def _deviation(task: TaskScore) -> str:
+    draws = task.details.get("draws", {}).get("accuracy", {})
+    return f"{draws['sd']:.2f}" if "sd" in draws else ""
+
+
+def _metric(name: str) -> Cell:
+    return lambda task: f"{task.metrics[name]:.2f}" if name in task.metrics else ""
