@@ -135,7 +135,8 @@ class InfoNCE(Objective):
             # log(c e^s + sum) - s, written as log c + log(1 + sum e^-s / c): no digits are lost when it is small.
             surprise = torch.logaddexp(torch.zeros_like(gap), gap - math.log(max(copies, 1)))
             has = ~gap.isneginf()
-            loss = surprise + math.log(copies) if copies else torch.where(has, gap, 0.0)
+            decoupled = gap if copies else torch.where(has, gap + self.lift(e, rows, positive), 0.0)
+            loss = surprise + math.log(copies) if copies else decoupled
             losses.append(self._soften(loss, positive, totals, e, rows))
             log_p.append(-surprise)
             counted.append(has)
@@ -154,6 +155,10 @@ class InfoNCE(Objective):
     def made(self, pool: Pool, candidates: Candidates, scale: Tensor | float) -> Tensor | None:
         """[a] log of the summed exponentials of negatives that are made up for one direction; None without any."""
         return None
+
+    def lift(self, e: Embeddings, rows: Tensor, positive: Tensor) -> Tensor | float:
+        """What a loss without the positive in its denominator gains from the positive's logits [m, P]."""
+        return 0.0
 
     def _scale(self) -> Tensor | float:
         if self.log_scale is None:

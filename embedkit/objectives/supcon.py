@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from embedkit.errors import DataError
 from embedkit.objectives.base import Objective, example_weight, mean_where
-from embedkit.objectives.logits import log_sum_exp, products, same_text, unit
+from embedkit.objectives.logits import log_sum_exp
+from embedkit.objectives.views import Views, needs_labels, needs_positives, no_negatives
 from embedkit.types import Embeddings, LossOut
 
 
@@ -41,48 +40,21 @@ class SupCon(Objective):
         return views * views * len(e)
 
     def forward(self, e: Embeddings, rows: Tensor) -> LossOut:
-        self._check(e)
-        n, views = len(e), 1 + e.positive.shape[1]
-        vectors = unit(torch.cat([e.query[:, None], e.positive], dim=1))  # [N, V, d]
-        cosine = products(vectors[rows].flatten(0, 1), vectors.flatten(0, 1))  # [m V, N V]
-        place = torch.arange(n * views, device=rows.device).view(n, views)
-        other = place[rows].flatten()[:, None] != place.flatten()
-        attract = self._attract(e, rows).repeat_interleave(views, 0).repeat_interleave(views, 1) & other
-        log_p = cosine / self.temperature - log_sum_exp(cosine / self.temperature, other)[:, None]
+        labels = None
+        if self.labels:
+            labels = needs_labels(e, "supcon", "name the label column in roles, or set labels: false")
+        else:
+            needs_positives(e, "supcon without labels")
+        no_negatives(e, "supcon")
+        views = Views(e, rows)
+        attract = views.alike(labels) & views.other
+        logits = views.cosine / self.temperature
+        log_p = logits - log_sum_exp(logits, views.other)[:, None]
         count = attract.sum(1)
         loss = -self.factor * log_p.masked_fill(~attract, 0.0).sum(1) / count.clamp_min(1)
-        loss, has = loss.view(-1, views), (count > 0).to(loss.dtype).view(-1, views)
+        value, share = views.mean(loss, count > 0)
         metrics = {
-            "positive_similarity": mean_where(cosine.detach(), attract),
-            "positives": count.to(cosine.dtype).mean(),
+            "positive_similarity": mean_where(views.cosine.detach(), attract),
+            "positives": count.to(loss.dtype).mean(),
         }
-        return LossOut(loss.sum(1) / has.sum(1).clamp_min(1.0), example_weight(e, rows) * has.mean(1), metrics)
-
-    def _attract(self, e: Embeddings, rows: Tensor) -> Tensor:
-        """[m, N] examples whose views are positives of the row's views; its own among them."""
-        texts = torch.cat([e.query_id[:, None], e.positive_id], dim=1)
-        attract = same_text(torch.cat([texts, e.known_id], dim=1)[rows], texts)
-        attract |= rows[:, None] == torch.arange(len(e), device=rows.device)
-        if self.labels and e.label is not None:
-            attract |= e.label[rows, None] == e.label
-        return attract
-
-    def _check(self, e: Embeddings) -> None:
-        if self.labels and e.label is None:
-            raise DataError(
-                "objective 'supcon' needs labels",
-                where="label",
-                cure="name the label column in roles, or set labels: false",
-            )
-        if not self.labels and e.positive.shape[1] == 0:
-            raise DataError(
-                "objective 'supcon' without labels needs a positive",
-                where="positive",
-                cure="give the source a positive column, or use role `text` and views.count 2 or more",
-            )
-        if e.negative.shape[1]:
-            raise DataError(
-                "objective 'supcon' has no place for explicit negatives",
-                where="negative",
-                cure="set negatives.per_query: 0",
-            )
+        return LossOut(value, example_weight(e, rows) * share, metrics)

@@ -13,7 +13,6 @@ from embedkit.recipe.objectives.dclr import DCLR
 from embedkit.recipe.objectives.debiased import Debiased
 from embedkit.recipe.objectives.mixing import MixedNegatives, MoCHi
 from embedkit.recipe.objectives.penalty import CLP
-from embedkit.recipe.objectives.supcon import SupCon
 from embedkit.recipe.objectives.wrappers import ViewPairs
 
 if TYPE_CHECKING:
@@ -114,9 +113,10 @@ def contrasts(config: ObjectiveConfig, n: int, p: int, m: int) -> list[Seen]:
         return seen(config, n, p, m // 2 if isinstance(config, CLP) else m)
     if isinstance(config, Debiased):
         return seen(config.softmax, n, p, m)
-    if isinstance(config, SupCon):
-        others = "those of its label" if config.labels else "those of its text"
-        return [Seen(0, (n - 1) * (1 + p), 0, "view", less=others)]
+    among_views = config.meets(n, p)
+    if among_views is not None:
+        others, less = among_views
+        return [Seen(0, others, 0, "view", less=less)]
     if config.in_batch:  # by query against documents, as InfoNCE does by default
         (plain,) = seen(InfoNCE(), n, p, m)
         guided = "those masked as duplicates or by the guide" if config.needs_guide else plain.less

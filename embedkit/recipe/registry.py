@@ -35,6 +35,7 @@ class Entry:
     target: Any
 
 
+_O = "embedkit.recipe.objectives"
 _W = "embedkit.recipe.weighting"
 _RC, _OC = "embedkit.recipe.objectives.candidates", "embedkit.objectives.candidates"
 _A = "embedkit.recipe.auxiliary"
@@ -74,6 +75,16 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         ),
         "dclr": ("embedkit.recipe.objectives.dclr:DCLR", "embedkit.objectives.dclr:DCLR"),
         "debiased": ("embedkit.recipe.objectives.debiased:Debiased", "embedkit.objectives.debiased:Debiased"),
+        "dcl": (f"{_O}.decoupled:DCL", "embedkit.objectives.decoupled:DCL"),
+        "align_uniform": (f"{_O}.uniformity:AlignUniform", "embedkit.objectives.uniformity:AlignUniform"),
+        "decoupled_uniformity": (
+            f"{_O}.uniformity:DecoupledUniformity",
+            "embedkit.objectives.uniformity:DecoupledUniformity",
+        ),
+        "kcl": (f"{_O}.uniformity:KCL", "embedkit.objectives.uniformity:KCL"),
+        "mv_infonce": (f"{_O}.multi_view:MVInfoNCE", "embedkit.objectives.multi_view:MVInfoNCE"),
+        "mv_dhel": (f"{_O}.multi_view:MVDHEL", "embedkit.objectives.multi_view:MVDHEL"),
+        "poly_view": (f"{_O}.multi_view:PolyView", "embedkit.objectives.multi_view:PolyView"),
         "macl": ("embedkit.recipe.objectives.macl:MACL", "embedkit.objectives.macl:MACL"),
         "supcon": ("embedkit.recipe.objectives.supcon:SupCon", "embedkit.objectives.supcon:SupCon"),
         "moco": ("embedkit.recipe.objectives.queue:MoCo", "embedkit.objectives.queue:MoCo"),

@@ -70,6 +70,16 @@ def tangled(e: Embeddings) -> Embeddings:
     )
 
 
+def knotted(e: Embeddings) -> Embeddings:
+    """As `tangled`, of six examples or more without explicit negatives."""
+    query_id, positive_id, known_id = e.query_id.clone(), e.positive_id.clone(), e.known_id.clone()
+    query_id[3] = query_id[0]
+    known_id[1, 0] = query_id[4]
+    if e.positive.shape[1]:
+        positive_id[5, 0] = positive_id[2, 0]
+    return replace(e, query_id=query_id, positive_id=positive_id, known_id=known_id)
+
+
 def guided(e: Embeddings, *, noise: float = 0.5, seed: int = 5) -> Embeddings:
     """The batch with a guide of five dimensions that finds examples 0 and 1, and 2 and 3, much alike."""
     rng = torch.Generator().manual_seed(seed)

@@ -27,8 +27,10 @@ from tests.objectives.batches import (
     tangled,
     third,
 )
+from tests.objectives.examples_views import VIEWS
 
 EXAMPLES: dict[str, Case] = {
+    **VIEWS,
     "infonce": Case(infonce(), batch()),
     "infonce-dot": Case(infonce(similarity="dot", temperature=2.0), batch(m=1)),
     "infonce-learned": Case(infonce(learn_temperature=True), tangled(batch(m=1))),

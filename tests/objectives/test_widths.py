@@ -16,6 +16,11 @@ from tests.objectives.helpers import make
         (o.MACL(), 24),
         (o.EnergyHinge(), 24),
         (o.SupCon(), 2 * 12 * 2),
+        (o.DCL(), 12 * 2),
+        (o.KCL(), 12),
+        (o.MVInfoNCE(), 2 * 12 * 2),
+        (o.MVDHEL(), 2 * 12),
+        (o.PolyView(), 2 * 12 * 2),
     ],
 )
 def test_the_plan_s_width_is_the_objective_s(config: o.ObjectiveConfig, width: int) -> None:

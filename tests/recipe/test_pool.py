@@ -19,6 +19,7 @@ from embedkit.recipe.objectives.debiased import Debiased
 from embedkit.recipe.objectives.hinge import EnergyHinge
 from embedkit.recipe.objectives.macl import MACL
 from embedkit.recipe.objectives.mixing import MixedNegatives, MoCHi
+from embedkit.recipe.objectives.multi_view import MVDHEL
 from embedkit.recipe.objectives.spectrum import Rank
 from embedkit.recipe.objectives.supcon import SupCon
 from embedkit.recipe.objectives.wrappers import Sum, SumTerm, ViewPairs
@@ -120,6 +121,7 @@ def test_wrappers_see_what_is_inside() -> None:
     both = Sum(terms=(SumTerm(objective=inner), SumTerm(objective=Rank()), SumTerm(objective=SupCon())))
     assert [s.total for s in contrasts(both, 4, 2, 0)] == [6, 9]
     assert both.columns(4, 2, 0) == 3 * 3 * 4
+    assert [s.total for s in contrasts(MVDHEL(), 4, 2, 0)] == [3]
 
 
 def test_width_of_each_direction() -> None:

@@ -16,7 +16,7 @@ class ObjectiveConfig(Block):
     `needs` names the roles a source must give; `scope` says how the step evaluates it (``row``: one loss per
     row, cut into blocks; ``batch``: one scalar over the whole batch); `reweightable` whether `weighting` applies;
     `remembers` whether it keeps state between steps; `takes_pairs` whether a reranker's scores of a row's own
-    candidates are enough for it.
+    candidates are enough for it; `explicit` whether it has a place for explicit negatives, or leaves them alone.
     """
 
     name: str
@@ -26,6 +26,7 @@ class ObjectiveConfig(Block):
     in_batch: ClassVar[bool] = False
     remembers: ClassVar[bool] = False
     takes_pairs: ClassVar[bool] = False
+    explicit: ClassVar[bool] = True
     state_of: ClassVar[str] = ""
 
     @property
@@ -56,6 +57,11 @@ class ObjectiveConfig(Block):
         """What an example is set against, in words, in a pool as of `columns`; empty where its negatives are counted
         (`embedkit.recipe.pool`), or where it has its own alone."""
         return ""
+
+    def meets(self, n: int, p: int) -> tuple[int, str] | None:
+        """Of an objective among views: with how many views a view is contrasted at most, in a pool of n examples with p
+        positives each, and which of them are left out. None for all others."""
+        return None
 
     def roles(self) -> frozenset[str]:
         """Roles that a source must give with these options."""

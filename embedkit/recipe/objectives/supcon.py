@@ -13,6 +13,7 @@ class SupCon(ObjectiveConfig):
     """Supervised contrastive loss over all views (Khosla et al. 2020; SupCL-Seq): one label, or one text, attracts."""
 
     in_batch: ClassVar[bool] = True
+    explicit: ClassVar[bool] = False
     needs: ClassVar[frozenset[str]] = frozenset({"query"})
 
     name: Literal["supcon"] = "supcon"
@@ -26,6 +27,9 @@ class SupCon(ObjectiveConfig):
 
     def roles(self) -> frozenset[str]:
         return self.needs | ({"label"} if self.labels else {"positive"})
+
+    def meets(self, n: int, p: int) -> tuple[int, str]:
+        return (n - 1) * (1 + p), "those of its label" if self.labels else "those of its text"
 
     def columns(self, n: int, p: int, m: int) -> int:
         return (1 + p) * n * (1 + p)

@@ -48,6 +48,15 @@ def negatives_not_switched_off(c: Context) -> Iterator[Problem]:
             yield problem(("negatives", "per_query"), what, "leave it out, or set it to 1 or more")
 
 
+def negatives_have_a_place(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        taken = c.slots(source)[1]
+        for leaf in leaves(source.objective):
+            if taken and not leaf.explicit:
+                what = f"objective {leaf.name} has no place for explicit negatives, and a step takes {taken} per row"
+                yield problem(("negatives", "per_query"), what, "set it to 0")
+
+
 def mixing_has_two_negatives(c: Context) -> Iterator[Problem]:
     for source, leaf in _infonce(c):
         if isinstance(leaf, MixedNegatives) and 0 < c.slots(source)[1] < 2:
@@ -148,6 +157,7 @@ def _matryoshkas(config: ObjectiveConfig) -> Iterator[Matryoshka]:
 REFUSALS = [
     queries_see_negatives,
     negatives_not_switched_off,
+    negatives_have_a_place,
     mixing_has_two_negatives,
     penalty_has_negatives_in_twos,
     hard_negative_weight_has_negatives,
