@@ -7,6 +7,7 @@ on the Hub are read alike.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -19,11 +20,12 @@ Find = Callable[[str], Path | None]
 
 T = TypeVar("T", dict[str, Any], list[Any])
 
-MODULES, SETTINGS, CONFIG, ADAPTERS = (
+MODULES, SETTINGS, CONFIG, ADAPTERS, TOKENIZER = (
     "modules.json",
     "config_sentence_transformers.json",
     "config.json",
     "adapter_config.json",
+    "tokenizer_config.json",
 )
 _KINDS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 TRANSFORMER_SETTINGS = tuple(f"sentence_{kind}_config.json" for kind in _KINDS)
@@ -53,6 +55,8 @@ SIZES = {
     "n_positions": 1,
 }
 """Whole numbers of a ``config.json`` and the least that each may be."""
+DEPTHS, DEEPEST = ("num_hidden_layers", "n_layer", "n_layers", "num_layers"), 1000
+"""Numbers of layers, and the largest: all are built before a weight is read. Nobody has published more."""
 BASE, TRUST = "model.base", "model.trust_remote_code"
 """The keys that errors are about; `errors.about` puts others in their place."""
 READ_FIRST = "read that code, then set model.trust_remote_code: true"
@@ -119,11 +123,23 @@ class Saved:
 
 
 def inside(folder: Path) -> Find:
-    """The files of a local folder."""
+    """The files of a local folder.
+
+    A cache whose files were removed leaves links that lead nowhere, and a library that finds nothing behind one goes
+    on with defaults: another model. So what has the name of a file and is none is an error when it is asked for.
+    """
 
     def find(name: str) -> Path | None:
         path = folder / name
-        return path if path.is_file() else None
+        if path.is_file():
+            return path
+        if not os.path.lexists(path):
+            return None
+        if path.is_dir():
+            raise damaged(path, "a folder, where a file belongs")
+        if path.is_symlink() and not path.exists():
+            raise damaged(path, f"a link to {os.readlink(path)}, which is not there")  # noqa: PTH115 shown as written
+        raise damaged(path, "no regular file")
 
     return find
 
@@ -140,6 +156,7 @@ def read_saved(find: Find) -> Saved:
     prompts = _prompts(settings, path)
     config, config_path = _object(find, inner(CONFIG))
     _check_sizes(config, config_path)
+    _check_tokenizer(*_object(find, inner(TOKENIZER)))
     adapters, adapters_path = _object(find, inner(ADAPTERS))
     if adapters_path is not None:
         _expect(adapters_path, "base_model_name_or_path", adapters.get("base_model_name_or_path"), str, "a model")
@@ -301,6 +318,17 @@ def _check_sizes(config: dict[str, Any], path: Path | None) -> None:
     for key, least in SIZES.items():
         if path is not None and config.get(key) is not None and not isinstance(config[key], (list, dict)):
             _whole(path, key, config[key], least)
+            if key in DEPTHS and config[key] > DEEPEST:
+                raise damaged(path, f"{key}: at most {DEEPEST:,} layers are built, found {_shown(config[key])}")
+
+
+def _check_tokenizer(settings: dict[str, Any], path: Path | None) -> None:
+    """The length at which a tokenizer cuts: transformers takes whatever stands there. No limit is a huge number."""
+    length = settings.get("model_max_length")
+    if path is None or length is None:
+        return
+    if isinstance(length, bool) or not isinstance(length, (int, float)) or not length >= 1:
+        raise damaged(path, f"model_max_length: a number of at least 1 is expected, found {_shown(length)}")
 
 
 def _whole(path: Path, key: str, value: Any, least: int) -> None:

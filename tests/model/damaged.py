@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,36 @@ def tensors(change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
     return apply
 
 
+def link(name: str, to: str) -> Damage:
+    """The file is a symbolic link."""
+
+    def change(folder: Path) -> None:
+        (folder / name).unlink()
+        (folder / name).symlink_to(to)
+
+    return change
+
+
+def folder(name: str) -> Damage:
+    """The file is a folder."""
+
+    def change(path: Path) -> None:
+        (path / name).unlink()
+        (path / name).mkdir()
+
+    return change
+
+
+def pipe(name: str) -> Damage:
+    """The file is a named pipe that nobody writes to."""
+
+    def change(folder: Path) -> None:
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    return change
+
+
 def both(*damages: Damage) -> Damage:
     """Several damages."""
 
@@ -189,6 +220,15 @@ OF_SMALL_FILES: dict[str, tuple[Damage, tuple[str, ...]]] = {
         field("sentence_bert_config.json", max_seq_length=-5),
         ("sentence_bert_config.json", "max_seq_length", "found -5"),
     ),
+    "modules is a link to nothing": (link(MODULES, "nowhere"), (MODULES, "a link to nowhere, which is not there")),
+    "modules is a link to itself": (link(MODULES, MODULES), (MODULES, f"a link to {MODULES}, which is not there")),
+    "modules is a folder": (folder(MODULES), (MODULES, "a folder, where a file belongs")),
+    "modules is a pipe": (pipe(MODULES), (MODULES, "no regular file")),
+    "settings are a link to nothing": (link(SETTINGS, "nowhere"), (SETTINGS, "a link to nowhere")),
+    "tokenizer settings are null": (text(TOKENIZER[1], "null"), (TOKENIZER[1], "an object is expected, found null")),
+    "a tokenizer that cuts at nothing": (field(TOKENIZER[1], model_max_length=0), (TOKENIZER[1], "found 0")),
+    "a tokenizer that cuts at a text": (field(TOKENIZER[1], model_max_length="long"), (TOKENIZER[1], 'found "long"')),
+    "more layers than anybody builds": (field(CONFIG, num_hidden_layers=10**9), (CONFIG, "num_hidden_layers", "1,000")),
     "transformer settings are null": (text("sentence_bert_config.json", "null"), ("sentence_bert_config.json", "null")),
 }
 """What `check` without --sample sees too."""
@@ -203,6 +243,13 @@ OF_FOLDERS: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "whole numbers without their scales": (
         tensors(lambda state: {k: (v * 50).to(torch.int8) if "query.weight" in k else v for k, v in state.items()}),
         ("2 tensors", "encoder.layer.0.attention.self.query.weight", "no quantization_config"),
+    ),
+    "whole numbers of a kind that nobody knows": (
+        both(
+            tensors(lambda state: {k: (v * 50).to(torch.int8) if "query.weight" in k else v for k, v in state.items()}),
+            field(CONFIG, quantization_config={"quant_method": "nothing"}),
+        ),
+        ("2 tensors", "a quantization_config that transformers does not know"),
     ),
     "no dense weights": (without("2_Dense/model.safetensors"), ("no weights in 2_Dense",)),
     "a foreign activation": (
@@ -300,7 +347,6 @@ OF_LOADED: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "no tokenizer": (without(*TOKENIZER), ("no vocabulary", "vocab.txt or tokenizer.json")),
     "a tokenizer that is no JSON": (text("tokenizer.json", "{"), ("does not load",)),
     "a tokenizer that is a list": (text("tokenizer.json", "[1]"), ("does not load",)),
-    "tokenizer settings are null": (text("tokenizer_config.json", "null"), ("does not load",)),
     "more tokens than rows": (more_tokens, ("324 tokens", "322 rows", "'<sku>'")),
     "a token beyond the rows": (one_token_moved, ("401 tokens", "322 rows", "has none")),
     "a pickle of more than tensors": (

@@ -153,6 +153,9 @@ def _check_adapters(find: Find, saved: Saved) -> None:
     find_weights(find, saved.transformer, OF_ADAPTERS)
     path = find(saved.file(ADAPTERS))
     assert path is not None, "Saved.adapters says so"
+    rank = read_json(path, dict).get("r")
+    if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or rank < 1):
+        raise damaged(path, f"r: a whole number of at least 1 is expected, found {rank!r:.80}")
     base = Path(str(read_json(path, dict)["base_model_name_or_path"]))
     if base.is_dir():
         look_over(inside(base))
@@ -176,10 +179,23 @@ def _check_widths(find: Find, saved: Saved, weights: Weights) -> None:
 def _check_types(saved: Saved, weights: Weights) -> None:
     """Refuse quantised weights whose scales nobody would apply: transformers makes whole numbers floats as they are."""
     names = [name for name in weights.whole if name.endswith((".weight", ".bias"))]
-    if names and not saved.config.get("quantization_config"):
-        raise RecipeError(
-            f"{len(names):,} tensors of {weights.files[0]} hold whole numbers, the first {names[0]}: quantised "
-            f"weights, and {CONFIG} has no quantization_config",
-            BASE,
-            "take the model that was quantised, in float32, float16 or bfloat16",
-        )
+    if not names:
+        return
+    settings = saved.config.get("quantization_config")
+    if settings and _is_known(settings):
+        return
+    lacks = "a quantization_config that transformers does not know" if settings else "no quantization_config"
+    raise RecipeError(
+        f"{len(names):,} tensors of {weights.files[0]} hold whole numbers, the first {names[0]}: quantised "
+        f"weights, and {CONFIG} has {lacks}",
+        BASE,
+        "take the model that was quantised, in float32, float16 or bfloat16",
+    )
+
+
+def _is_known(settings: Any) -> bool:
+    """Whether transformers reads weights that were quantised so; of the others it passes over the settings."""
+    from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
+
+    old = isinstance(settings, dict) and (settings.get("load_in_8bit") or settings.get("load_in_4bit"))
+    return isinstance(settings, dict) and bool(old or settings.get("quant_method") in AUTO_QUANTIZATION_CONFIG_MAPPING)

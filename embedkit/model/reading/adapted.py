@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sentence_transformers.base.modules import Transformer
 
+from embedkit.disk.model_files import damaged, read_json
 from embedkit.errors import RecipeError
+from embedkit.foreign.quoting import listed
 from embedkit.model.changing.lora import NAME, PREFIX, peft_works
 from embedkit.model.reading.resolve import Origin, resolve
 
@@ -29,6 +32,7 @@ class AdaptedTransformer(Transformer):
         from transformers import AutoConfig
 
         with peft_works("reading adapters", WHERE) as peft:
+            _check_kind(peft, model_name_or_path, config_kwargs)
             self._adapters = peft.PeftConfig.from_pretrained(model_name_or_path, **_asked(config_kwargs))
         self._base = _base_of(self._adapters, model_name_or_path)
         return AutoConfig.from_pretrained(self._base.target, **_of_base(config_kwargs, self._base)), True
@@ -40,6 +44,7 @@ class AdaptedTransformer(Transformer):
         backbone: Any = super()._load_model(self._base.target, task, config, backend, False, **base)
         with peft_works("reading adapters", WHERE) as peft:
             self._adapters.inference_mode = True
+            _check_targets(self._adapters, backbone, model_name_or_path)
             peft.inject_adapter_in_model(self._adapters, backbone, NAME)
             found = peft.utils.load_peft_weights(model_name_or_path, device="cpu", **_asked(options))
             wanted = peft.get_peft_model_state_dict(backbone, adapter_name=NAME, save_embedding_layers=False)
@@ -52,6 +57,27 @@ class AdaptedTransformer(Transformer):
     def plain(self) -> None:
         del self._adapters, self._base
         self.__class__ = Transformer
+
+
+def _check_kind(peft: Any, folder: str, options: dict[str, Any]) -> None:
+    """Refuse a kind of adapters that the installed peft does not have."""
+    from transformers.utils import cached_file
+
+    path = Path(cached_file(folder, CONFIG, **_asked(options)))
+    kind = read_json(path, dict).get("peft_type")
+    known = [member.value for member in peft.PeftType]
+    if kind not in known:
+        raise damaged(path, f"peft_type: {kind!r:.80} is none of {listed(sorted(known))}")
+
+
+def _check_targets(adapters: Any, backbone: Any, folder: str) -> None:
+    """Refuse adapters of modules that the model has not."""
+    targets, names = adapters.target_modules, [name for name, _ in backbone.named_modules()]
+    if isinstance(targets, str) or not targets:  # a pattern, or peft's own choice for the architecture
+        return
+    if not any(name == target or name.endswith(f".{target}") for name in names for target in targets):
+        what = f"the adapters in {folder} are for modules that the model has not: {listed(sorted(targets))}"
+        raise RecipeError(what, WHERE, "give the base model and the adapters that belong together")
 
 
 def _asked(options: dict[str, Any]) -> dict[str, Any]:

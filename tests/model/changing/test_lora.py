@@ -139,6 +139,28 @@ def test_adapters_that_do_not_fit(load: Load, tmp_path: Path) -> None:
         assert caught.value.where == "model.base"
 
 
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ({"peft_type": "MAGIC"}, r"adapter_config\.json: peft_type: 'MAGIC' is none of .*LORA"),
+        ({"peft_type": None}, "peft_type: None is none of"),
+        ({"r": -4}, "r: a whole number of at least 1 is expected, found -4"),
+        ({"r": "4"}, "r: a whole number of at least 1"),
+        ({"target_modules": ["magic"]}, "for modules that the model has not: magic"),
+    ],
+)
+def test_settings_of_adapters_that_nobody_can_take(
+    load: Load, tmp_path: Path, field: dict[str, Any], words: str
+) -> None:
+    folder = tmp_path / "alone"
+    adapted(load).save(folder, merge=False)
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **field}))
+    with pytest.raises(RecipeError, match=words) as caught:
+        load(folder)
+    assert caught.value.where == "model.base" and caught.value.cure
+
+
 def test_the_base_of_adapters_is_gone(load: Load, tmp_path: Path) -> None:
     base = tiny_bert(tmp_path / "base")
     adapted(load, base).save(tmp_path / "alone", merge=False)
