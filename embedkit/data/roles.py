@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -172,12 +173,19 @@ class RowParser:
         label_code: gives the number of a class.
         textual: numbers are written as text (CSV, TSV).
         grades: from grades to weights.
+        label_sets: a label is a list of classes, and its name is what `classes_in` reads.
     """
 
     def __init__(
-        self, roles: Roles, label_code: Callable[[str], int], *, textual: bool, grades: Grades | None = None
+        self,
+        roles: Roles,
+        label_code: Callable[[str], int],
+        *,
+        textual: bool,
+        grades: Grades | None = None,
+        label_sets: bool = False,
     ) -> None:
-        self.roles, self.textual, self._label_code = roles, textual, label_code
+        self.roles, self.textual, self._label_code, self._label_sets = roles, textual, label_code, label_sets
         self._grades = grades or Grades()
         self._clusters: dict[str, int] = {}
         self._one_score: bool | None = None
@@ -189,7 +197,7 @@ class RowParser:
             BadRow: with the reason.
         """
         columns = self.roles.columns
-        label = self._class(values, "label", self._label_code) if "label" in columns else None
+        label = self._label(values) if "label" in columns else None
         cluster = self._class(values, "cluster", self._cluster_code) if "cluster" in columns else None
         if "text" in columns:
             return Example(
@@ -212,6 +220,21 @@ class RowParser:
             weights=self._weights(values, len(positives)),
             cluster=cluster,
         )
+
+    def _label(self, values: Mapping[str, Any]) -> int:
+        if not self._label_sets:
+            return self._class(values, "label", self._label_code)
+        column, found = self.roles.columns["label"][0], set[str]()
+
+        def code(name: str) -> int:
+            found.add(name)
+            return 0
+
+        for item in _items(_field(values, column)):
+            self._class({column: item}, "label", code)
+        if not found:
+            raise BadRow(f"empty list in {quoted(column)}")
+        return self._label_code(json.dumps(sorted(found), ensure_ascii=False))
 
     def _cluster_code(self, name: str) -> int:
         return self._clusters.setdefault(name, len(self._clusters))
@@ -302,6 +325,12 @@ class RowParser:
         if abs(value) >= 2**63:
             raise BadRow(f"{role} out of range in {quoted(column)}")
         return code(str(int(value)))
+
+
+def classes_in(label: str) -> list[str]:
+    """The classes that the name of a label stands for, where a label is a list of them."""
+    found: list[str] = json.loads(label)
+    return found
 
 
 def _field(values: Mapping[str, Any], column: str) -> Any:

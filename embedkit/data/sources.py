@@ -57,6 +57,7 @@ class LoadedSource:
         unused: columns that have no role.
         clusters: [rows] the cluster of each row; None where they have none.
         made: how its rows were made of others, for the run's record; empty for rows as they were read.
+        classes: what the classes are called, by their number; empty for a stream.
     """
 
     name: str
@@ -72,6 +73,7 @@ class LoadedSource:
     unused: tuple[str, ...] = ()
     clusters: np.ndarray | None = field(default=None, repr=False)
     made: dict[str, Any] = field(default_factory=dict, repr=False)
+    classes: dict[int, str] = field(default_factory=dict, repr=False)
 
     def contents(self) -> Contents | None:
         """What its rows hold, for the plan; None for a stream, which would be read ahead, and for bare texts."""
@@ -143,7 +145,13 @@ class _Reading:
         self, bad: BadRows, label_code: Callable[[str], int], met: Callable[[], None], progress: bool = False
     ) -> Iterator[tuple[Place, Example]]:
         """The examples of one pass over the rows. `met` is called after each that went into `bad`."""
-        parse = RowParser(self.roles, label_code, textual=self.origin.textual, grades=self.source.grades)
+        parse = RowParser(
+            self.roles,
+            label_code,
+            textual=self.origin.textual,
+            grades=self.source.grades,
+            label_sets=self.source.pairs is not None and self.source.pairs.multilabel,
+        )
         rows = self.origin.rows(self.roles.used)
         for row in watched(rows, f"reading {self.origin.where}", "rows", show=progress):
             try:
@@ -192,6 +200,7 @@ def _table(reading: _Reading, progress: bool) -> LoadedSource:
         clusters=table.clusters,
         skipped=bad.by_reason,
         remarks=bad.remarks,
+        classes=dict(zip(classes.final().tolist(), classes.seen, strict=True)),
     )
 
 

@@ -11,6 +11,7 @@ from embedkit.inputs.decoding import codec_of
 from embedkit.recipe.base import Block, Leads, invalid
 from embedkit.recipe.clusters import Clusters
 from embedkit.recipe.debias import Debias
+from embedkit.recipe.few_shots import LabelTexts, Pairs
 from embedkit.recipe.grades import Grades
 from embedkit.recipe.objectives.base import AnyObjective
 from embedkit.recipe.pydocs import PydocsSource
@@ -56,6 +57,8 @@ class Source(Block):
         "utf-8", description="Of text files: utf-8, latin-1, utf-16, ... A byte order mark is removed."
     )
     debias: Debias | None = Field(None, description="Make triplets of unlabelled text before training.")
+    pairs: Pairs | None = Field(None, description="Make scored pairs of labelled texts before training.")
+    label_texts: LabelTexts | None = Field(None, description="Pair labelled texts with a text of their label.")
     objective: AnyObjective | None = Field(None, description="Overrides the recipe's objective for this source.")
 
     @field_validator("encoding")

@@ -135,12 +135,19 @@ def _source(context: Context, source: SourceFacts, full: int | None) -> SourcePl
         seen=tuple(vars(s) | {"total": s.total} for s in softmaxes),
         sees=tuple(_sees(context, source)),
         made=tuple(_made(context, source)),
+        maker=next((key for key in _MAKERS if getattr(source.config, key) is not None), "mining"),
     )
+
+
+_MAKERS = ("debias", "pairs", "label_texts")
+"""Blocks of a source that make its rows before training."""
 
 
 def _made(context: Context, source: SourceFacts) -> list[str]:
     debias, mining = source.config.debias, context.recipe.mining
     found = [] if debias is None else debias.facts(context.recipe.model.base, source.rows)
+    for block in (source.config.pairs, source.config.label_texts):
+        found += [] if block is None else block.facts()
     return [*found, *(mining.facts() if mining is not None and source.mined else [])]
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from embedkit.data.clusters import ClusterOrder
+from embedkit.data.label_texts import label_text_source
+from embedkit.data.pairs import paired_source
 from embedkit.data.sources import LoadedSource, load_source
 from embedkit.disk import paths
 from embedkit.disk.folders import RunFolder
@@ -34,7 +36,7 @@ def load_sources(
     say: Callable[[Any], None] = output.say,
     progress: bool = False,
 ) -> list[LoadedSource]:
-    """Read every source; make triplets where a `debias` block asks for them.
+    """Read every source; make of its rows what `pairs`, `label_texts`, `debias` or `clusters` ask for.
 
     In a run of several processes this belongs to process 0 first: the others then find the triplets in `folder`.
 
@@ -52,6 +54,10 @@ def load_sources(
 
     def prepared(index: int, source: Source) -> LoadedSource:
         options = source.debias
+        if source.pairs is not None:
+            return paired_source(loaded[index], source.pairs)
+        if source.label_texts is not None:
+            loaded[index] = label_text_source(loaded[index], source.label_texts)
         if source.clusters is not None:
             return _clustered(loaded[index], source.clusters, recipe, folder.clusters(index), progress)
         if options is None:

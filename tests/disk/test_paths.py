@@ -120,6 +120,7 @@ def test_every_path_of_the_schema_is_marked() -> None:
         "Source.hub",
         "Source.path",
         "Debias.guide",
+        "LabelTexts.file",
         "Clusters.model",
         "SubstituteWords.synonyms",
         "Guide.model",

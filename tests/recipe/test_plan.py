@@ -147,6 +147,12 @@ class TestNumbers:
         assert part.seen[0]["own"] == 2 and not made.refusals
         text = "\n".join(made.lines())
         assert "debias       encode 300 sentences once with" in text
+        paired = make(LABELLED, *SETFIT)
+        assert paired.sources[0].roles == ("query", "positive", "score") and paired.sources[0].rows is None
+        line = "pairs of score 1 of texts of one class, each text with itself among them, of score 0 of others"
+        assert f"pairs        {line}: oversampling" in paired.lines()
+        anchored = make(LABELLED, "data.sources.0.label_texts={texts: {'1': a, '2': b}}").sources[0]
+        assert anchored.roles == ("query", "positive", "negative", "label") and anchored.negatives == 1
         assert "positive from cos >= 0.6, else itself; 2 negative(s) from cos <= 0.3" in text
         assert make(TEXT, "data.sources.0.debias={no_positive: drop}").sources[0].rows is None
         assert make(TEXT, "data.sources.0.debias={no_positive: drop}", rows=[99]).sources[0].rows == 99
@@ -216,6 +222,8 @@ class TestNumbers:
 
 
 NESTED = "objective={name: sum, terms: [{objective: {name: matryoshka, dims: [8], objective: infonce}}]}"
+LABELLED = "data: {sources: [{path: labels.csv, roles: {text: sentence, label: intent}}]}\n"
+SETFIT = ["data.sources.0.pairs={}", "objective=cosine_mse"]
 REFUSED = [
     (PAIR + "objective: {name: matryoshka, dims: [8], objective: moco}\n", [], "and matryoshka shows it several"),
     (PAIR, ["objective=moco", "heads=[{name: mlp}]"], "heads: the encoder's copy gives embeddings without batch heads"),
@@ -228,6 +236,12 @@ REFUSED = [
     (PAIR, ["train.optimizer=adamw_torch_fuse"], "did you mean 'adamw_torch_fused'"),
     (PAIR, ["data.sources.0.debias={}"], "made of bare text, and pairs.jsonl gives positive, query"),
     (TEXT, ["data.sources.0.debias={}", "data.sources.0.streaming=true", "train.steps=2"], "a stream never has them"),
+    (PAIR, ["data.sources.0.pairs={}"], "pairs is made of labelled texts, and pairs.jsonl gives positive, query"),
+    (PAIR, ["data.sources.0.label_texts={template: '{label}'}"], "label_texts is made of labelled texts"),
+    (LABELLED, ["data.sources.0.pairs={}", "objective=supcon"], "does not give label"),
+    (LABELLED, [*SETFIT, "data.sources.0.debias={}"], "debias and pairs both make the rows of labels.csv"),
+    (LABELLED, [*SETFIT, "data.sources.0.streaming=true", "train.steps=1"], "pairs needs all rows"),
+    (LABELLED, [*SETFIT, "data.sources.0.clusters={batches: apart, kmeans: 2}"], "pairs are made before training"),
     (TEXT, ["model.soft_prompts={}", "model.lora={}"], "model.soft_prompts: soft prompts train on a frozen backbone"),
     (TEXT, ["model.soft_prompts={}", "model.freeze=[embeddings]"], "model.freeze: soft prompts freeze the whole"),
     (TEXT, ["model.soft_prompts={}", "model.max_length=500"], "500 tokens and 16 soft prompts are more than the 512"),

@@ -15,6 +15,7 @@ from embedkit.inputs import records
 from embedkit.inputs.cures import PLAIN, Cures
 from embedkit.inputs.texts import is_absent
 from embedkit.recipe.debias import Debias
+from embedkit.recipe.few_shots import LabelTexts
 from embedkit.recipe.memory import EncoderSize
 from embedkit.recipe.objectives.base import ObjectiveConfig
 from embedkit.recipe.planning.contents import Contents
@@ -105,6 +106,12 @@ def source_facts(
             )  # which exclude all others
         if source.debias is not None:
             facts |= _debiased(source.debias, facts, known=rows is not None)
+        if source.pairs is not None:
+            paired = frozenset({"query", "positive", "score"})
+            known = facts.get("rows") if rows is not None else None
+            facts |= {"read": facts.get("read", facts.get("roles")), "roles": paired, "negatives": 0, "rows": known}
+        if source.label_texts is not None:
+            facts |= _with_label_texts(source.label_texts, facts)
         objective = source.objective or recipe.objective
         made = frozenset({"query", "positive"} | ({"score"} if recipe.views.pairing == "tension" else set()))
         held = None if contents is None else contents[index]
@@ -122,6 +129,14 @@ def _debiased(debias: Debias, facts: dict[str, Any], known: bool) -> dict[str, A
     made = {"query", "positive"} | ({"negative"} if debias.negatives else set()) | ({"label"} & (roles or set()))
     rows = facts.get("rows") if known or debias.no_positive == "self" else None
     return {"read": roles, "roles": frozenset(made), "negatives": debias.negatives, "rows": rows}
+
+
+def _with_label_texts(options: LabelTexts, facts: dict[str, Any]) -> dict[str, Any]:
+    """What becomes of labelled texts that get a text per label."""
+    read = facts.get("read", facts.get("roles"))
+    roles = {"query", "positive", "negative", "label"} | ({"weight", "cluster"} & (read or set()))
+    negatives = None if options.texts is None else len(options.texts) - 1
+    return {"read": read, "roles": frozenset(roles), "negatives": negatives}
 
 
 def source_name(source: Source) -> str:

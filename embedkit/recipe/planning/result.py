@@ -28,6 +28,7 @@ class SourcePlan:
         seen: per softmax: anchor, own, others, others_explicit, noise, less.
         sees: what an example is set against, of objectives that count no negatives.
         made: how its rows are made before training, in words; empty for rows as they are read.
+        maker: the block of the recipe that `made` is about.
     """
 
     name: str
@@ -43,6 +44,7 @@ class SourcePlan:
     seen: tuple[dict[str, Any], ...]
     made: tuple[str, ...] = ()
     sees: tuple[str, ...] = ()
+    maker: str = ""
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,26 @@ def debias_has_sentences(c: Context) -> Iterator[Problem]:
             yield problem(place(source, "debias"), what, "remove it, or name the column in `roles: {text: COLUMN}`")
 
 
+def labels_make_rows(c: Context) -> Iterator[Problem]:
+    """`pairs` and `label_texts` are made of labelled texts that are all there."""
+    for source in c.sources:
+        config = source.config
+        for key in [key for key in ("pairs", "label_texts") if getattr(config, key) is not None]:
+            path, read = place(source, key), source.read or frozenset()
+            other = next((k for k in ("debias", "pairs") if k != key and getattr(config, k) is not None), None)
+            lost = {"positive", "negative", "score"} & read
+            if config.streaming:
+                yield problem(path, f"{key} needs all rows, and a stream never has them", f"remove streaming, or {key}")
+            elif other is not None:
+                yield problem(path, f"{other} and {key} both make the rows of {source.name}", "remove one of the two")
+            elif read and not ({"text", "query"} & read and "label" in read):
+                what = f"{key} is made of labelled texts, and {source.name} gives {', '.join(sorted(read))}"
+                yield problem(path, what, "name the columns: `roles: {text: COLUMN, label: COLUMN}`")
+            elif lost:
+                what = f"{key} makes rows of its own, and the {', '.join(sorted(lost))} of {source.name} would be lost"
+                yield problem(path, what, f"name the texts `roles: {{text: COLUMN}}`, or remove {key}")
+
+
 def weights_have_a_use(c: Context) -> Iterator[Problem]:
     """Weights that a loss would leave out, and functions of grades without grades."""
     for source in c.sources:
@@ -72,9 +92,10 @@ def weights_have_a_use(c: Context) -> Iterator[Problem]:
             yield problem(place(source, "grades"), what, "name their column: `roles: {grade: COLUMN}`")
         if not given:
             continue
-        if source.config.debias is not None:
+        made = next((key for key in ("debias", "pairs") if getattr(source.config, key) is not None), None)
+        if made is not None:
             what = "rows are made of the sentences before training, and their weights are lost"
-            yield problem(place(source, "roles", given[0]), what, "remove it, or debias")
+            yield problem(place(source, "roles", given[0]), what, f"remove it, or {made}")
         for leaf in leaves(source.objective):
             if not leaf.weighs:
                 what = f"objective {leaf.name} has one loss for the whole batch, and no row of it can be weighted"
@@ -92,6 +113,8 @@ def clusters_are_known(c: Context) -> Iterator[Problem]:
             )
         if source.config.debias is not None:
             yield problem(path, "triplets are made before training, and have no clusters", "remove clusters, or debias")
+        if source.config.pairs is not None:
+            yield problem(path, "pairs are made before training, and have no clusters", "remove clusters, or pairs")
         if options.kmeans is None and "cluster" not in source.config.roles:
             what = f"{source.name} has no column of clusters, and none are made"
             yield problem(path, what, "name a column in `roles: {cluster: COLUMN}`, or set clusters.kmeans")
@@ -210,6 +233,7 @@ REFUSALS = [
     roles_given,
     text_stands_alone,
     debias_has_sentences,
+    labels_make_rows,
     stream_has_an_end,
     weights_are_complete,
     rows_fill_a_batch,

@@ -40,7 +40,7 @@ def _data(plan: Planned) -> Iterator[tuple[str, str]]:
             roles = "roles " + ", ".join(source.roles or source.declared)
         yield "data", f"{source.name}: {rows}; {roles}; {source.objective}"
         for place, line in enumerate(source.made):
-            yield "" if place else "debias", line
+            yield "" if place else source.maker, line
 
 
 def _step(plan: Planned) -> Iterator[tuple[str, str]]:
