@@ -19,6 +19,7 @@ _PUBLIC = {
     "train": "embedkit.run",
     "evaluate": "embedkit.run",
     "mine": "embedkit.run",
+    "export": "embedkit.run",
     "publish": "embedkit.run",
     "merge": "embedkit.run",
     "Trainer": "embedkit.train.trainer",

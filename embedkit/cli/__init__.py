@@ -16,6 +16,7 @@ from embedkit.cli import (
     encode,
     env,
     evaluate,
+    export,
     merge,
     mine,
     objectives,
@@ -48,6 +49,7 @@ app.command("merge", no_args_is_help=True)(merge.merge)
 app.command("whiten", no_args_is_help=True)(whiten.whiten)
 app.command("synth", no_args_is_help=True)(synth.synth)
 app.command("debias", no_args_is_help=True)(debias.debias)
+app.command("export", no_args_is_help=True)(export.export)
 app.command("publish", no_args_is_help=True)(publish.publish)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(objectives.app, name="objectives")

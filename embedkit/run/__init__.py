@@ -2,7 +2,8 @@
 
 The stages, in order: `start`, `data`, `planning`, `build`, `forecast`, `measure`, `fit`, `save`, `measure` again,
 `finish`. `single` calls them, `staged` calls that for each stage of a recipe; `merging` averages models, `evaluating`
-measures one that is there already, `mining_job` finds negatives with one, `publishing` sends it to the Hub.
+measures one that is there already, `mining_job` finds negatives with one, `exporting` writes it for another runtime,
+`publishing` sends it to the Hub.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ _PUBLIC = {
     "train": "embedkit.run.training",
     "evaluate": "embedkit.run.evaluating",
     "mine": "embedkit.run.mining_job",
+    "export": "embedkit.run.exporting",
     "publish": "embedkit.run.publishing",
     "merge": "embedkit.run.merging",
     "evaluate_served": "embedkit.run.served",
