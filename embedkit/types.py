@@ -246,7 +246,7 @@ class TaskScore:
         task: name in the suite.
         type: ``sts``, ``retrieval``, ``mteb``, or another that a task of a suite has.
         main: name of the metric in `metrics` that stands for the task.
-        metrics: all metrics, on the scale 0..100.
+        metrics: all metrics, on the scale 0..100; ranks as they are.
         interval: bootstrap interval of the main metric.
         units: per-unit values for a later paired comparison. sts: ``cosine`` and ``gold`` [pairs], ``subset``
             [pairs] codes; pair_classification: ``similarity`` and ``match`` [pairs]; mteb: none; all others: one array

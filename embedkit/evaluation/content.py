@@ -19,7 +19,6 @@ from embedkit.recipe.columns import (
     MatchColumns,
     PairColumns,
     RerankColumns,
-    TrainColumns,
 )
 from embedkit.recipe.mteb import Data, RetrievalFolder, StsFiles
 from embedkit.recipe.suite import StsTask
@@ -73,7 +72,7 @@ def read(data: Data, name: str) -> Content:
         columns = data.model_dump(exclude={"kind"})
         pairs = load_sts(StsTask(name=name, **{**columns, "files": data.files}))
         test: Columns = {"first": pairs.first, "second": pairs.second, "score": pairs.gold.tolist()}
-        return Content(_digest(test), test)
+        return Content(digest_of(test), test)
     return read_columns(data)
 
 
@@ -87,17 +86,23 @@ def read_columns(data: RerankColumns | PairColumns | LabelColumns | LabelsColumn
         return _reranking(data)
     if isinstance(data, PairColumns):
         test = _pairs(data)
-        return Content(_digest(test), test)
+        return Content(digest_of(test), test)
     test = _labelled(data, data.files)
-    train = _labelled(data, data.train) if isinstance(data, (TrainColumns, LabelsColumns)) else {}
+    learnt: tuple[str, ...] = getattr(data, "train", ())
+    train = _labelled(data, learnt) if learnt else {}
     _check_labels(data, train, test)
     if isinstance(data, LabelsColumns):
-        return Content(_digest(train, test), test, train)
+        return Content(digest_of(train, test), test, train)
     test, train, names = _numbered(test, train)
-    return Content(_digest(train, test), test, train, names=names)
+    return Content(digest_of(train, test), test, train, names=names)
 
 
-def _rows(files: Sequence[str], wanted: Sequence[str]) -> Iterator[Row]:
+def rows(files: Sequence[str], wanted: Sequence[str]) -> Iterator[Row]:
+    """The rows of several files, one after the other.
+
+    Raises:
+        DataError: see `read_rows`; or there is none.
+    """
     any_row = False
     for file in files:
         for row in read_rows(Path(file), wanted):
@@ -110,7 +115,7 @@ def _rows(files: Sequence[str], wanted: Sequence[str]) -> Iterator[Row]:
 def _pairs(data: PairColumns) -> Columns:
     wanted = [data.sentence1, data.sentence2, *([data.label] if isinstance(data, MatchColumns) else [])]
     found: Columns = {name: [] for name in ("first", "second", "label")[: len(wanted)]}
-    for row in _rows(data.files, wanted):
+    for row in rows(data.files, wanted):
         found["first"].append(text_column(row, data.sentence1))
         found["second"].append(text_column(row, data.sentence2))
         if isinstance(data, MatchColumns):
@@ -128,16 +133,16 @@ def _pairs(data: PairColumns) -> Columns:
 def _labelled(data: LabelColumns | LabelsColumns, files: Sequence[str]) -> Columns:
     name = data.labels if isinstance(data, LabelsColumns) else data.label
     found: Columns = {"text": [], "label": []}
-    for row in _rows(files, (data.text, name)):
+    for row in rows(files, (data.text, name)):
         found["text"].append(text_column(row, data.text))
         value = column(row, name)
         found["label"].append(
-            _labels(value, data, row) if isinstance(data, LabelsColumns) else _label(value, name, row)
+            _labels(value, data, row) if isinstance(data, LabelsColumns) else label_of(value, name, row)
         )
     return found
 
 
-def _label(value: Any, name: str, row: Row) -> str:
+def label_of(value: Any, name: str, row: Row) -> str:
     """A label as text; ``1.0``, as pandas writes it for a column with a gap, is 1."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)) or not str(value).strip():
         raise DataError(f"{name}: expected a label, got {quoted(value)}", row[0], "correct the row or remove it")
@@ -150,7 +155,7 @@ def _labels(value: Any, data: LabelsColumns, row: Row) -> list[str]:
     if not isinstance(value, (list, tuple)):
         what = f"{data.labels}: expected a list or a text, got {quoted(value)}"
         raise DataError(what, row[0], "correct the row or remove it")
-    return [_label(part, data.labels, row) for part in value]
+    return [label_of(part, data.labels, row) for part in value]
 
 
 def _check_labels(data: LabelColumns | LabelsColumns, train: Columns, test: Columns) -> None:
@@ -188,10 +193,10 @@ def _reranking(data: RerankColumns) -> Content:
     qrels: dict[str, dict[str, int]] = {}
     candidates: dict[str, list[str]] = {}
     ids: dict[str, str] = {}
-    for count, row in enumerate(_rows(data.files, (data.query, data.positive, data.negative))):
+    for count, row in enumerate(rows(data.files, (data.query, data.positive, data.negative))):
         query = f"q{count}"
         queries[query] = text_column(row, data.query)
-        sides = [_texts(row, name) for name in (data.positive, data.negative)]
+        sides = [texts_of(row, name) for name in (data.positive, data.negative)]
         if both := set(sides[0]) & set(sides[1]):
             raise DataError(f"{quoted(min(both))} is both positive and negative", row[0], "remove it from one of them")
         judged: dict[str, int] = {}
@@ -200,14 +205,19 @@ def _reranking(data: RerankColumns) -> Content:
                 document = ids.setdefault(text, f"d{len(ids)}")
                 corpus[document], judged[document] = text, gain
         qrels[query], candidates[query] = judged, list(judged)
-    digest = _digest(
+    digest = digest_of(
         {"query": list(queries.values()), "judged": list(map(repr, qrels.values())), "text": list(corpus.values())}
     )
     found = RetrievalData(queries, corpus, qrels, digest)
     return Content(digest, retrieval=found, candidates=candidates)
 
 
-def _texts(row: Row, name: str) -> list[str]:
+def texts_of(row: Row, name: str) -> list[str]:
+    """The texts of a column that holds one, or a list of some.
+
+    Raises:
+        DataError: it holds neither, or one of them is no text.
+    """
     value = column(row, name)
     if isinstance(value, str):
         return [text_column(row, name)]
@@ -216,7 +226,8 @@ def _texts(row: Row, name: str) -> list[str]:
     return [text_column((row[0], {name: part}), name) for part in value]
 
 
-def _digest(*parts: Columns) -> str:
+def digest_of(*parts: Columns) -> str:
+    """Content hash of columns."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         for name, values in sorted(part.items()):

@@ -11,19 +11,44 @@ from embedkit.types import TaskScore
 _TITLES = {
     "classification": "Classification by logistic regression",
     "few_shot": "Few-shot classification by logistic regression",
+    "label_prompts": "Classification by the nearest label text",
+    "transfer": "Transfer by logistic regression, strength chosen in folds",
     "clustering": "Clustering by k-means",
     "pair_classification": "Pairs that match or not",
     "reranking": "Reranking",
     "bitext": "Bitext mining",
+    "consistency": "The same questions in several languages",
+    "no_answer": "Queries that nothing answers",
 }
-_ITEMS = {"pair_classification": "pairs", "bitext": "pairs", "reranking": "queries"}
-_MAIN = {"v_measure": "v-measure", "ap": "average precision", "map": "MAP", "f1": "F1"}
+_ITEMS = {
+    "pair_classification": "pairs",
+    "bitext": "pairs",
+    "reranking": "queries",
+    "consistency": "items",
+    "no_answer": "queries",
+}
+_MAIN = {
+    "balanced_accuracy": "balanced accuracy",
+    "v_measure": "v-measure",
+    "ap": "average precision",
+    "map": "MAP",
+    "f1": "F1",
+}
 _OTHERS = {
     "classification": {"f1": "F1", "precision": "precision", "recall": "recall"},
+    "label_prompts": {"accuracy_worst": "worst", "f1": "F1"},
+    "transfer": {"f1": "F1"},
     "clustering": {"ami": "AMI"},
     "pair_classification": {"auc": "AUC", "f1": "F1", "accuracy": "accuracy"},
     "reranking": {"mrr": "MRR", "ndcg@10": "NDCG@10", "auc": "AUC"},
     "bitext": {"accuracy": "accuracy", "precision": "precision"},
+    "consistency": {"recall@10": "recall@10", "mrr": "MRR", "rank_variance": "MRV", "rank_std": "rank sd"},
+    "no_answer": {
+        "hallucination_rate": "answered",
+        "error_rate": "refused",
+        "coverage": "coverage",
+        "auc": "AUC",
+    },
 }
 """Metric -> heading of a column besides the main one."""
 _NOTES = {
@@ -31,6 +56,12 @@ _NOTES = {
     "times; sd: of the accuracy over the draws.",
     "few_shot": "Accuracy with that many texts of each class; mean of several draws, and the 95 % interval of that "
     "mean.",
+    "label_prompts": "Means over the templates; worst: the template with the lowest accuracy; sd: over the templates.",
+    "consistency": "Means over the languages. MRV: variance of an item's rank over the languages, mean over the items; "
+    "rank sd: its standard deviation. Both depend on the number of answers; smaller is better.",
+    "no_answer": "At the threshold that is best on the dev queries. Answered: share of the queries without a relevant "
+    "document that are answered all the same; refused: share of the others that are not. Balanced accuracy: 100 minus "
+    "the mean of the two.",
     "pair_classification": "F1, accuracy: at the threshold that is best for it on these pairs.",
 }
 
@@ -51,6 +82,8 @@ def _of(kind: str, title: str, tasks: Sequence[TaskScore]) -> Grid:
             (name_column("task"), lambda task: task.task),
             (Column(_ITEMS.get(kind, "texts"), 4), lambda task: f"{task.details['items']:,}"),
             (Column("classes", 5), lambda task: _count(task, "classes")),
+            (Column("languages", 5), lambda task: str(len(task.details["languages"])) if kind == "consistency" else ""),
+            (Column("without", 5), lambda task: _count(task, "without")),
             (Column("per class", 6), _per_class),
             (Column("main", style="bold"), lambda task: f"{task.metrics[task.main]:.2f}"),
             (Column("95 % interval", 1), lambda task: span(task.interval)),

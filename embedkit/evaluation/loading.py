@@ -133,7 +133,7 @@ def load_beir(folder: Path, split: str) -> RetrievalData:
         DataError: a missing file, a bad row, an id given twice, or a judgement about an unknown id.
     """
     corpus_file, query_file, qrels_file = beir_files(folder, split)
-    corpus, texts = _by_id(corpus_file, documents=True), _by_id(query_file, documents=False)
+    corpus, texts = texts_by_id(corpus_file, documents=True), texts_by_id(query_file, documents=False)
     qrels: dict[str, dict[str, int]] = {}
     for query, document, gain, where in judgements(qrels_file):
         for key, known, file in ((query, texts, query_file), (document, corpus, corpus_file)):
@@ -190,7 +190,12 @@ def _one_of(folder: Path, names: Sequence[str]) -> Path:
     raise DataError(f"no {names[0]} (nor .gz)", str(folder), cure)
 
 
-def _by_id(file: Path, *, documents: bool) -> dict[str, str]:
+def texts_by_id(file: Path, *, documents: bool) -> dict[str, str]:
+    """``_id`` -> text of a file of documents or queries.
+
+    Raises:
+        DataError: a bad row, or an id given twice.
+    """
     found: dict[str, str] = {}
     for row in read_rows(file, ("_id", "text")):
         key = column(row, "_id")

@@ -1,9 +1,10 @@
-"""What the evaluation measures, as pure functions of arrays. Values are fractions; reports multiply by 100."""
+"""What the evaluation measures, as pure functions of arrays. Values are fractions; reports multiply by 100
+(`points`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,6 +12,13 @@ from embedkit.evaluation.noise import steady
 from embedkit.evaluation.ranking import Ranking
 
 T = TypeVar("T")
+UNSCALED = frozenset({"rank_variance", "rank_std", "rank_variance_median"})
+"""Metrics that are no fractions: reports show them as they are."""
+
+
+def points(values: dict[str, Any]) -> dict[str, Any]:
+    """Values of metrics, or arrays of them, on the scale 0..100."""
+    return {name: value if name in UNSCALED else 100 * value for name, value in values.items()}
 
 
 def paired_cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ import zlib
 
 import numpy as np
 
-from embedkit.evaluation.metrics import codes, name_main, pair_metrics, pearson, spearman, split
+from embedkit.evaluation.metrics import codes, name_main, pair_metrics, pearson, points, spearman, split
 from embedkit.types import Interval, TaskScore
 
 Draws = dict[str, np.ndarray]
@@ -43,7 +43,7 @@ def draws(score: TaskScore, resamples: int, seed: int) -> Draws:
         found = pair_draws(**score.units, resamples=resamples, rng=rng)
     else:
         found = mean_draws(score.units, resamples, rng)
-    return {name: 100 * values for name, values in found.items()}
+    return points(found)
 
 
 def sts_draws(

@@ -344,5 +344,7 @@ def digests(task: Task) -> dict[str, str]:
     read: Any = task.data if isinstance(task, MtebTask) else task
     files = [Path(file) for name in ("train", "files") for file in getattr(read, name, ())]
     if getattr(read, "folder", None) is not None:
-        files = beir_files(Path(read.folder), read.split)
+        splits = [getattr(read, name) for name in ("split", "dev") if hasattr(read, name)]
+        found = [file for split in splits for file in beir_files(Path(read.folder), split)]
+        files = list(dict.fromkeys(found))
     return {f"{file.parent.name}/{file.name}": file_digest(file) for file in files}

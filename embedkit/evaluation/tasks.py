@@ -15,7 +15,7 @@ from embedkit.evaluation.kept import Kept
 from embedkit.evaluation.kinds.all import KINDS
 from embedkit.evaluation.kinds.base import Read
 from embedkit.evaluation.loading import StsData, load_retrieval, load_sts
-from embedkit.evaluation.metrics import name_main, retrieval_metrics, sts_metrics
+from embedkit.evaluation.metrics import name_main, points, retrieval_metrics, sts_metrics
 from embedkit.evaluation.mteb import running
 from embedkit.evaluation.mteb.running import MtebData, Results
 from embedkit.evaluation.noise import all_equal
@@ -107,8 +107,7 @@ def _kind(side: Side, task: OwnTask, data: TaskData) -> TaskScore:
     notes = [note for note in (ALL_EQUAL if side.all_equal else "", found.note) if note]
     if notes:
         details["note"] = "; ".join(notes)
-    points = {name: 100 * value for name, value in found.metrics.items()}
-    return TaskScore(task.name, task.type, task.main, points, units=found.units, details=details)
+    return TaskScore(task.name, task.type, task.main, points(found.metrics), units=found.units, details=details)
 
 
 def _sts(side: Side, task: StsTask, data: StsData, geometry: bool, insight: bool) -> TaskScore:
@@ -190,5 +189,4 @@ def _score(
     details: dict[str, Any],
     insight: insights.Arrays,
 ) -> TaskScore:
-    points = {name: 100 * value for name, value in metrics.items()}
-    return TaskScore(task.name, task.type, task.main, points, units=units, details=details, insight=insight)
+    return TaskScore(task.name, task.type, task.main, points(metrics), units=units, details=details, insight=insight)

@@ -19,7 +19,7 @@ from embedkit.recipe.hand_over import Card
 from embedkit.types import Interval, RunRecord
 
 NAME = "README.md"
-_SYMMETRIC = {"sts", "classification", "few_shot", "clustering", "pair_classification", "bitext"}
+_SYMMETRIC = {"sts", "classification", "few_shot", "transfer", "clustering", "pair_classification", "bitext"}
 """Tasks that know no documents."""
 _SIMILARITIES = {"cosine": "cosine", "dot": "dot product"}
 

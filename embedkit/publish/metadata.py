@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from embedkit.evaluation.metrics import UNSCALED
 from embedkit.publish.facts import ModelFacts
 from embedkit.recipe.hand_over import Card
 from embedkit.types import RunRecord
@@ -21,6 +22,10 @@ _KINDS = {
     "retrieval": ("information-retrieval", "Information Retrieval"),
     "classification": ("text-classification", "Text Classification"),
     "few_shot": ("text-classification", "Text Classification"),
+    "label_prompts": ("zero-shot-classification", "Zero-Shot Classification"),
+    "transfer": ("text-classification", "Text Classification"),
+    "consistency": ("information-retrieval", "Information Retrieval"),
+    "no_answer": ("information-retrieval", "Information Retrieval"),
     "clustering": ("clustering", "Clustering"),
     "pair_classification": ("binary-classification", "Binary Classification"),
     "reranking": ("reranking", "Reranking"),
@@ -90,7 +95,7 @@ def _results(record: RunRecord) -> Iterator[Any]:
                 dataset_type=_slug(task["task"]),
                 dataset_name=task["task"],
                 metric_type=metric.replace("@", "_at_"),
-                metric_name=f"{_metric(metric)} (0 to 100)",
+                metric_name=_metric(metric) + ("" if metric in UNSCALED else " (0 to 100)"),
                 metric_value=round(float(value), 4),
             )
 

@@ -62,6 +62,15 @@ class LabelColumns(Files):
     label: str = Field("label", description="Column of the label.")
 
 
+class ParallelColumns(Files):
+    """The same questions in several languages, a row for each question in each language."""
+
+    language: str = Field("language", description="Column of the language.")
+    item: str | None = Field("item", description="Column that names the question; null: `answer` does.")
+    query: str = Field("query", description="Column of the question.")
+    answer: str = Field("answer", description="Column of the text that answers it, or of a list of some.")
+
+
 class TrainColumns(LabelColumns):
     """Labelled texts to learn from, and others to be judged on."""
 

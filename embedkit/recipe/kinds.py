@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias, get_args
 
 from pydantic import Field, model_validator
 
-from embedkit.recipe.base import Block, invalid
+from embedkit.recipe.base import LONG_TEXTS, Block, invalid
 from embedkit.recipe.columns import (
     OWN_SIMILARITY,
     LabelColumns,
     MatchColumns,
     PairColumns,
+    ParallelColumns,
+    Place,
     RerankColumns,
     Similarity,
     TrainColumns,
@@ -72,6 +74,63 @@ class FewShotTask(TrainColumns, _Measured):
         return tuple(f"{name}@{shots}" for name in ("accuracy", "f1") for shots in self.shots)
 
 
+class LabelPromptTask(LabelColumns, _Compared):
+    """Labelled texts without training texts: each gets the label whose own text is the most similar."""
+
+    model_config = LONG_TEXTS
+    main: ClassVar[str] = "accuracy"
+    metrics = ("accuracy", "f1", "accuracy_worst")
+
+    type: Literal["label_prompts"] = "label_prompts"
+    labels: dict[str, str] | None = Field(
+        None, description="Label -> text that says what it means; null: the label itself, with spaces for underscores."
+    )
+    templates: tuple[str, ...] = Field(
+        ("{}",), min_length=1, description="What is put around the text of a label, at {}; the scores are averaged."
+    )
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> LabelPromptTask:
+        for template in self.templates:
+            if template.count("{}") != 1:
+                raise invalid(f"template {template!r} has {template.count('{}')} places for a label", "write one {}")
+        if len({" ".join(t.split()) for t in self.templates}) < len(self.templates):
+            raise invalid("a template is given twice", "remove one")
+        texts = [" ".join(text.split()) for text in (self.labels or {}).values()]
+        if self.labels is not None and len(texts) < 2:
+            raise invalid(f"labels has {len(texts)} of them", "give at least two, or leave `labels` out")
+        if "" in texts:
+            raise invalid("a label has an empty text", "write what it means")
+        if len(set(texts)) < len(texts):
+            twice = next(text for text in texts if texts.count(text) > 1)
+            raise invalid(f"two labels have the text {twice!r}", "write what tells them apart")
+        return self
+
+
+class TransferTask(LabelColumns, _Measured):
+    """Labelled texts in SentEval's manner: a logistic regression whose strength is chosen in folds."""
+
+    main: ClassVar[str] = "accuracy"
+    metrics = ("accuracy", "f1")
+
+    type: Literal["transfer"] = "transfer"
+    train: tuple[str, ...] = Field(
+        (),
+        description="Labelled texts to learn from, in whose folds the strength is chosen; none: each fold of `files` "
+        "is judged by what is learnt from the others.",
+    )
+    folds: int = Field(10, gt=1, le=100, description="How many, outside and inside.")
+    strengths: tuple[float, ...] = Field(
+        (0.25, 0.5, 1.0, 2.0, 4.0, 8.0), min_length=1, description="C of the regression, among which is chosen."
+    )
+
+    @model_validator(mode="after")
+    def _strengths_are_positive(self) -> TransferTask:
+        if min(self.strengths) <= 0 or len(set(self.strengths)) < len(self.strengths):
+            raise invalid(f"strengths {list(self.strengths)}: expected different positive numbers", "e.g. [0.5, 1, 2]")
+        return self
+
+
 class ClusteringTask(LabelColumns, _Measured):
     """Labelled texts, whose k-means clusters are compared with the labels."""
 
@@ -108,12 +167,54 @@ class BitextTask(PairColumns, _Compared):
     type: Literal["bitext"] = "bitext"
 
 
-OwnTask: TypeAlias = ClassificationTask | FewShotTask | ClusteringTask | PairTask | RerankingTask | BitextTask
-OWN: tuple[type[Block], ...] = (
-    ClassificationTask,
-    FewShotTask,
-    ClusteringTask,
-    PairTask,
-    RerankingTask,
-    BitextTask,
+class ConsistencyTask(ParallelColumns, _Compared):
+    """The same questions in several languages against one set of answers: found everywhere, and at the same rank?"""
+
+    main: ClassVar[str] = "recall@1"
+    metrics = ("recall@1", "recall@10", "mrr", "rank_variance", "rank_std", "rank_variance_median")
+
+    type: Literal["consistency"] = "consistency"
+
+
+class NoAnswerTask(_Compared):
+    """Queries that some document answers, and queries that none does: is it seen from the best similarity?"""
+
+    main: ClassVar[str] = "balanced_accuracy"
+    metrics = ("balanced_accuracy", "auc", "hallucination_rate", "error_rate", "coverage")
+
+    type: Literal["no_answer"] = "no_answer"
+    folder: str = Field(
+        description="BEIR folder: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv; a query whose documents are all judged "
+        "0 has no answer."
+    )
+    split: str = Field("test", description="Name of the file in qrels/.")
+    dev: str = Field("dev", description="Of the file whose queries the threshold is chosen on.")
+    candidates: Literal["judged", "corpus"] = Field(
+        "judged", description="Documents that are searched: those judged for the query, or all of them."
+    )
+
+    @model_validator(mode="after")
+    def _chosen_elsewhere(self) -> NoAnswerTask:
+        if self.dev == self.split:
+            cure = "give other queries in `dev`: a threshold that is chosen on the test queries knows the answers"
+            raise invalid(f"dev and split are both {self.split!r}", cure)
+        return self
+
+    def moved(self, place: Place) -> NoAnswerTask:
+        """The same task with `place` of the folder."""
+        return self.model_copy(update={"folder": place(self.folder)})
+
+
+OwnTask: TypeAlias = (
+    ClassificationTask
+    | FewShotTask
+    | LabelPromptTask
+    | TransferTask
+    | ClusteringTask
+    | PairTask
+    | RerankingTask
+    | BitextTask
+    | ConsistencyTask
+    | NoAnswerTask
 )
+OWN: tuple[type[Block], ...] = get_args(OwnTask)

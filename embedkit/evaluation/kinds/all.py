@@ -6,15 +6,29 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from embedkit.evaluation.kinds import bitext, classification, clustering, pairs, reranking
+from embedkit.evaluation.kinds import (
+    bitext,
+    classification,
+    clustering,
+    consistency,
+    label_prompts,
+    no_answer,
+    pairs,
+    reranking,
+    transfer,
+)
 from embedkit.evaluation.kinds.base import Measured, Read
 from embedkit.recipe.kinds import (
     BitextTask,
     ClassificationTask,
     ClusteringTask,
+    ConsistencyTask,
     FewShotTask,
+    LabelPromptTask,
+    NoAnswerTask,
     PairTask,
     RerankingTask,
+    TransferTask,
 )
 
 
@@ -34,8 +48,12 @@ class Kind:
 KINDS: Mapping[type, Kind] = {
     ClassificationTask: Kind(classification.read, classification.measure),
     FewShotTask: Kind(classification.read_few_shot, classification.measure_few_shot),
+    LabelPromptTask: Kind(label_prompts.read, label_prompts.measure),
+    TransferTask: Kind(transfer.read, transfer.measure),
     ClusteringTask: Kind(clustering.read, clustering.measure),
     PairTask: Kind(pairs.read, pairs.measure),
     RerankingTask: Kind(reranking.read, reranking.measure),
     BitextTask: Kind(bitext.read, bitext.measure),
+    ConsistencyTask: Kind(consistency.read, consistency.measure),
+    NoAnswerTask: Kind(no_answer.read, no_answer.measure),
 }

@@ -7,11 +7,9 @@ import numpy as np
 from embedkit.evaluation import similarity
 from embedkit.evaluation.content import Content, read_columns
 from embedkit.evaluation.kinds.base import Measured, means
-from embedkit.evaluation.noise import steady
+from embedkit.evaluation.kinds.nearest import nearest
 from embedkit.evaluation.side import Side
 from embedkit.recipe.kinds import BitextTask
-
-BLOCK_BYTES = 64 * 2**20
 
 
 def read(task: BitextTask) -> Content:
@@ -36,14 +34,6 @@ def measure(side: Side, task: BitextTask, data: Content) -> Measured:
     repeated = len(seconds) - len(set(seconds))
     note = f"{repeated:,} second texts are those of an earlier pair too, which is taken for theirs" if repeated else ""
     return Measured(means(units), units, details, note)
-
-
-def nearest(queries: np.ndarray, texts: np.ndarray, between: similarity.Scores) -> np.ndarray:
-    """The most similar text of each query, [n]; of equally similar ones the first."""
-    step = max(1, BLOCK_BYTES // (4 * len(texts)))
-    return np.concatenate(
-        [steady(between(queries[start : start + step], texts)).argmax(axis=1) for start in range(0, len(queries), step)]
-    )
 
 
 def bitext_items(said: np.ndarray) -> dict[str, np.ndarray]:

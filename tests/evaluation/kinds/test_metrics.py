@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
 from embedkit.evaluation import stats
-from embedkit.evaluation.kinds.bitext import bitext_items, nearest
+from embedkit.evaluation.kinds.bitext import bitext_items
 from embedkit.evaluation.kinds.clustering import spread, v_measure_items
+from embedkit.evaluation.kinds.nearest import nearest
 from embedkit.evaluation.kinds.probe import drawn, over_draws, scores
 from embedkit.evaluation.metrics import codes, pair_metrics
 from embedkit.evaluation.ranking import rank_candidates
@@ -72,7 +73,7 @@ def test_bitext_has_the_weighted_figures_of_scikit_learn(said: list[int]) -> Non
 def test_of_equal_texts_the_first_is_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.eye(4, dtype=np.float32)[[0, 1, 0, 2, 1]]
     for block in (1 << 20, 1):
-        monkeypatch.setattr("embedkit.evaluation.kinds.bitext.BLOCK_BYTES", block)
+        monkeypatch.setattr("embedkit.evaluation.kinds.nearest.BLOCK_BYTES", block)
         assert nearest(rows, rows, lambda a, b: a @ b.T).tolist() == [0, 1, 0, 3, 1]
 
 
