@@ -122,30 +122,41 @@ class ContrastiveTension(Objective):
 
 
 class Triplet(Objective):
-    """``max(0, d(q, p) - d(q, n) + margin)``, mean over the row's positives and explicit negatives.
+    """``max(0, a d(q, p) - b d(q, n) + margin)``, mean over the row's positives and explicit negatives.
 
-    A row without explicit negatives has weight 0.
+    With cosine and different weights the hinge is ``margin - a cos(q, p) + b cos(q, n)``, as in word-level contrast (CWM,
+    arXiv 2306.08221). A row without explicit negatives has weight 0.
 
     Args:
         margin: in units of the distance.
-        distance: euclidean, on the embeddings as they are; or cosine, ``1 - cos``.
+        distance: euclidean, on the embeddings as they are; or cosine, ``-cos``.
+        positive_weight: a.
+        negative_weight: b.
     """
 
-    def __init__(self, margin: float = 5.0, distance: Literal["euclidean", "cosine"] = "euclidean") -> None:
+    def __init__(
+        self,
+        margin: float = 5.0,
+        distance: Literal["euclidean", "cosine"] = "euclidean",
+        positive_weight: float = 1.0,
+        negative_weight: float = 1.0,
+    ) -> None:
         super().__init__()
         self.margin, self.distance = margin, distance
+        self.positive_weight, self.negative_weight = positive_weight, negative_weight
 
     def forward(self, e: Embeddings, rows: Tensor) -> LossOut:
         exists = own_negatives(e, rows, "triplet")
         query = e.query[rows, None]
-        to_positive, to_negative = self._distance(query, e.positive[rows]), self._distance(query, e.negative[rows])
+        to_positive = self.positive_weight * self._distance(query, e.positive[rows])
+        to_negative = self.negative_weight * self._distance(query, e.negative[rows])
         violation = (to_positive[:, :, None] - to_negative[:, None] + self.margin).relu().mean(1)  # [m, M]
         metrics = {"violations": mean_of((violation > 0).to(violation.dtype).detach(), exists).mean()}
         return LossOut(mean_of(violation, exists), weight_of(e, rows, exists), metrics)
 
     def _distance(self, a: Tensor, b: Tensor) -> Tensor:
         if self.distance == "cosine":
-            return 1 - (unit(a) * unit(b)).sum(-1)
+            return -(unit(a) * unit(b)).sum(-1)
         return torch.linalg.vector_norm(upcast(a) - upcast(b), dim=-1)
 
 

@@ -187,6 +187,9 @@ EXAMPLES: dict[str, Case] = {
     "angle": Case(o.AnglE(), batch(score=graded())),
     "cosine_mse": Case(o.CosineMSE(), batch(score=graded(), weight=WEIGHT)),
     "triplet": Case(o.Triplet(margin=1.0), tangled(batch(m=2, weight=WEIGHT))),
+    "triplet-weighted": Case(
+        o.Triplet(margin=0.15, distance="cosine", positive_weight=0.7, negative_weight=1.4), tangled(batch(m=2))
+    ),
     "triplet-cosine": Case(o.Triplet(margin=0.3, distance="cosine"), tangled(batch(p=2, m=3))),
     "margin_mse": Case(o.MarginMSE(), tangled(batch(m=2, score=scores(3)))),
     "margin_mse-margins": Case(o.MarginMSE(similarity="cos"), tangled(batch(m=2, score=scores(2), weight=WEIGHT))),

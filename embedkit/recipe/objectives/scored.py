@@ -47,14 +47,16 @@ class ContrastiveTension(ObjectiveConfig):
 
 
 class Triplet(ObjectiveConfig):
-    """max(0, d(q, p) - d(q, n) + margin), averaged over the row's explicit negatives."""
+    """max(0, a d(q, p) - b d(q, n) + margin), averaged over the row's explicit negatives."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"query", "positive", "negative"})
     name: Literal["triplet"] = "triplet"
     margin: float = Field(5.0, ge=0, description="5 suits euclidean, about 0.2 suits cosine.")
     distance: Literal["euclidean", "cosine"] = Field(
-        "euclidean", description="euclidean: on embeddings as they are; cosine: 1 - cosine."
+        "euclidean", description="euclidean: on embeddings as they are; cosine: minus the cosine."
     )
+    positive_weight: float = Field(1.0, gt=0, description="a: multiplies the distance to the positive.")
+    negative_weight: float = Field(1.0, gt=0, description="b: multiplies the distance to the negative.")
 
     @property
     def compares(self) -> str:

@@ -43,12 +43,14 @@ def cosine_mse(c: o.CosineMSE, e: Embeddings) -> Rows:
 
 def triplet(c: o.Triplet, e: Embeddings) -> Rows:
     def distance(a: Tensor, b: Tensor) -> Tensor:
-        return (a - b).norm() if c.distance == "euclidean" else 1 - similarity(a, b, "cos")
+        return (a - b).norm() if c.distance == "euclidean" else -similarity(a, b, "cos")
 
     values, weights = [], []
     for i in range(len(e)):
         found = [
-            (distance(e.query[i], p) - distance(e.query[i], n) + c.margin).clamp_min(0)
+            (
+                c.positive_weight * distance(e.query[i], p) - c.negative_weight * distance(e.query[i], n) + c.margin
+            ).clamp_min(0)
             for p in e.positive[i]
             for n, there in zip(e.negative[i], e.negative_mask[i], strict=True)
             if there
