@@ -124,8 +124,8 @@ class ContrastiveTension(Objective):
 class Triplet(Objective):
     """``max(0, a d(q, p) - b d(q, n) + margin)``, mean over the row's positives and explicit negatives.
 
-    With cosine and different weights the hinge is ``margin - a cos(q, p) + b cos(q, n)``, as in word-level contrast (CWM,
-    arXiv 2306.08221). A row without explicit negatives has weight 0.
+    With cosine and different weights the hinge is ``margin - a cos(q, p) + b cos(q, n)``, as in word-level contrast
+    (CWM, arXiv 2306.08221). A row without explicit negatives has weight 0.
 
     Args:
         margin: in units of the distance.

@@ -108,6 +108,10 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "matryoshka": ("embedkit.recipe.objectives.wrappers:Matryoshka", "embedkit.objectives.wrappers:Matryoshka"),
         "sum": ("embedkit.recipe.objectives.wrappers:Sum", "embedkit.objectives.wrappers:WeightedSum"),
         "guide_pair": ("embedkit.recipe.objectives.guided:GuidePair", "embedkit.objectives.guided:GuidePair"),
+        "mean_shift": (
+            "embedkit.recipe.objectives.shifting:MeanShift",
+            "embedkit.objectives.shifting:MeanShift",
+        ),
         "view_pairs": ("embedkit.recipe.objectives.wrappers:ViewPairs", "embedkit.objectives.wrappers:ViewPairs"),
     },
     "weighting": {

@@ -261,6 +261,10 @@ EXAMPLES: dict[str, Case] = {
         GuidePair(objective=infonce(directions=("q-d", "d-q"), partition="per_direction"), of="positive", to="query"),
         third(tangled(batch(p=2, m=1))),
     ),
+    "mean_shift": Case(o.MeanShift(), tangled(batch(m=1, weight=WEIGHT))),
+    "mean_shift-scale": Case(
+        o.MeanShift(objective=infonce(temperature=0.2, similarity="dot", directions=("q-d",))), tangled(batch(p=2))
+    ),
     "view_pairs": Case(o.ViewPairs(objective=infonce()), tangled(batch(p=2))),
     "view_pairs-all": Case(
         o.ViewPairs(objective=infonce(guide="absolute"), pairs="all", reduction="mean"),

@@ -16,6 +16,7 @@ from embedkit.recipe.objectives.multi_view import *  # noqa: F403
 from embedkit.recipe.objectives.penalty import *  # noqa: F403
 from embedkit.recipe.objectives.queue import *  # noqa: F403
 from embedkit.recipe.objectives.scored import *  # noqa: F403
+from embedkit.recipe.objectives.shifting import *  # noqa: F403
 from embedkit.recipe.objectives.sogclr import *  # noqa: F403
 from embedkit.recipe.objectives.spcl import *  # noqa: F403
 from embedkit.recipe.objectives.spectrum import *  # noqa: F403

@@ -84,6 +84,7 @@ OTHERWISE = {
     "sum": "equal to its terms (test_build)",
     "matryoshka": "equal to the objective on prefixes (test_build)",
     "guide_pair": "equal to the objective on the guide's vectors, and to the formula of Three Towers (test_guided)",
+    "mean_shift": "equal to the objective on moved vectors (test_shifting)",
     "view_pairs": "equal to the objective on pairs (test_wrappers)",
     "none": "has no loss",
 }
