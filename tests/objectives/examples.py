@@ -261,7 +261,10 @@ EXAMPLES: dict[str, Case] = {
         GuidePair(objective=infonce(directions=("q-d", "d-q"), partition="per_direction"), of="positive", to="query"),
         third(tangled(batch(p=2, m=1))),
     ),
-    "mean_shift": Case(o.MeanShift(), tangled(batch(m=1, weight=WEIGHT))),
+    "mean_shift": Case(
+        o.MeanShift(objective=infonce(temperature=1.0, similarity="dot", directions=("q-d", "d-q"))),
+        tangled(batch(m=1, weight=WEIGHT)),
+    ),
     "mean_shift-scale": Case(
         o.MeanShift(objective=infonce(temperature=0.2, similarity="dot", directions=("q-d",))), tangled(batch(p=2))
     ),

@@ -51,4 +51,4 @@ def test_what_normalises_again_and_one_row_are_refused() -> None:
     with pytest.raises(ValidationError, match="normalises again"):
         o.MeanShift(objective=infonce())
     with pytest.raises(DataError, match="has 1 row"):
-        loss_of(o.MeanShift(), batch(n=1))
+        loss_of(o.MeanShift(objective=DOT), batch(n=1))

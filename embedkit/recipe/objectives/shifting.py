@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 
 from embedkit.recipe.base import invalid
 from embedkit.recipe.objectives.base import AnyObjective, ObjectiveConfig, leaves
-from embedkit.recipe.objectives.contrastive import InfoNCE
 
 
 class MeanShift(ObjectiveConfig):
@@ -17,7 +16,6 @@ class MeanShift(ObjectiveConfig):
 
     name: Literal["mean_shift"] = "mean_shift"
     objective: AnyObjective = Field(
-        InfoNCE(temperature=1.0, similarity="dot", directions=("q-d", "d-q"), partition="per_direction"),
         description="Compares the moved vectors, by dot products: they have no unit length any more.",
     )
 
