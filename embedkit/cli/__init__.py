@@ -13,6 +13,7 @@ from embedkit import __version__
 from embedkit.cli import (
     check,
     debias,
+    edit,
     encode,
     env,
     evaluate,
@@ -48,6 +49,7 @@ app.command("mine", no_args_is_help=True, epilog=mine.filters_help())(mine.mine)
 app.command("merge", no_args_is_help=True)(merge.merge)
 app.command("whiten", no_args_is_help=True)(whiten.whiten)
 app.command("synth", no_args_is_help=True)(synth.synth)
+app.command("edit", no_args_is_help=True)(edit.edit)
 app.command("debias", no_args_is_help=True)(debias.debias)
 app.command("export", no_args_is_help=True)(export.export)
 app.command("publish", no_args_is_help=True)(publish.publish)
