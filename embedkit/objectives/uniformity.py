@@ -10,15 +10,10 @@ from torch import Tensor
 
 from embedkit.errors import RecipeError
 from embedkit.objectives.base import Objective, example_weight, no_weight, upcast
+from embedkit.objectives.distances import power, square_distances
 from embedkit.objectives.logits import log_sum_exp, products, unit
 from embedkit.objectives.views import matching, needs_positives, stacked
 from embedkit.types import Embeddings, LossOut
-
-
-def square_distances(x: Tensor, y: Tensor) -> Tensor:
-    """[n, k] squared Euclidean distances of the rows of x [n, d] and y [k, d], never below 0."""
-    square = x.square().sum(1)[:, None] + y.square().sum(1) - 2 * products(x, y)
-    return square.clamp_min(0.0)
 
 
 def unlike_pairs(e: Embeddings) -> Tensor:
@@ -38,14 +33,6 @@ def log_potential(x: Tensor, t: float, pairs: Tensor) -> Tensor:
     total = log_sum_exp((-t * square_distances(x, x)).reshape(1, -1), pairs.reshape(1, -1))[0]
     count = pairs.sum()
     return torch.where(count > 0, total - count.clamp_min(1).to(total.dtype).log(), 0.0)
-
-
-def power(square: Tensor, exponent: float) -> Tensor:
-    """``sqrt(square)^exponent`` with gradient 0 at 0, where a root has none."""
-    if exponent == 2:
-        return square
-    positive = square > 0
-    return torch.where(positive, torch.where(positive, square, 1.0).pow(exponent / 2), 0.0)
 
 
 class AlignUniform(Objective):

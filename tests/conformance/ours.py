@@ -107,4 +107,6 @@ def loss(config: ObjectiveConfig, e: Embeddings, *weighting: WeightingConfig) ->
 
 def mean(out: LossOut) -> Tensor:
     """The batch loss from the answer for all rows."""
-    return out.value if out.weight is None else (out.value * out.weight).sum() / out.weight.sum()
+    if out.weight is None:
+        return out.value
+    return (out.value * out.weight).sum() / out.weight.sum().clamp_min(torch.finfo(out.value.dtype).tiny)

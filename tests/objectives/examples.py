@@ -27,9 +27,11 @@ from tests.objectives.batches import (
     tangled,
     third,
 )
+from tests.objectives.examples_labels import LABELS
 from tests.objectives.examples_views import VIEWS
 
 EXAMPLES: dict[str, Case] = {
+    **LABELS,
     **VIEWS,
     "infonce": Case(infonce(), batch()),
     "infonce-dot": Case(infonce(similarity="dot", temperature=2.0), batch(m=1)),

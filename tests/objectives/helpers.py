@@ -90,7 +90,7 @@ def average(objective: Objective, e: Embeddings, blocks: int | None = None) -> T
         return answers[0].value
     value, weight = torch.cat([a.value for a in answers]), torch.cat([a.weight for a in answers])
     assert not weight.requires_grad
-    return (value * weight).sum() / weight.sum()
+    return (value * weight).sum() / weight.sum().clamp_min(torch.finfo(value.dtype).tiny)  # 0 where no row counts
 
 
 def loss_of(config: ObjectiveConfig, e: Embeddings, weighting: Sequence[WeightingConfig] = ()) -> Tensor:

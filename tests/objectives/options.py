@@ -2,6 +2,7 @@
 
 from embedkit.recipe.objectives.auc import *  # noqa: F403
 from embedkit.recipe.objectives.base import *  # noqa: F403
+from embedkit.recipe.objectives.cacr import *  # noqa: F403
 from embedkit.recipe.objectives.candidates import *  # noqa: F403
 from embedkit.recipe.objectives.contrastive import *  # noqa: F403
 from embedkit.recipe.objectives.dclr import *  # noqa: F403
@@ -11,6 +12,7 @@ from embedkit.recipe.objectives.decoupled import *  # noqa: F403
 from embedkit.recipe.objectives.distillation import *  # noqa: F403
 from embedkit.recipe.objectives.hinge import *  # noqa: F403
 from embedkit.recipe.objectives.macl import *  # noqa: F403
+from embedkit.recipe.objectives.metric import *  # noqa: F403
 from embedkit.recipe.objectives.mixing import *  # noqa: F403
 from embedkit.recipe.objectives.multi_view import *  # noqa: F403
 from embedkit.recipe.objectives.penalty import *  # noqa: F403

@@ -99,9 +99,9 @@ def test_the_order_of_examples_does_not_matter(name: str) -> None:
 def stops_gradient(case: Case) -> bool:
     held = any(isinstance(p, (Hardness, Dynamic)) or (isinstance(p, Focal) and p.detach) for p in case.weighting)
     moved = isinstance(case.config, DCLR) and case.config.noise_times and case.config.noise_steps
-    fixed = isinstance(case.config, (o.MACL, o.MoCHi, o.SogCLR, o.ASCL, o.MoCo)) or getattr(
-        case.config, "detach_weights", False
-    )
+    fixed = isinstance(
+        case.config, (o.MACL, o.MoCHi, o.SogCLR, o.ASCL, o.MoCo, o.Circle, o.CircleBatch, o.CACRKeys)
+    ) or getattr(case.config, "detach_weights", False)
     length = isinstance(case.config, o.MixedNegatives) and case.config.similarity == "dot"
     return held or bool(moved) or fixed or length
 

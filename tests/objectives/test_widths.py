@@ -21,6 +21,11 @@ from tests.objectives.helpers import make
         (o.MVInfoNCE(), 2 * 12 * 2),
         (o.MVDHEL(), 2 * 12),
         (o.PolyView(), 2 * 12 * 2),
+        (o.CACR(), 2 * 12 * 2),
+        (o.CACRKeys(), 2 * 12),
+        (o.MultiSimilarity(), 2 * 12 * 2),
+        (o.LabelTriplet(), 2 * 24 * 24),
+        (o.LabelTriplet(triplets="hardest"), 2 * 24),
     ],
 )
 def test_the_plan_s_width_is_the_objective_s(config: o.ObjectiveConfig, width: int) -> None:

@@ -422,6 +422,7 @@ WARNED = [
         ["objective={name: debiased, temperature: 0.05}"],
         "tau_plus 0.1 at temperature 0.05: negatives get no gradient",
     ),
+    (PAIR, ["objective=cacr"], "with one positive its weight is 1"),
     (PAIR, ["train.objective_learning_rate=1e-3"], "the objective has no parameters of its own"),
     (SCORED, ["objective=cosent", "train.rows_per_block=4"], "not cut into blocks"),
     (PAIR, ["objective=vicreg", "model.normalize=true"], "far below the hinge of vicreg at 1"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from embedkit.recipe.objectives.base import ObjectiveConfig, leaves, needs
+from embedkit.recipe.objectives.cacr import CACR
 from embedkit.recipe.objectives.contrastive import InfoNCE
 from embedkit.recipe.objectives.debiased import Debiased
 from embedkit.recipe.objectives.mixing import MixedNegatives
@@ -79,6 +80,14 @@ def hard_negative_weight_has_negatives(c: Context) -> Iterator[Problem]:
             what = f"{source.name} gives no explicit negatives for it to act on"
             path = (*objective_path(source), "hard_negative_weight")
             yield problem(path, what, "set it to 0, or name a column in roles.negative")
+
+
+def views_have_a_choice(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        for leaf in leaves(source.objective):
+            if isinstance(leaf, CACR) and c.slots(source)[0] == 1:
+                what = "with one positive its weight is 1, and the attraction is the mean squared distance"
+                yield problem(objective_path(source), what, "set views.count to 3 or more, or give more positives")
 
 
 def weighting_applies(c: Context) -> Iterator[Problem]:
@@ -166,4 +175,10 @@ REFUSALS = [
     matryoshka_fits,
     matryoshka_not_on_a_dropped_head,
 ]
-WARNINGS = [temperature_fits_dot, debiased_does_not_saturate, learning_rate_has_parameters, batch_scope_ignores_blocks]
+WARNINGS = [
+    views_have_a_choice,
+    temperature_fits_dot,
+    debiased_does_not_saturate,
+    learning_rate_has_parameters,
+    batch_scope_ignores_blocks,
+]

@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.objectives.naive import (
     auc,
+    cacr,
     candidates,
     companions,
     contrastive,
@@ -21,6 +22,7 @@ from tests.objectives.naive import (
     distillation,
     hinge,
     macl,
+    metric,
     mixing,
     multi_view,
     penalty,
@@ -68,6 +70,12 @@ LOOPS: dict[str, Any] = {
     "mv_infonce": multi_view.mv_infonce,
     "mv_dhel": multi_view.mv_dhel,
     "poly_view": multi_view.poly_view,
+    "cacr": cacr.cacr,
+    "cacr_keys": cacr.cacr_keys,
+    "circle": metric.circle,
+    "circle_batch": metric.circle_batch,
+    "multi_similarity": metric.multi_similarity,
+    "label_triplet": metric.label_triplet,
     "macl": macl.macl,
     "supcon": supcon.supcon,
     "rank": spectrum.rank,
@@ -86,6 +94,7 @@ OTHERWISE = {
     "guide_pair": "equal to the objective on the guide's vectors, and to the formula of Three Towers (test_guided)",
     "mean_shift": "equal to the objective on moved vectors (test_shifting)",
     "view_pairs": "equal to the objective on pairs (test_wrappers)",
+    "label_contrastive": "equal to a loop over pairs of the batch (test_metric)",
     "none": "has no loss",
 }
 """Objectives without a loop, and what holds them instead."""

@@ -1,0 +1,26 @@
+"""Cases of metric learning on labels."""
+
+from __future__ import annotations
+
+import torch
+
+from tests.objectives import options as o
+from tests.objectives.batches import WEIGHT, Case, batch, knotted
+
+TWO = torch.tensor([0, 1, 0, 1, 1, 2])
+"""Of six examples; one class stands alone."""
+
+LABELS: dict[str, Case] = {
+    "circle": Case(o.Circle(scale=8.0), knotted(batch(p=1, n=6, label=TWO, weight=WEIGHT[:6]))),
+    "circle_batch": Case(o.CircleBatch(scale=4.0), knotted(batch(p=1, n=6, label=TWO))),
+    "multi_similarity": Case(o.MultiSimilarity(beta=10.0), knotted(batch(p=1, n=6, label=TWO, weight=WEIGHT[:6]))),
+    "multi_similarity-all": Case(o.MultiSimilarity(beta=9.0, mine=None), batch(p=0, n=6, label=TWO)),
+    "label_contrastive": Case(
+        o.LabelContrastive(positive_margin=0.3), knotted(batch(p=1, n=6, label=TWO, weight=WEIGHT[:6]))
+    ),
+    "label_triplet": Case(o.LabelTriplet(margin=0.2), knotted(batch(p=1, n=6, label=TWO, weight=WEIGHT[:6]))),
+    "label_triplet-semi-hard": Case(
+        o.LabelTriplet(margin=0.5, triplets="semi_hard", smooth=True), batch(p=1, n=6, label=TWO)
+    ),
+    "label_triplet-hardest": Case(o.LabelTriplet(margin=0.5, triplets="hardest"), batch(p=0, n=6, label=TWO)),
+}
