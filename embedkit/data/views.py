@@ -85,14 +85,14 @@ def expand(
     All keep the id of the text itself, whatever a transform makes of its words. Texts that were paired before
     (`embedkit.data.tension`) bring their own positive.
 
-    Labelled examples give the query, one positive (role "document"; none at all where the source has no
+    Labelled examples give the query, one positive or all of them (role "document"; none at all where the source has no
     positives) and `per_query` negatives drawn without replacement, all of them if there are no more.
 
     Args:
         unlabelled: whether the examples are bare texts (role ``text``).
         views: rows per unlabelled text.
         per_query: M for labelled examples; unlabelled text has no negatives.
-        one_positive: ``"sample"`` draws one of the positives, ``"first"`` takes the first.
+        one_positive: ``"sample"`` draws one of the positives, ``"first"`` takes the first, ``"all"`` all of them.
         seed, step, offset: the draws of example i depend on (seed, step, offset + i) alone. `offset` is the place
             of the first example in the global batch, so draws do not depend on the number of processes. `step`
             must differ between the batches of one accumulated update.
@@ -101,9 +101,9 @@ def expand(
 
     Raises:
         DataError: scores that fit neither the pair nor the negatives, a label, score, weight or positive that some
-            examples of the batch have and others lack.
+            examples of the batch have and others lack, or another number of positives where all are taken.
     """
-    p = views - 1 if unlabelled else _common("positives", [bool(e.positives) for e in examples], examples)
+    p = views - 1 if unlabelled else _slots(examples, one_positive)
     m = 0 if unlabelled else per_query
     teacher = _score_kind(examples)
     weighted = _common("a weight", [bool(e.weights) for e in examples], examples)
@@ -118,10 +118,10 @@ def expand(
         rng = np.random.default_rng([_DRAW, seed, step, offset + i])
         rows.append(Row(example.query, i, 0, "query"))
         if unlabelled:
-            positives, role, chosen = list(example.positives) or [example.query] * p, "query", 0
+            positives, role, chosen = list(example.positives) or [example.query] * p, "query", slice(0, 1)
         else:
-            chosen = _positive(len(example.positives), one_positive, rng)
-            positives, role = list(example.positives[chosen : chosen + 1]), "document"
+            chosen = _chosen(len(example.positives), one_positive, rng)
+            positives, role = list(example.positives[chosen]), "document"
         drawn = _draw(len(example.negatives), m, rng)
         for j, text in enumerate(positives):
             rows.append(Row(text, i, 1 + j, role))
@@ -130,7 +130,7 @@ def expand(
             rows.append(Row(text, i, 1 + p + j, "document"))
             negative_id[i, j] = text_id(text)
         if weight is not None:
-            weight[i] = example.weights[chosen if len(example.weights) > 1 else 0]
+            weight[i] = example.weights[chosen.start if len(example.weights) > 1 else 0]
         if score is not None:
             values = [example.scores[0], *(example.scores[1 + j] for j in drawn if teacher)]
             score[i, : len(values)] = values
@@ -162,9 +162,28 @@ def _transformed(pool: Sequence[str], **laid_out: Any) -> Expanded:
     return replace(expanded, rows=[replace(row, text=text(row), original=row.text) for row in expanded.rows])
 
 
-def _positive(count: int, one_positive: str, rng: np.random.Generator) -> int:
-    """Which of `count` positives is used; draws only where there is a choice."""
-    return 0 if count < 2 or one_positive == "first" else int(rng.integers(count))
+def _slots(examples: Sequence[Example], one_positive: str) -> int:
+    """How many positives each example gives."""
+    some = _common("positives", [bool(e.positives) for e in examples], examples)
+    if one_positive != "all":
+        return some
+    counts = [len(e.positives) for e in examples]
+    for count, example in zip(counts, examples, strict=True):
+        if count != counts[0]:
+            what = f"{count} positives, and {counts[0]} in other examples of the batch; one_positive: all takes each"
+            raise DataError(what, example.origin, "give all rows as many, or set data.one_positive: sample")
+        if len(example.weights) > 1:
+            what = "a weight per positive, and one_positive: all gives the row one loss"
+            raise DataError(what, example.origin, "give one weight per row")
+    return max(counts, default=0)
+
+
+def _chosen(count: int, one_positive: str, rng: np.random.Generator) -> slice:
+    """Which of `count` positives are used; draws only where there is a choice."""
+    if one_positive == "all":
+        return slice(0, count)
+    first = 0 if count < 2 or one_positive == "first" else int(rng.integers(count))
+    return slice(first, first + 1)
 
 
 def _draw(have: int, want: int, rng: np.random.Generator) -> list[int]:

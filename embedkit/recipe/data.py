@@ -84,8 +84,10 @@ class Data(Block):
     """Where the examples come from."""
 
     sources: tuple[Source, ...] = Field(min_length=1)
-    one_positive: Literal["sample", "first"] = Field(
-        "sample", description="Of several positives of one example: draw one per step, or always the first."
+    one_positive: Literal["sample", "first", "all"] = Field(
+        "sample",
+        description="Of several positives of one example: draw one per step, always the first, or take all, in their "
+        "order; then every example has the same number (translations, fields of a record).",
     )
 
 

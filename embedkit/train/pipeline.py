@@ -33,7 +33,7 @@ class Pipeline:
         views: how unlabelled text becomes rows.
         viewing: what happens to the rows of each slot; None makes it of `views`.
         per_query: explicit negatives per query, one number per source.
-        one_positive: ``sample`` or ``first``.
+        one_positive: ``sample``, ``first`` or ``all``.
         tokens_per_micro_batch: budget of padded tokens.
         seed: of every draw.
         negatives: take the place of those of the data, late: batches are made when their update comes.

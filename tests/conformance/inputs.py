@@ -136,7 +136,7 @@ def _seeded(spec: Mapping[str, Any]) -> np.ndarray:
 _SIZES = ("N", "K", "C", "d", "Kq", "r")
 _ALIASES = {"n_hard": "nh", "s": "s1", "s_prime": "s2"}
 _STRUCTURE = {"seed", "draws", "generator_order"}
-_DERIVED = ("B", "q", "k", "X")
+_DERIVED = ("B", "q", "k", "X", "y2")
 _MULTIVIEW = re.compile(r"V\[k\]=(.+)")
 
 

@@ -19,7 +19,7 @@ from tests.conformance.entries import Entry, Gradient, Quantity, read_folder
 from tests.conformance.inputs import NotImplementedYet, Options
 from tests.conformance.runner import Outcome, judge
 
-CONFORMING = {"objectives": 101, "retrieval": 53, "sentence": 35}
+CONFORMING = {"objectives": 115, "retrieval": 53, "sentence": 35}
 """How many entries of tests/golden conform: raise it with every method, so that none falls back unnoticed."""
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,3 +135,24 @@ def test_text_id_is_stable_and_ignores_white_space_and_unicode_form():
     assert text_id("caf\u00e9") == text_id("cafe\u0301")
     assert text_id("Hello world") != text_id("hello world")
     assert 0 < text_id("") < 2**63
+
+
+def test_all_positives_are_taken_in_their_order() -> None:
+    examples = [Example("a", ("b", "c"), weights=(2.0,)), Example("d", ("e", "f"), weights=(3.0,))]
+    options: dict[str, Any] = {"unlabelled": False, "views": 2, "per_query": 0, "seed": 0, "step": 0, "offset": 0}
+    e = expand(examples, one_positive="all", **options)
+    assert [(row.text, row.example, row.slot) for row in e.rows] == [
+        ("a", 0, 0),
+        ("b", 0, 1),
+        ("c", 0, 2),
+        ("d", 1, 0),
+        ("e", 1, 1),
+        ("f", 1, 2),
+    ]
+    assert e.positives == 2 and e.positive_id.shape == (2, 2) and e.weight is not None
+    assert e.weight.tolist() == [2.0, 3.0]
+    with pytest.raises(DataError, match="1 positives, and 2 in other examples") as raised:
+        expand([*examples, Example("g", ("h",), weights=(1.0,), origin="x:3")], one_positive="all", **options)
+    assert raised.value.where == "x:3"
+    with pytest.raises(DataError, match="a weight per positive"):
+        expand([Example("a", ("b", "c"), weights=(1.0, 2.0))], one_positive="all", **options)

@@ -80,6 +80,14 @@ def knotted(e: Embeddings) -> Embeddings:
     return replace(e, query_id=query_id, positive_id=positive_id, known_id=known_id)
 
 
+def one_missing(e: Embeddings) -> Embeddings:
+    """`knotted`, and example 4 lacks its first explicit negative, which has the text of another's positive in 1."""
+    e = knotted(e)
+    mask, negative, ids = e.negative_mask.clone(), e.negative.clone(), e.negative_id.clone()
+    mask[4, 0], negative[4, 0], ids[4, 0], ids[1, 0] = False, 0.0, PAD_ID, e.positive_id[2, 0]
+    return replace(e, negative_mask=mask, negative=negative, negative_id=ids)
+
+
 def guided(e: Embeddings, *, noise: float = 0.5, seed: int = 5) -> Embeddings:
     """The batch with a guide of five dimensions that finds examples 0 and 1, and 2 and 3, much alike."""
     rng = torch.Generator().manual_seed(seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.objectives import options as o
-from tests.objectives.batches import WEIGHT, Case, batch, followed, guided, knotted
+from tests.objectives.batches import WEIGHT, Case, batch, followed, guided, knotted, one_missing
 
 VIEWS: dict[str, Case] = {
     "dcl": Case(o.DCL(sigma=0.5), knotted(batch(n=6, m=1))),
@@ -18,6 +18,15 @@ VIEWS: dict[str, Case] = {
     "mv_infonce": Case(o.MVInfoNCE(), knotted(batch(p=2, n=6, weight=WEIGHT[:6]))),
     "mv_infonce-cross": Case(o.MVInfoNCE(denominator="cross", temperature=0.2), knotted(batch(p=2, n=6))),
     "mv_dhel": Case(o.MVDHEL(), knotted(batch(p=2, n=6, weight=WEIGHT[:6]))),
+    "cwcl": Case(o.CWCL(temperature=0.2, reverse=0.5), guided(one_missing(batch(m=1, n=6, weight=WEIGHT[:6])))),
+    "cwcl-sharpened": Case(o.CWCL(teacher_temperature=0.2, of="query"), guided(knotted(batch(n=6)))),
+    "one_to_k": Case(o.OneToK(temperature=0.2), one_missing(batch(p=2, m=1, n=6, weight=WEIGHT[:6]))),
+    "one_to_k-sum": Case(o.OneToK(divide=False, back_weight=3.0), knotted(batch(p=3, n=6))),
+    "groco": Case(o.GroCo(top_k=4), knotted(batch(p=2, n=6, weight=WEIGHT[:6]))),
+    "groco-through": Case(o.GroCo(top_k=3, steepness=10.0, detach_others=False), batch(n=6)),
+    "symile": Case(o.Symile(negatives="all", scale=5.0), knotted(batch(p=2, n=6, weight=WEIGHT[:6]))),
+    "symile-shuffled": Case(o.Symile(scale=5.0, learn_scale=True), knotted(batch(p=2, n=6))),
+    "symile-unmasked": Case(o.Symile(scale=3.0, mask_duplicates=False), knotted(batch(p=3, n=6))),
     "cacr": Case(o.CACR(positive_sharpness=2.0, repulsion=0.7), knotted(batch(p=2, n=6, weight=WEIGHT[:6]))),
     "cacr_keys": Case(o.CACRKeys(temperature=0.5), followed(knotted(batch(p=2, n=6, weight=WEIGHT[:6])))),
     "cacr_keys-euclidean": Case(o.CACRKeys(cost="euclidean", momentum=None, keys=1), batch(p=2, n=6)),

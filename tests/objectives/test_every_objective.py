@@ -27,6 +27,9 @@ def loops(case: Case, e: Embeddings, objective: Objective) -> Rows | Tensor:
         learned = getattr(objective, "log_scale", None)
         temperature = case.config.temperature if learned is None else torch.exp(-learned)
         return LOOPS[case.config.name](case.config, e, case.weighting, temperature)
+    if isinstance(case.config, o.Symile):
+        learned = getattr(objective, "log_scale", None)
+        return LOOPS[case.config.name](case.config, e, None if learned is None else torch.exp(learned))
     if case.config.remembers:
         return LOOPS[case.config.name](case.config, e, past(case.config))
     return LOOPS[case.config.name](case.config, e)
@@ -83,7 +86,11 @@ def test_row_blocks_add_up_to_the_whole(name: str, rows: int) -> None:
 
 
 def draws_by_place(case: Case) -> bool:
-    return isinstance(case.config, o.MoCHi) or getattr(case.config, "mix", "list") == "pairs"
+    return (
+        isinstance(case.config, o.MoCHi)
+        or getattr(case.config, "negatives", "") == "shuffled"
+        or getattr(case.config, "mix", "list") == "pairs"
+    )
 
 
 @pytest.mark.parametrize("name", [n for n in CASES if not draws_by_place(EXAMPLES[n])])
@@ -101,7 +108,7 @@ def stops_gradient(case: Case) -> bool:
     moved = isinstance(case.config, DCLR) and case.config.noise_times and case.config.noise_steps
     fixed = isinstance(
         case.config, (o.MACL, o.MoCHi, o.SogCLR, o.ASCL, o.MoCo, o.Circle, o.CircleBatch, o.CACRKeys)
-    ) or getattr(case.config, "detach_weights", False)
+    ) or any(getattr(case.config, option, False) for option in ("detach_weights", "detach_others"))
     length = isinstance(case.config, o.MixedNegatives) and case.config.similarity == "dot"
     return held or bool(moved) or fixed or length
 

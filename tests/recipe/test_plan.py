@@ -274,6 +274,8 @@ REFUSED = [
     (PAIR, ["objective.in_batch_negatives=false"], "sees no negatives: 64 example(s) in the pool, 0 explicit"),
     (TRIPLETS, ["negatives.per_query=0", "objective=triplet"], "objective triplet needs explicit negatives"),
     (PAIR, ["objective.hard_negative_weight=1"], "hard_negative_weight: pairs.jsonl gives no explicit negatives"),
+    (PAIR, ["objective=symile"], "objective symile needs 2 positives or more per row, and a step takes 1"),
+    (PAIR, ["objective=symile", "data.one_positive=all"], "needs 2 positives or more per row, and a step takes 1"),
     (TRIPLETS, ["objective=mv_dhel"], "objective mv_dhel has no place for explicit negatives, and a step takes 1"),
     (TRIPLETS, ["objective=clp"], "negatives.per_query: objective clp takes negatives in twos"),
     (TRIPLETS, ["objective=mixed_negatives"], "negatives.per_query: objective mixed_negatives mixes two or more hard"),

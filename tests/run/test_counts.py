@@ -24,6 +24,10 @@ CASES: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
         [{**row, "negative": [f"{row['query']} not", f"no {row['positive']}"]} for row in PAIRS],
         {"negatives": {"per_query": 2}},
     ),
+    "all positives": (
+        [{"query": text, "positive": [f"{text} b", f"{text} c"]} for text in TEXTS],
+        {"objective": {"name": "symile"}},
+    ),
     "views": ([{"text": text} for text in TEXTS], {"views": {"count": 3}}),
     "supcon on labels": (
         [{"query": text, "label": i % 3} for i, text in enumerate(TEXTS)],
@@ -46,7 +50,8 @@ def test_rows_of_a_step(name: str, tmp_path: Path) -> None:
     rows, blocks = CASES[name]
     train = {"batch_size": 6, "steps": 1, "device": "cpu"}
     model = {"base": str(tiny_bert(tmp_path / "base"))}
-    made = Recipe.model_validate({"model": model, "data": {"sources": [{"rows": rows}]}, "train": train, **blocks})
+    data = {"sources": [{"rows": rows}], "one_positive": "all" if "all" in name else "sample"}
+    made = Recipe.model_validate({"model": model, "data": data, "train": train, **blocks})
     sources = [load_source(source) for source in made.data.sources]
     planned = plan(made, rows=[s.rows for s in sources]).sources[0]
     t = build_trainer(made, sources, Encoder.load(made.model, device="cpu"), tmp_path / "run", Comm())

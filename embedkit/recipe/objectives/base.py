@@ -16,7 +16,8 @@ class ObjectiveConfig(Block):
     `needs` names the roles a source must give; `scope` says how the step evaluates it (``row``: one loss per
     row, cut into blocks; ``batch``: one scalar over the whole batch); `reweightable` whether `weighting` applies;
     `remembers` whether it keeps state between steps; `takes_pairs` whether a reranker's scores of a row's own
-    candidates are enough for it; `explicit` whether it has a place for explicit negatives, or leaves them alone.
+    candidates are enough for it; `explicit` whether it has a place for explicit negatives, or leaves
+    them alone; `least` how many positives an example needs where it needs any.
     """
 
     name: str
@@ -27,6 +28,7 @@ class ObjectiveConfig(Block):
     remembers: ClassVar[bool] = False
     takes_pairs: ClassVar[bool] = False
     explicit: ClassVar[bool] = True
+    least: ClassVar[int] = 1
     state_of: ClassVar[str] = ""
 
     @property

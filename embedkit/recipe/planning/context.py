@@ -62,6 +62,8 @@ class Context:
         given = source.gives("negative") is True
         needed = needs(source.objective)
         positives = int("positive" in needed or source.gives("positive") is not False)  # SupCon on labels has none
+        if positives and self.recipe.data.one_positive == "all" and source.positives:
+            positives = source.positives
         return positives, negatives_per_query(asked, needed="negative" in needed, given=given)
 
 

@@ -43,6 +43,7 @@ class SourceFacts:
         roles: roles it gives; None where unknown.
         rows: None where unknown.
         negatives: explicit negatives per row, of the first rows; None where unknown.
+        positives: positives per row, likewise.
         missing: a local path that matches no file.
         unreadable: why its files cannot be read, if so.
         ended: rows of a streamed file that has less than a batch; None elsewhere.
@@ -60,6 +61,7 @@ class SourceFacts:
     roles: frozenset[str] | None = None
     rows: int | None = None
     negatives: int | None = None
+    positives: int | None = None
     missing: bool = False
     unreadable: EmbedkitError | None = None
     ended: int | None = None
@@ -220,13 +222,19 @@ def _of_files(source: Source, files: Sequence[Path], cures: Cures, count: bool, 
 def _of_columns(
     source: Source, columns: Sequence[str], first: Callable[[Sequence[str]], Sequence[Mapping[str, Any]]]
 ) -> dict[str, Any]:
-    """Roles, and negatives per row among the first rows, which `first` gives for the columns it is asked for."""
+    """Roles, and positives and negatives per row among the first rows, which `first` gives for columns it is asked."""
     if not columns:
         return {}
     roles = role_columns(columns, source.roles)
-    names = [name for name in roles.get("negative", ()) if name in columns]
-    most = max((sum(_count(row.get(name)) for name in names) for row in first(names)), default=0) if names else 0
-    return {"columns": frozenset(columns), "roles": frozenset(roles), "negatives": most}
+    lists = {role: [name for name in roles.get(role, ()) if name in columns] for role in ("positive", "negative")}
+    asked = [name for names in lists.values() for name in names]
+    rows = first(asked) if asked else ()
+    most = {
+        role: max((sum(_count(row.get(name)) for name in names) for row in rows), default=0)
+        for role, names in lists.items()
+    }
+    given = {"positives": most["positive"], "negatives": most["negative"]}
+    return {"columns": frozenset(columns), "roles": frozenset(roles), **given}
 
 
 def _count(value: Any) -> int:

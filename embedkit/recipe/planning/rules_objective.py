@@ -49,6 +49,19 @@ def negatives_not_switched_off(c: Context) -> Iterator[Problem]:
             yield problem(("negatives", "per_query"), what, "leave it out, or set it to 1 or more")
 
 
+def positives_are_enough(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        taken = c.slots(source)[0]
+        known = source.unlabelled or c.recipe.data.one_positive != "all" or source.positives is not None
+        for leaf in leaves(source.objective):
+            if known and 0 < taken < leaf.least:
+                what = f"objective {leaf.name} needs {leaf.least} positives or more per row, and a step takes {taken}"
+                cure = f"set views.count to {leaf.least + 1} or more"
+                if not source.unlabelled:
+                    cure = "name several columns in roles.positive, or one of lists, and set data.one_positive: all"
+                yield problem(objective_path(source), what, cure)
+
+
 def negatives_have_a_place(c: Context) -> Iterator[Problem]:
     for source in c.sources:
         taken = c.slots(source)[1]
@@ -167,6 +180,7 @@ REFUSALS = [
     queries_see_negatives,
     negatives_not_switched_off,
     negatives_have_a_place,
+    positives_are_enough,
     mixing_has_two_negatives,
     penalty_has_negatives_in_twos,
     hard_negative_weight_has_negatives,
