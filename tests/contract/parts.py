@@ -23,7 +23,7 @@ from embedkit.recipe.objectives.wrappers import Nothing
 from embedkit.types import Embeddings, LossOut, RowBatch
 from tests.contract.toy import WIDTH, ToyEncoder
 from tests.objectives.batches import batch, infonce, tangled
-from tests.objectives.examples import EXAMPLES
+from tests.objectives.examples import EXAMPLES, TOGETHER
 from tests.objectives.helpers import make
 
 HEAD_OPTIONS: dict[str, dict[str, Any]] = {"shuffled_group_whitening": {"groups": 4, "eps": 1e-3}}
@@ -149,8 +149,9 @@ def _head(name: str, **options: Any) -> HeadConfig:
 
 
 def cases() -> dict[str, Parts]:
-    """Every objective alone, and the parts."""
-    found = {name: Parts(case.config, case.batch, case.weighting) for name, case in EXAMPLES.items()}
+    """Every objective, alone or in a sum with others, and the parts."""
+    every = {name: case for name, case in EXAMPLES.items() if case.alone} | TOGETHER
+    found = {name: Parts(case.config, case.batch, case.weighting) for name, case in every.items()}
     for name in registry.names("head"):
         found[f"head-{name}"] = Parts(infonce(), tangled(batch(p=2, m=1)), heads=(_head(name),))
     every = tuple(_head(name) for name in registry.names("head"))

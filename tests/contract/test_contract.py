@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from embedkit.recipe import registry
+from embedkit.recipe.objectives.base import leaves
 from embedkit.train.distributed import Comm
 from tests.contract import parts
 from tests.contract.answers import Answer, assert_same
@@ -25,6 +26,7 @@ def oracles() -> dict[tuple[str, int], Answer]:
 
 def test_every_registered_objective_has_a_case() -> None:
     covered = {case.objective.name for case in parts.CASES.values()}
+    covered |= {leaf.name for case in parts.CASES.values() for leaf in leaves(case.objective)}
     assert covered == set(registry.names("objective"))
 
 

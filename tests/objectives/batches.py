@@ -20,6 +20,7 @@ class Case(NamedTuple):
     config: o.ObjectiveConfig
     batch: Embeddings
     weighting: tuple[w.WeightingConfig, ...] = ()
+    alone: bool = True  # whether the contract test takes it as it is, and not in a sum with others (`TOGETHER`)
 
 
 def batch(p: int = 1, m: int = 0, *, n: int = N, d: int = D, seed: int = 0, **targets: Tensor) -> Embeddings:

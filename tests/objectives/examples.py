@@ -27,8 +27,11 @@ from tests.objectives.batches import (
     tangled,
     third,
 )
-from tests.objectives.examples_labels import LABELS
-from tests.objectives.examples_views import VIEWS
+from tests.objectives.examples_labels import LABELS, TOGETHER_LABELS
+from tests.objectives.examples_views import TOGETHER_VIEWS, VIEWS
+
+TOGETHER = TOGETHER_VIEWS | TOGETHER_LABELS
+"""For the contract test, the cases that do not stand alone there."""
 
 EXAMPLES: dict[str, Case] = {
     **LABELS,

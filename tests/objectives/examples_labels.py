@@ -10,7 +10,7 @@ from tests.objectives.batches import WEIGHT, Case, batch, knotted
 TWO = torch.tensor([0, 1, 0, 1, 1, 2])
 """Of six examples; one class stands alone."""
 
-LABELS: dict[str, Case] = {
+_LABELS: dict[str, Case] = {
     "circle": Case(o.Circle(scale=8.0), knotted(batch(p=1, n=6, label=TWO, weight=WEIGHT[:6]))),
     "circle_batch": Case(o.CircleBatch(scale=4.0), knotted(batch(p=1, n=6, label=TWO))),
     "multi_similarity": Case(o.MultiSimilarity(beta=10.0), knotted(batch(p=1, n=6, label=TWO, weight=WEIGHT[:6]))),
@@ -23,4 +23,13 @@ LABELS: dict[str, Case] = {
         o.LabelTriplet(margin=0.5, triplets="semi_hard", smooth=True), batch(p=1, n=6, label=TWO)
     ),
     "label_triplet-hardest": Case(o.LabelTriplet(margin=0.5, triplets="hardest"), batch(p=0, n=6, label=TWO)),
+}
+
+LABELS = {name: case._replace(alone=False) for name, case in _LABELS.items()}
+_NAMES = ("circle", "circle_batch", "multi_similarity", "label_contrastive", "label_triplet")
+TOGETHER_LABELS = {
+    "sum-labels": Case(
+        o.Sum(terms=tuple(o.SumTerm(objective=LABELS[name].config) for name in _NAMES)),
+        batch(n=4, label=TWO[:4]),
+    )
 }

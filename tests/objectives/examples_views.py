@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.objectives import options as o
 from tests.objectives.batches import WEIGHT, Case, batch, followed, guided, knotted, one_missing
 
-VIEWS: dict[str, Case] = {
+_VIEWS: dict[str, Case] = {
     "dcl": Case(o.DCL(sigma=0.5), knotted(batch(n=6, m=1))),
     "dcl-gradient": Case(
         o.DCL(sigma=0.7, detach_weights=False, similarity="dot", temperature=2.0), batch(p=2, n=6, weight=WEIGHT[:6])
@@ -31,4 +31,19 @@ VIEWS: dict[str, Case] = {
     "cacr_keys": Case(o.CACRKeys(temperature=0.5), followed(knotted(batch(p=2, n=6, weight=WEIGHT[:6])))),
     "cacr_keys-euclidean": Case(o.CACRKeys(cost="euclidean", momentum=None, keys=1), batch(p=2, n=6)),
     "poly_view": Case(o.PolyView(), knotted(batch(p=2, n=6, weight=WEIGHT[:6]))),
+}
+
+VIEWS = {name: case._replace(alone=False) for name, case in _VIEWS.items()}
+
+
+def together(*names: str) -> o.Sum:
+    """A sum of these cases: one batch through every layout for all of them."""
+    return o.Sum(terms=tuple(o.SumTerm(objective=VIEWS[name].config) for name in names))
+
+
+_PAIRS = ("dcl-gradient", "align_uniform", "decoupled_uniformity-kernel", "kcl", "mv_infonce", "mv_dhel", "poly_view")
+_MORE = ("cwcl", "one_to_k", "groco", "cacr", "cacr_keys")
+TOGETHER_VIEWS = {
+    "sum-pairs": Case(together(*_PAIRS, *_MORE), guided(followed(batch(n=4)))),
+    "sum-fields": Case(together("symile", "symile-shuffled", "mv_infonce-cross"), batch(p=2, n=4)),
 }
