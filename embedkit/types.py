@@ -78,13 +78,22 @@ class Example:
 
 @dataclass(frozen=True)
 class Row:
-    """One text that the encoder will see: its slot in the example block and its role (for prompts)."""
+    """One text that the model will see: its slot in the example block and its role (for prompts).
+
+    A reranker sees it together with `query`; for an encoder that is None.
+    """
 
     text: str
     example: int
     slot: int
     role: str  # "query" or "document"
     original: str | None = None  # before its view's transforms; None: the text itself
+    query: str | None = None
+
+    @property
+    def words(self) -> str:
+        """What the model reads, for error reports."""
+        return self.text if self.query is None else f"{self.query} | {self.text}"
 
 
 @dataclass
@@ -109,6 +118,7 @@ class RowBatch:
         step: global step of the batch, seeds everything random on the batch side.
         origins: [n] where each example came from, for error reports.
         texts: R texts as the encoder gets them, for error reports.
+        paired: whether every row is a text read together with its query: slot 0 of an example then has no row.
         originals: R texts before their views' transforms, for losses that restore them.
     """
 
@@ -135,6 +145,7 @@ class RowBatch:
     origins: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     originals: list[str] = field(default_factory=list)
+    paired: bool = False
 
     @property
     def slots(self) -> int:

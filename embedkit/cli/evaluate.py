@@ -32,6 +32,15 @@ FailIfWorse = Annotated[
     bool, typer.Option("--fail-if-worse", help="Exit code 1 when the verdict on --compare is WORSE.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print scores, comparison and verdict as one JSON document only.")]
+FirstStage = Annotated[
+    str | None,
+    typer.Option(
+        "--first-stage", metavar="MODEL", help="Of a reranker: the bi-encoder whose results it puts in order."
+    ),
+]
+Depth = Annotated[
+    int, typer.Option("--depth", metavar="N", min=1, help="Of a reranker: documents per query that it orders.")
+]
 Geometry = Annotated[
     bool, typer.Option("--geometry", help="Also alignment, uniformity, anisotropy and ranks (STS tasks).")
 ]
@@ -57,6 +66,8 @@ def evaluate(
         int, typer.Option("--batch-tokens", metavar="N", min=16, help="Padded tokens per batch.")
     ] = 8192,
     geometry: Geometry = False,
+    first_stage: FirstStage = None,
+    depth: Depth = 100,
     fail_if_worse: FailIfWorse = False,
     as_json: AsJson = False,
     endpoint: Endpoint = None,
@@ -74,6 +85,7 @@ def evaluate(
       embedkit eval runs/a/model --suite sts:STS-B --compare sentence-transformers/all-MiniLM-L6-v2
       embedkit eval runs/a/model --suite sts --endpoint http://localhost:8080/v1
       embedkit eval user/model --suite mteb:NanoBEIR,STS12 --out scores
+      embedkit eval runs/reranker/model --suite my-suite.yaml --first-stage runs/a/model --compare runs/a/model
       embedkit eval --submit scores
 
     With --compare the last line is for scripts, its word BETTER, WORSE or UNCLEAR:
@@ -105,6 +117,8 @@ def evaluate(
         seed=seed,
         batch_tokens=batch_tokens,
         geometry=geometry,
+        first_stage=first_stage,
+        depth=depth,
         say=(lambda line: say(line, stderr=True)) if as_json else say,
         answer=lambda found: _answer(found, as_json, fail_if_worse),
     )

@@ -133,8 +133,9 @@ def collate(
         source=source,
         step=step,
         origins=expanded.origins,
-        texts=[row.text for row in expanded.rows],
+        texts=[row.words for row in expanded.rows],
         originals=[row.text if row.original is None else row.original for row in expanded.rows],
+        paired=expanded.paired,
     )
 
 

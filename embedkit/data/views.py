@@ -38,6 +38,7 @@ class Expanded:
         origins: [n] where each example came from.
         views: what happens to the rows of each slot, the last one also to further slots; () for nothing.
         draw: (seed, step, place of the first example in the global batch), for what the views draw per row.
+        paired: whether the rows are positives and negatives, each with its query, and queries have no row of their own.
     """
 
     rows: list[Row]
@@ -53,6 +54,7 @@ class Expanded:
     views: tuple[View, ...] = ()
     draw: tuple[int, int, int] = (0, 0, 0)
     weight: np.ndarray | None = None
+    paired: bool = False
 
     def view(self, slot: int) -> View:
         """The view of a slot."""
@@ -76,6 +78,7 @@ def expand(
     offset: int,
     transforms: Sequence[View] = (),
     pool: Sequence[str] = (),
+    paired: bool = False,
 ) -> Expanded:
     """Choose positives and negatives and lay the rows out.
 
@@ -98,6 +101,7 @@ def expand(
             must differ between the batches of one accumulated update.
         transforms: what happens to the rows of each slot, the last one also to further slots.
         pool: words of the whole global batch, for transforms that need them.
+        paired: whether positives and negatives are read together with their query (a reranker), which then has no row.
 
     Raises:
         DataError: scores that fit neither the pair nor the negatives, a label, score, weight or positive that some
@@ -116,19 +120,16 @@ def expand(
     query_id = np.array([text_id(e.query) for e in examples], dtype=np.int64)
     for i, example in enumerate(examples):
         rng = np.random.default_rng([_DRAW, seed, step, offset + i])
-        rows.append(Row(example.query, i, 0, "query"))
         if unlabelled:
             positives, role, chosen = list(example.positives) or [example.query] * p, "query", slice(0, 1)
         else:
             chosen = _chosen(len(example.positives), one_positive, rng)
             positives, role = list(example.positives[chosen]), "document"
         drawn = _draw(len(example.negatives), m, rng)
-        for j, text in enumerate(positives):
-            rows.append(Row(text, i, 1 + j, role))
-            positive_id[i, j] = text_id(text)
-        for j, text in enumerate(example.negatives[k] for k in drawn):
-            rows.append(Row(text, i, 1 + p + j, "document"))
-            negative_id[i, j] = text_id(text)
+        negatives = [example.negatives[k] for k in drawn]
+        rows += _rows_of(example.query, i, positives, role, negatives, p, paired)
+        positive_id[i, : len(positives)] = [text_id(text) for text in positives]
+        negative_id[i, : len(negatives)] = [text_id(text) for text in negatives]
         if weight is not None:
             weight[i] = example.weights[chosen.start if len(example.weights) > 1 else 0]
         if score is not None:
@@ -149,7 +150,18 @@ def expand(
         views=tuple(transforms),
         draw=(seed, step, offset),
         weight=weight,
+        paired=paired,
     )
+
+
+def _rows_of(
+    query: str, example: int, positives: Sequence[str], role: str, negatives: Sequence[str], p: int, paired: bool
+) -> list[Row]:
+    """The rows of one example; its query alone has one where it is not read with every other text."""
+    beside = query if paired else None
+    found = [] if paired else [Row(query, example, 0, "query")]
+    found += [Row(text, example, 1 + j, role, query=beside) for j, text in enumerate(positives)]
+    return found + [Row(text, example, 1 + p + j, "document", query=beside) for j, text in enumerate(negatives)]
 
 
 def _transformed(pool: Sequence[str], **laid_out: Any) -> Expanded:

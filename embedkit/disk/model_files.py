@@ -97,6 +97,7 @@ class Saved:
         similarity: what the model compares embeddings by, None where it does not say.
         settings: of the Transformer module (``sentence_bert_config.json``); empty where there are none.
         adapters: whether the transformer is a folder of peft adapters on a base elsewhere.
+        model_type: what kind of model sentence-transformers says it is, e.g. ``CrossEncoder``; empty for none.
     """
 
     modules: tuple[Module, ...] = ()
@@ -106,6 +107,13 @@ class Saved:
     similarity: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     adapters: bool = False
+    model_type: str = ""
+
+    @property
+    def reranks(self) -> bool:
+        """Whether it gives scores of pairs: saved as a cross-encoder, or as a classifier of transformers."""
+        made_for = self.config.get("architectures") or [""]
+        return self.model_type == "CrossEncoder" or str(made_for[0]).endswith("ForSequenceClassification")
 
     @property
     def max_length(self) -> int | None:
@@ -168,6 +176,7 @@ def read_saved(find: Find) -> Saved:
         similarity=_similarity(settings, path),
         settings=_transformer_settings(find, inner),
         adapters=adapters_path is not None,
+        model_type=str(settings.get("model_type") or ""),
     )
 
 

@@ -18,6 +18,7 @@ from embedkit.evaluation.loading import StsData
 from embedkit.evaluation.mteb.running import MtebData
 from embedkit.evaluation.stats import sts_draws
 from embedkit.evaluation.tasks import TaskData, inputs
+from embedkit.evaluation.two_stage import TwoStage
 from embedkit.recipe.suite import Suite
 from embedkit.terminal.times import about
 from embedkit.types import Encodes
@@ -81,7 +82,7 @@ class Text:
 
 
 def forecast(
-    encoder: Encodes,
+    encoder: Encodes | TwoStage,
     suite: Suite,
     data: Sequence[TaskData],
     *,
@@ -101,6 +102,8 @@ def forecast(
         kept: where vectors of this model are: those need no time.
         clock: gives seconds.
     """
+    if isinstance(encoder, TwoStage):
+        return _of_pairs(encoder, suite, data, batch_tokens, resamples, clock)
     texts = _distinct(suite, data, kept)
     whole, count = sum(t.weight for t in texts), len(texts)
     for task, own in zip(suite.tasks, data, strict=True):
@@ -111,6 +114,26 @@ def forecast(
             texts += [like] * min(number, ENOUGH_UNSEEN)
     seconds, measured = encoding_time(texts, whole, lambda sample: _encode(encoder, sample, batch_tokens), clock)
     return Forecast(seconds, _statistics(data, resamples, clock), count, measured)
+
+
+def _of_pairs(
+    two: TwoStage,
+    suite: Suite,
+    data: Sequence[TaskData],
+    batch_tokens: int,
+    resamples: int,
+    clock: Callable[[], float],
+) -> Forecast:
+    """As `forecast`, by the pairs that are scored. The first stage searches now, and what it finds is kept."""
+    pairs = [pair for task, own in zip(suite.tasks, data, strict=True) for pair in two.pairs(task, own, batch_tokens)]
+    texts = [Text(f"{query} {text}", "document", None) for query, text in pairs]
+    of = {id(text): pair for text, pair in zip(texts, pairs, strict=True)}
+
+    def score(sample: Sequence[Text]) -> None:
+        two.reranker.score([of[id(text)] for text in sample], batch_tokens=batch_tokens)
+
+    seconds, measured = encoding_time(texts, sum(t.weight for t in texts), score, clock)
+    return Forecast(seconds, _statistics(data, resamples, clock), len(texts), measured)
 
 
 def encoding_time(

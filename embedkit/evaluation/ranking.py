@@ -110,12 +110,8 @@ def _rank(scores: np.ndarray, relevant: Relevant, order: np.ndarray) -> Ranking:
     if relevant.ignored >= 0:
         scores = scores.copy()
         scores[relevant.ignored] = -np.inf
-    ours = scores[relevant.documents]
-    higher, equal = _higher_equal(scores, ours)
-    rank = higher + 1
-    for i in np.flatnonzero(equal > 1):
-        tied = np.flatnonzero(scores == ours[i])
-        rank[i] += np.count_nonzero(order[tied] < order[relevant.documents[i]])
+    higher, equal = _higher_equal(scores, scores[relevant.documents])
+    rank = _places(scores, relevant.documents, order, higher, equal)
     left_out = int(relevant.ignored >= 0)
     size, others = len(rank), count - left_out - len(rank)
     # Mann-Whitney U from the mid-ranks counted from the lowest score.
@@ -125,6 +121,21 @@ def _rank(scores: np.ndarray, relevant: Relevant, order: np.ndarray) -> Ranking:
     best = int(relevant.documents[best_first[0]])
     top = best if rank[best_first[0]] == 1 else _top(scores, order)
     return Ranking(rank[best_first], relevant.gains[best_first].astype(np.float64), auc, best, top)
+
+
+def places(scores: np.ndarray, documents: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """[R] ranks from 1 of `documents` among all with `scores` [n]; of equal ones the first by `order`."""
+    return _places(scores, documents, order, *_higher_equal(scores, scores[documents]))
+
+
+def _places(
+    scores: np.ndarray, documents: np.ndarray, order: np.ndarray, higher: np.ndarray, equal: np.ndarray
+) -> np.ndarray:
+    rank = higher + 1
+    for i in np.flatnonzero(equal > 1):
+        tied = np.flatnonzero(scores == scores[documents[i]])
+        rank[i] += np.count_nonzero(order[tied] < order[documents[i]])
+    return rank
 
 
 def _top(scores: np.ndarray, order: np.ndarray) -> int:

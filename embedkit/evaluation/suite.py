@@ -30,6 +30,7 @@ from embedkit.evaluation.store import JSON as SCORES
 from embedkit.evaluation.store import load_scores, plain, write_scores
 from embedkit.evaluation.table import table
 from embedkit.evaluation.tasks import TaskData, load_task, run_task
+from embedkit.evaluation.two_stage import TwoStage
 from embedkit.foreign import showing
 from embedkit.foreign.limits import SHOWN_LINE
 from embedkit.foreign.quoting import cut, did_you_mean, listed, quoted
@@ -119,7 +120,7 @@ def load_data(suite: Suite) -> list[TaskData]:
 
 
 def evaluate_suite(
-    encoder: Encodes,
+    encoder: Encodes | TwoStage,
     suite: Suite,
     *,
     data_dir: Path | None = None,
@@ -162,7 +163,9 @@ def evaluate_suite(
     """
     suite.check_selection(select)
     check_lengths(encoder, suite)
+    check_tasks(encoder, suite)
     if geometry:
+        _check_embeds(encoder)
         _check_geometry(suite)
     suite = load_suite(suite, data_dir)
     data = load_data(suite) if data is None else data
@@ -194,7 +197,11 @@ def evaluate_suite(
 
 
 def _measure(
-    encoder: Encodes, suite: Suite, data: Sequence[TaskData], results: Results | None, options: dict[str, Any]
+    encoder: Encodes | TwoStage,
+    suite: Suite,
+    data: Sequence[TaskData],
+    results: Results | None,
+    options: dict[str, Any],
 ) -> tuple[list[TaskScore], dict[str, str]]:
     """Scores of the tasks, and the reason of each task of mteb that failed."""
     scores: list[TaskScore] = []
@@ -215,12 +222,31 @@ def _measure(
     return scores, {name: error.what for name, error in errors.items()}
 
 
-def check_there(encoder: Encodes, suite: Suite, data: Sequence[TaskData], results: Results | None) -> None:
+def check_tasks(encoder: Encodes | TwoStage, suite: Suite) -> None:
+    """Refuse tasks that a reranker cannot be measured on.
+
+    Raises:
+        RecipeError: with the task.
+    """
+    if isinstance(encoder, TwoStage):
+        for task in suite.tasks:
+            encoder.check(task)
+
+
+def _check_embeds(encoder: Encodes | TwoStage) -> None:
+    if isinstance(encoder, TwoStage):
+        what = "geometry is that of embeddings, and a reranker has none"
+        raise RecipeError(what, "--geometry", "leave the option out")
+
+
+def check_there(encoder: Encodes | TwoStage, suite: Suite, data: Sequence[TaskData], results: Results | None) -> None:
     """Where the Hub may not be asked: refuse tasks of mteb whose data is not here.
 
     Raises:
         DataError: lists what is missing and where it would have to be.
     """
+    if isinstance(encoder, TwoStage):
+        return  # `check_tasks` refuses such tasks
     running.check_there(
         encoder,
         [
@@ -232,7 +258,7 @@ def check_there(encoder: Encodes, suite: Suite, data: Sequence[TaskData], result
     )
 
 
-def check_lengths(encoder: Encodes, suite: Suite) -> None:
+def check_lengths(encoder: Encodes | TwoStage, suite: Suite) -> None:
     """Refuse a task that keeps more tokens of a text than the model has positions for.
 
     Raises:

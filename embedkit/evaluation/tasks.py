@@ -21,6 +21,7 @@ from embedkit.evaluation.mteb.running import MtebData, Results
 from embedkit.evaluation.noise import all_equal
 from embedkit.evaluation.ranking import Relevant, rank_relevant, tie_order
 from embedkit.evaluation.side import Side
+from embedkit.evaluation.two_stage import TwoStage
 from embedkit.recipe.kinds import OwnTask
 from embedkit.recipe.mteb import MtebTask
 from embedkit.recipe.suite import RetrievalTask, StsTask, Task
@@ -56,7 +57,7 @@ def inputs(data: TaskData) -> list[tuple[list[str], str]]:
 
 
 def run_task(
-    encoder: Encodes,
+    encoder: Encodes | TwoStage,
     task: Task,
     data: TaskData,
     *,
@@ -74,7 +75,7 @@ def run_task(
     Every distinct text is encoded once. Metrics are in points, 0..100; no intervals yet.
 
     Args:
-        encoder: the model.
+        encoder: the model; a reranker as `embedkit.evaluation.two_stage` has it.
         task: what to measure.
         data: from `load_task`.
         batch_tokens: padded tokens per batch.
@@ -87,6 +88,8 @@ def run_task(
     Raises:
         EmbedkitError: an embedding that is not finite.
     """
+    if isinstance(encoder, TwoStage):
+        return encoder.measure(task, data, batch_tokens=batch_tokens, progress=progress)
     side = Side(encoder, task.name, task.max_length, batch_tokens, progress, kept)
     if isinstance(task, StsTask):
         assert isinstance(data, StsData)

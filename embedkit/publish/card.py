@@ -92,6 +92,19 @@ def write(made: Sheet, model: Path) -> Path:
 def usage(facts: ModelFacts, name: str, *, retrieval: bool) -> str:
     """Python that loads the model with sentence-transformers and compares texts, with the model's own prompts."""
     trust = ", trust_remote_code=True" if facts.code else ""
+    if facts.kind == "reranker":
+        return "\n".join(
+            [
+                "from sentence_transformers import CrossEncoder",
+                "",
+                f"model = {loading(name, facts.kind)}{trust})",
+                'ranked = model.rank("How long does delivery take?", [',
+                '    "Parcels arrive two to four days after they were ordered.",',
+                '    "The shop opens at nine in the morning.",',
+                "])",
+                "print(ranked)",
+            ]
+        )
     lines = [
         "from sentence_transformers import SentenceTransformer",
         "",
@@ -122,9 +135,9 @@ def _quoted(name: str) -> str:
     return as_json(name, indent=None)
 
 
-def loading(name: str) -> str:
+def loading(name: str, kind: str = "encoder") -> str:
     """How the piece of a card begins that loads the model of a name, to be found again when it gets another one."""
-    return f"SentenceTransformer({_quoted(name)}"
+    return f"{'CrossEncoder' if kind == 'reranker' else 'SentenceTransformer'}({_quoted(name)}"
 
 
 def _context(made: Sheet) -> dict[str, Any]:
@@ -139,6 +152,8 @@ def _context(made: Sheet) -> dict[str, Any]:
         "title": card.title or made.title,
         "description": card.description,
         "facts": facts,
+        "reranker": facts.kind == "reranker",
+        "first_stage": _first_stage(record),
         "base": facts.base,
         "base_link": f"[{escaped(facts.base)}](https://huggingface.co/{facts.base})",
         "similarity": _SIMILARITIES.get(facts.similarity, f"similarity by {facts.similarity} distance"),
@@ -169,6 +184,14 @@ def _training(record: RunRecord) -> dict[str, Any]:
         "versions": [(name, version) for name, version in record.versions.items() if name not in machine],
         "warnings": record.warnings,
     }
+
+
+def _first_stage(record: RunRecord | None) -> str:
+    """What a reranker was measured behind, in words; empty where it was not."""
+    stage = None if record is None else record.recipe.get("eval", {}).get("first_stage")
+    if not stage or record is None or not (record.scores_after or record.scores_before):
+        return ""
+    return f"the first {stage['depth']:,} documents that {stage['model']} found for each query"
 
 
 def _prompts(facts: ModelFacts) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from typing import Any
 from embedkit.foreign import showing
 from embedkit.model.reading.resolve import Origin, cache_folder, full_name
 from embedkit.model.running.encoder import Encoder
+from embedkit.model.running.reranker import Reranker, Trained
 
 logger = showing.logger(__name__)
 
@@ -30,6 +31,7 @@ class ModelFacts:
         code: packages besides sentence-transformers whose code it runs, e.g. embedkit's; ``model`` for its own.
         license: the licence that the base model's own card tells, as the Hub calls it; empty where it does not.
         languages: those that it tells.
+        kind: ``encoder`` or ``reranker``, whose `similarity` is the activation of its score.
     """
 
     dim: int = 0
@@ -43,6 +45,14 @@ class ModelFacts:
     code: tuple[str, ...] = ()
     license: str = ""
     languages: tuple[str, ...] = ()
+    kind: str = "encoder"
+
+    @classmethod
+    def of(cls, model: Trained, base: str | None = None, *, from_scratch: bool = False) -> ModelFacts:
+        """Of a model at hand; arguments as of `of_encoder`."""
+        if isinstance(model, Reranker):
+            return cls.of_reranker(model, base)
+        return cls.of_encoder(model, base, from_scratch=from_scratch)
 
     @classmethod
     def of_encoder(cls, encoder: Encoder, base: str | None = None, *, from_scratch: bool = False) -> ModelFacts:
@@ -72,6 +82,23 @@ class ModelFacts:
         )
 
     @classmethod
+    def of_reranker(cls, reranker: Reranker, base: str | None = None) -> ModelFacts:
+        """Of a reranker at hand; arguments as of `of_encoder`."""
+        st, origin = reranker.st, reranker.origin
+        told = {} if origin is None or base is None else told_by_card(origin)
+        known = base is not None and origin is not None and origin.kind != "folder"
+        return cls(
+            kind="reranker",
+            max_length=None if st.max_seq_length is None else int(st.max_seq_length),
+            similarity=type(st.activation_fn).__name__,
+            base=full_name(str(base)) if known else "",
+            base_revision=(origin.revision or "") if known and origin is not None else "",
+            code=_code(reranker),
+            license=told.get("license", ""),
+            languages=tuple(told.get("languages", ())),
+        )
+
+    @classmethod
     def of_record(cls, plain: Mapping[str, Any]) -> ModelFacts:
         """As `plain` gave it; empty of a record that has none."""
         known = {key: value for key, value in plain.items() if key in cls.__dataclass_fields__}
@@ -82,7 +109,7 @@ class ModelFacts:
         return asdict(self) | {"code": list(self.code), "languages": list(self.languages)}
 
 
-def _code(encoder: Encoder) -> tuple[str, ...]:
+def _code(encoder: Trained) -> tuple[str, ...]:
     packages = {type(module).__module__.partition(".")[0] for module in encoder.st} - {"sentence_transformers"}
     own = {"model"} if encoder.st.trust_remote_code else set()
     return tuple(sorted({"model" if name.startswith("transformers_modules") else name for name in packages} | own))

@@ -53,8 +53,8 @@ def front_matter(facts: ModelFacts, card: Card, record: RunRecord | None, *, nam
         license_name=card.license_name,
         license_link=card.license_link,
         library_name="sentence-transformers",
-        pipeline_tag="sentence-similarity",
-        tags=tags(card),
+        pipeline_tag="text-ranking" if facts.kind == "reranker" else "sentence-similarity",
+        tags=tags(card, facts.kind),
         base_model=facts.base or None,
         datasets=datasets(record) or None,
         eval_results=results or None,
@@ -68,9 +68,10 @@ def languages(facts: ModelFacts, card: Card) -> list[str]:
     return list(card.languages or facts.languages)
 
 
-def tags(card: Card) -> list[str]:
+def tags(card: Card, kind: str = "encoder") -> list[str]:
     """What the model is, and the owner's tags."""
-    return list(dict.fromkeys(["sentence-transformers", "feature-extraction", "embedkit", *card.tags]))
+    what = ["cross-encoder", "reranker"] if kind == "reranker" else ["feature-extraction"]
+    return list(dict.fromkeys(["sentence-transformers", *what, "embedkit", *card.tags]))
 
 
 def datasets(record: RunRecord | None) -> list[str]:

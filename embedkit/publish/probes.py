@@ -16,6 +16,7 @@ import numpy as np
 from embedkit.disk import files
 from embedkit.errors import RecordError
 from embedkit.model.running.encoder import Encoder
+from embedkit.model.running.reranker import Reranker, Trained
 from embedkit.types import ROLES
 
 TEXTS = (
@@ -38,7 +39,7 @@ class Probes:
 
     Attributes:
         texts: the probes.
-        embeddings: role -> float32 [texts, d].
+        embeddings: role -> float32 [texts, d]; of a reranker the scores of all pairs of them, see `scored`.
         hashes: file of the model's folder -> SHA-256; all that make its embeddings.
     """
 
@@ -75,9 +76,23 @@ class Probes:
             raise RecordError(what, str(path), "train again with --resume, which saves the model again") from error
 
 
+def answers(model: Trained, texts: tuple[str, ...] = TEXTS) -> dict[str, np.ndarray]:
+    """What a model gives for the probes: embeddings, or a reranker's scores."""
+    return scored(model, texts) if isinstance(model, Reranker) else embed(model, texts)
+
+
 def embed(encoder: Encoder, texts: tuple[str, ...] = TEXTS) -> dict[str, np.ndarray]:
     """Embeddings of the probes: role -> float32 [texts, d]."""
     return {role: encoder.encode(texts, role=role) for role in ROLES}
+
+
+def scored(reranker: Reranker, texts: tuple[str, ...] = TEXTS) -> dict[str, np.ndarray]:
+    """A reranker's scores of every probe as a query with every probe as a document: role -> float32 [texts, texts].
+
+    The square and its transpose, so that each role has what belongs to its texts.
+    """
+    found = reranker.score([(query, text) for query in texts for text in texts]).reshape(len(texts), len(texts))
+    return {"query": found, "document": found.T.copy()}
 
 
 def distance(got: Mapping[str, np.ndarray], want: Mapping[str, np.ndarray]) -> float:

@@ -167,6 +167,15 @@ def _context(record: RunRecord, recipe: str, folder: RunFolder, drawn: list[figu
 
 def _load(folder: RunFolder, record: RunRecord) -> str:
     """Python that loads the model with plain sentence-transformers, in the working folder or the one above the run."""
+    if record.model.get("kind") == "reranker":
+        name = as_json(near(folder.model), indent=None)
+        return "\n".join(
+            [
+                "from sentence_transformers import CrossEncoder",
+                f"model = CrossEncoder({name})",
+                'print(model.rank("a question", ["a text", "another text"]))',
+            ]
+        )
     lines = [
         "from sentence_transformers import SentenceTransformer",
         f"model = SentenceTransformer({as_json(near(folder.model), indent=None)})",

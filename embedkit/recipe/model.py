@@ -92,8 +92,13 @@ class Template(Block):
 
 
 class Model(Block):
-    """The encoder."""
+    """The encoder, or the reranker."""
 
+    kind: Literal["encoder", "reranker"] | None = Field(
+        None,
+        description="reranker: a sentence-transformers CrossEncoder, which reads a query and a document together and "
+        "gives a score; a base that is none gets a new head. None: an encoder.",
+    )
     base: Annotated[str, Leads("folder")] = Field(
         DEFAULT_MODEL,
         description="A local folder, or a Hub id. Resolved in this order: folder, Hub or its cache, the `offline` "

@@ -121,6 +121,7 @@ def _source(context: Context, source: SourceFacts, full: int | None) -> SourcePl
     p, m = context.slots(source)
     softmaxes = contrasts(source.objective, context.pool, p, m)
     batch = context.recipe.train.batch_size
+    paired = context.recipe.model.kind == "reranker"
     return SourcePlan(
         name=source.name,
         roles=None if source.roles is None else tuple(r for r in ROLES if r in source.roles),
@@ -131,7 +132,8 @@ def _source(context: Context, source: SourceFacts, full: int | None) -> SourcePl
         scope=tuple(dict.fromkeys(o.scope for o in leaves(source.objective))),
         positives=p,
         negatives=m,
-        rows_per_step=batch * (1 + p + m),
+        rows_per_step=batch * (p + m if paired else 1 + p + m),
+        paired=paired,
         seen=tuple(vars(s) | {"total": s.total} for s in softmaxes),
         sees=tuple(_sees(context, source)),
         made=tuple(_made(context, source)),

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from embedkit.foreign.limits import BATCH, SEED
 from embedkit.recipe.base import Block, Leads
+from embedkit.recipe.model import DEFAULT_MODEL
 from embedkit.recipe.suite import SuiteRef
 
 
@@ -73,6 +74,21 @@ class Train(Block):
     )
 
 
+class FirstStage(Block):
+    """The search whose results a reranker puts in order; measured with it on tasks of retrieval."""
+
+    model: Annotated[str, Leads("folder")] = Field(
+        DEFAULT_MODEL, description="A bi-encoder: a local folder or a Hub id, resolved as model.base is."
+    )
+    depth: int = Field(100, gt=0, description="Documents per query that are put in order; all others stay behind them.")
+    weight: float | None = Field(
+        None,
+        gt=0,
+        description="Order by first-stage score + weight x sigmoid(reranker's score) (LamRA). None: by the reranker "
+        "alone.",
+    )
+
+
 class Eval(Block):
     """What is measured, when, and which number chooses the checkpoint."""
 
@@ -104,6 +120,9 @@ class Eval(Block):
         "best",
         description="Which model becomes the result. best: that of the best evaluation during training, whatever "
         "train.save_every is; the last one where `every` is None.",
+    )
+    first_stage: FirstStage | None = Field(
+        None, description="Of a reranker: whose results it puts in order on tasks of retrieval."
     )
     patience: int | None = Field(None, gt=0, description="Stop after this many evaluations without improvement.")
     before: bool = Field(True, description="Evaluate the untrained model too, and compare.")

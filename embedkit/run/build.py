@@ -18,7 +18,9 @@ from embedkit.disk import paths
 from embedkit.disk.model_files import TRUST
 from embedkit.errors import DataError, RecipeError, about
 from embedkit.model.changing.lora import has_adapters
+from embedkit.model.running import reranker
 from embedkit.model.running.encoder import Encoder
+from embedkit.model.running.reranker import Trained
 from embedkit.objectives.base import Objective, build, build_heads
 from embedkit.recipe import registry
 from embedkit.recipe.load import dump
@@ -46,7 +48,7 @@ from embedkit.types import RowBatch
 def build_trainer(
     recipe: Recipe,
     sources: Sequence[LoadedSource],
-    encoder: Encoder,
+    encoder: Trained,
     folder: Path,
     comm: Comm,
     *,
@@ -119,7 +121,7 @@ def _pipeline(
     recipe: Recipe,
     sources: Sequence[LoadedSource],
     sampler: StepSampler,
-    encoder: Encoder,
+    encoder: Trained,
     comm: Comm,
 ) -> Pipeline:
     configs = [source.objective or recipe.objective for source in recipe.data.sources]
@@ -139,7 +141,7 @@ def _pipeline(
 
 def _step(
     recipe: Recipe,
-    encoder: Encoder,
+    encoder: Trained,
     objectives: Sequence[Objective],
     comm: Comm,
     device: torch.device,
@@ -150,9 +152,9 @@ def _step(
         objectives,
         comm,
         heads=build_heads(recipe.heads, encoder.training_dim, train.seed),
-        auxiliaries=_auxiliaries(recipe, encoder),
+        auxiliaries=_auxiliaries(recipe, encoder) if isinstance(encoder, Encoder) else (),
         guide=_guide(recipe, train.device),
-        target=_target(recipe, encoder),
+        target=_target(recipe, encoder) if isinstance(encoder, Encoder) else None,
         seed=train.seed,
         keep_graph=keep_graph(recipe, encoder, comm.world),
         rows_per_block=train.rows_per_block,
@@ -161,7 +163,7 @@ def _step(
     )
 
 
-def _refuse_idle(recipe: Recipe, encoder: Encoder, auxiliaries: Sequence[Auxiliary]) -> None:
+def _refuse_idle(recipe: Recipe, encoder: Trained, auxiliaries: Sequence[Auxiliary]) -> None:
     """Refuse a training that could change nothing of what is saved; a learned temperature is not.
 
     Raises:
@@ -226,7 +228,7 @@ def _per_query(recipe: Recipe, source: LoadedSource, config: ObjectiveConfig) ->
     return negatives_per_query(recipe.negatives.per_query, needed="negative" in needs(config), given=given)
 
 
-def keep_graph(recipe: Recipe, encoder: Encoder, processes: int = 1) -> Callable[[RowBatch], bool]:
+def keep_graph(recipe: Recipe, encoder: Trained, processes: int = 1) -> Callable[[RowBatch], bool]:
     """`train.graph`, with ``auto`` decided per batch by the estimated bytes of activations."""
     choice = recipe.train.graph
     if choice != "auto":
@@ -256,15 +258,15 @@ def _activation_budget(device: torch.device, processes: int) -> float:
     return psutil.virtual_memory().available * KEEP_SHARE / processes
 
 
-def encoder_of(run: Run) -> Encoder:
-    """The encoder that the recipe asks for."""
+def encoder_of(run: Run) -> Trained:
+    """The encoder, or the reranker, that the recipe asks for."""
     train_ = run.recipe.train
     set_seed(train_.seed)
     with process_zero_first(run.comm):
-        return Encoder.load(run.recipe.model, device=train_.device, seed=train_.seed)
+        return reranker.load(run.recipe.model, device=train_.device, seed=train_.seed)
 
 
-def trainer_of(run: Run, encoder: Encoder) -> Trainer:
+def trainer_of(run: Run, encoder: Trained) -> Trainer:
     """The trainer of the run, with everything that it needs."""
     return build_trainer(
         run.recipe,
@@ -275,5 +277,11 @@ def trainer_of(run: Run, encoder: Encoder) -> Trainer:
         evaluate=run.measuring.during if run.recipe.eval.every is not None else None,
         callbacks=[ProgressBar()] if run.progress else [],
         stopping=run.stopping,
-        mined=None if run.recipe.mining is None else lambda sampler: mining.negatives_of(run, encoder, sampler),
+        mined=_mined(run, encoder),
     )
+
+
+def _mined(run: Run, encoder: Trained) -> Callable[[StepSampler], Negatives] | None:
+    if run.recipe.mining is None or not isinstance(encoder, Encoder):
+        return None
+    return lambda sampler: mining.negatives_of(run, encoder, sampler)

@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedkit.disk.locks import hold_folder
+from embedkit.disk.model_files import read_saved
 from embedkit.errors import DataError, EmbedkitError, RecipeError, about, check_whole
 from embedkit.evaluation import forecast as forecasts
 from embedkit.evaluation import suite as suites
 from embedkit.evaluation import verdict as verdicts
 from embedkit.evaluation.kept import Kept
 from embedkit.evaluation.mteb.running import MtebData
+from embedkit.evaluation.two_stage import FirstStage, TwoStage
 from embedkit.foreign.limits import SEED
+from embedkit.model.checking.folder import files_of
+from embedkit.model.reading.resolve import resolve
 from embedkit.model.running.encoder import Encoder
+from embedkit.model.running.reranker import Reranker
 from embedkit.recipe.load import made
 from embedkit.recipe.schema import Model
 from embedkit.run.environment import quiet_libraries
@@ -68,6 +73,8 @@ def evaluate(
     seed: int = 0,
     batch_tokens: int = 8192,
     geometry: bool = False,
+    first_stage: str | None = None,
+    depth: int = 100,
     say: Say = output.say,
     progress: bool = True,
     answer: Callable[[Evaluated], None] | None = None,
@@ -87,6 +94,8 @@ def evaluate(
         seed: of the bootstrap.
         batch_tokens: padded tokens per batch.
         geometry: also measure alignment, uniformity and ranks on the STS tasks.
+        first_stage: of rerankers: a bi-encoder, folder or Hub id, whose results they put in order.
+        depth: of rerankers: documents per query that they put in order.
         say: receives the forecast and the table.
         progress: show progress bars, and say before how long it will take where that is more than seconds.
         answer: receives all that was found, the comparison included.
@@ -103,6 +112,7 @@ def evaluate(
     check_whole(resamples, "resamples", 0)
     check_whole(seed, "seed", 0, SEED)
     check_whole(batch_tokens, "batch_tokens", 1)
+    check_whole(depth, "depth", 1)
     if compare and not resamples:
         cure = "leave it out for 1,000, or give 100 or more"
         raise RecipeError("a comparison needs resamples, got 0", "resamples", cure)
@@ -114,9 +124,10 @@ def evaluate(
         if places:
             held.enter_context(hold_folder(places[0], "evaluating"))
         read = suites.load_data(loaded)
+        stage = _first_stage(first_stage, depth, model)
         if compare:  # what does not load, or may not be replaced, must say so before the other is measured
-            _refuse_other(_load(compare, "--compare"), loaded, places[1:], overwrite)
-        encoder = _load(model, "MODEL")
+            _refuse_other(_load(compare, "--compare", stage, loaded), loaded, places[1:], overwrite)
+        encoder = _load(model, "MODEL", stage, loaded)
         _refuse_other(encoder, loaded, places[:1], overwrite)
         for line in _announced(loaded, read):
             say(line)
@@ -125,7 +136,7 @@ def evaluate(
         other = None
         if compare:
             own = rest | _results(compare, places[1:])
-            other = _score(_load(compare, ""), compare, loaded, read, say, options, own)
+            other = _score(_load(compare, "", stage, loaded), compare, loaded, read, say, options, own)
         comparison: list[suites.Comparison] = []
         if other is not None:
             comparison = suites.compare(other, scores, resamples=resamples, seed=seed, permutations=resamples)
@@ -168,7 +179,7 @@ def _refuse_failed(*found: Scores | None) -> None:
 
 
 def _score(
-    encoder: Encoder,
+    encoder: Encoder | TwoStage,
     name: str,
     suite: Suite,
     data: Sequence[TaskData],
@@ -177,7 +188,7 @@ def _score(
     rest: dict[str, Any],
 ) -> Scores:
     """Scores, with a forecast before and the time taken after them where that is more than seconds."""
-    kept = Kept(encoder)
+    kept = None if isinstance(encoder, TwoStage) else Kept(encoder)
     foreseen = forecasts.forecast(encoder, suite, data, kept=kept, **options) if rest["progress"] else None
     long = foreseen is not None and foreseen.seconds >= forecasts.SHORT
     if foreseen is not None and long:
@@ -189,7 +200,7 @@ def _score(
     return scores
 
 
-def _refuse_other(encoder: Encoder, suite: Suite, folders: Sequence[Path], overwrite: bool) -> None:
+def _refuse_other(encoder: Encoder | TwoStage, suite: Suite, folders: Sequence[Path], overwrite: bool) -> None:
     """Refuse to replace what another model, or this one on another suite, was measured at.
 
     Raises:
@@ -210,6 +221,26 @@ def _refuse_other(encoder: Encoder, suite: Suite, folders: Sequence[Path], overw
             raise EmbedkitError(f"holds the scores on another suite, {found.suite}", str(file), cure)
 
 
-def _load(name: str, place: str) -> Encoder:
+def _load(name: str, place: str, stage: FirstStage | None, suite: Suite) -> Encoder | TwoStage:
+    """The model as tasks measure it: a cross-encoder behind the first stage."""
     with about(place, "model.base"):
-        return Encoder.load(made(Model, base=name))
+        if not _reranks(name):
+            return Encoder.load(made(Model, base=name))
+        found = TwoStage(Reranker.load(made(Model, kind="reranker", base=name)), stage)
+    suites.check_tasks(found, suite)
+    return found
+
+
+def _first_stage(name: str | None, depth: int, model: str) -> FirstStage | None:
+    if name is None:
+        return None
+    with about("MODEL", "model.base"):
+        if not _reranks(model):
+            what = f"{model} is an encoder, a first stage itself"
+            raise RecipeError(what, "--first-stage", "leave it out; it is for cross-encoders")
+    with about("--first-stage", "model.base"):
+        return FirstStage(Encoder.load(made(Model, base=name)), depth)
+
+
+def _reranks(name: str) -> bool:
+    return read_saved(files_of(resolve(name))).reranks

@@ -8,7 +8,7 @@ from embedkit.disk import files
 from embedkit.disk.folders import RunFolder
 from embedkit.evaluation import suite as suites
 from embedkit.foreign import showing
-from embedkit.model.running.encoder import Encoder
+from embedkit.model.running.reranker import Trained
 from embedkit.model.running.towers import Pair
 from embedkit.publish import card, insight
 from embedkit.publish.facts import ModelFacts
@@ -26,7 +26,7 @@ logger = showing.logger(__name__)
 
 
 def finish(
-    run: Run, trainer: Trainer, encoder: Encoder | Pair, before: Scores | None, error: Exception | None = None
+    run: Run, trainer: Trainer, encoder: Trained | Pair, before: Scores | None, error: Exception | None = None
 ) -> None:
     """Measure the result and compare it, write record and report; the model is on disk already.
 
@@ -49,7 +49,7 @@ def finish(
         raise error
 
 
-def measure_result(run: Run, trainer: Trainer, encoder: Encoder | Pair, before: Scores | None) -> None:
+def measure_result(run: Run, trainer: Trainer, encoder: Trained | Pair, before: Scores | None) -> None:
     """Scores of the result, and what changed."""
     updates = trainer.state.global_step
     run.measuring.masked_lm(trainer.engine.auxiliaries, run.record, updates, run.say)
@@ -61,7 +61,7 @@ def measure_result(run: Run, trainer: Trainer, encoder: Encoder | Pair, before: 
         run.record.comparison = [asdict(c) for c in compared]
 
 
-def _write_insight(run: Run, encoder: Encoder | Pair, before: Scores | None) -> None:
+def _write_insight(run: Run, encoder: Trained | Pair, before: Scores | None) -> None:
     """What the report shows besides the scores; without it everything else is as good."""
     try:
         suite = run.recipe.eval.suite

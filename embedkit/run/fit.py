@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from embedkit.model.running.encoder import Encoder
+from embedkit.model.running.reranker import Trained
 from embedkit.model.running.towers import Pair
 from embedkit.run import data
 from embedkit.run.state import Run
@@ -50,7 +51,7 @@ def _record(run: Run, trainer: Trainer) -> None:
         run.record.warnings.append(f"the embeddings began to collapse at step {trainer.guards.collapsed_at}")
 
 
-def result(run: Run, trainer: Trainer, encoder: Encoder) -> tuple[Encoder | Pair, Exception | None]:
+def result(run: Run, trainer: Trainer, encoder: Trained) -> tuple[Trained | Pair, Exception | None]:
     """The model that the run gives: of the best evaluation where the recipe keeps it, and one of two towers.
 
     Returns:
@@ -59,7 +60,7 @@ def result(run: Run, trainer: Trainer, encoder: Encoder) -> tuple[Encoder | Pair
     """
     if run.recipe.eval.every is not None and run.recipe.eval.keep == "best":
         run.record.best_step = trainer.load_best()
-    if run.recipe.model.towers < 2 or not run.first:
+    if run.recipe.model.towers < 2 or not run.first or not isinstance(encoder, Encoder):
         return encoder, None
     error: Exception | None = None
     kept: Encoder | Pair

@@ -6,6 +6,7 @@ import time
 
 from embedkit.evaluation.forecast import SHORT
 from embedkit.model.running.encoder import Encoder
+from embedkit.model.running.reranker import Trained
 from embedkit.model.running.towers import candidates
 from embedkit.run import mining
 from embedkit.run.state import Run
@@ -14,7 +15,7 @@ from embedkit.train import checkpoint, rate
 from embedkit.train.trainer import Trainer
 
 
-def announce(run: Run, encoder: Encoder, trainer: Trainer, resume: bool) -> None:
+def announce(run: Run, encoder: Trained, trainer: Trainer, resume: bool) -> None:
     """Measure what an update and an evaluation take, and say what follows from it. All processes call it together."""
     if not run.forecasts:
         return
@@ -27,7 +28,9 @@ def announce(run: Run, encoder: Encoder, trainer: Trainer, resume: bool) -> None
         training = 0.0 if measured is None else updates * measured.seconds
         if not run.first:
             return
-        searches = 0.0 if trainer.negatives is None else mining.foresee(trainer.negatives, encoder, done)
+        searches = 0.0
+        if trainer.negatives is not None and isinstance(encoder, Encoder):
+            searches = mining.foresee(trainer.negatives, encoder, done)
         evaluation = _evaluations(run, encoder, done, steps)
     run.clock = time.perf_counter()
     whole = training + searches + evaluation
@@ -61,7 +64,7 @@ def words(forecast: dict[str, float]) -> str:
     return f"took {duration(forecast['actual'])}, the forecast was {about(forecast['seconds'])}"
 
 
-def _evaluations(run: Run, encoder: Encoder, done: int, steps: int) -> float:
+def _evaluations(run: Run, encoder: Trained, done: int, steps: int) -> float:
     """Seconds of all evaluations that are still to come, and of the comparison at the end."""
     config, measuring, seconds = run.recipe.eval, run.measuring, 0.0
     if config.suite is not None:
@@ -71,8 +74,10 @@ def _evaluations(run: Run, encoder: Encoder, done: int, steps: int) -> float:
     reference = config.during or config.suite
     if config.every is not None and reference is not None:
         once = measuring.foresee(encoder, reference, 0)
-        towers = candidates(encoder, run.recipe.model.keep_tower, evaluated=True)
+        towers = 1
+        if isinstance(encoder, Encoder):
+            towers = len(candidates(encoder, run.recipe.model.keep_tower, evaluated=True))
         times = len({*range(config.every, steps, config.every), steps} - {*range(done + 1)})
-        chosen = len(towers) > 1  # both are measured once more at the end, to keep one
-        seconds += once.seconds * len(towers) * (times + chosen)
+        chosen = towers > 1  # both are measured once more at the end, to keep one
+        seconds += once.seconds * towers * (times + chosen)
     return seconds

@@ -8,6 +8,7 @@ import numpy as np
 
 from embedkit.evaluation import tasks
 from embedkit.model.running.encoder import Encoder
+from embedkit.model.running.reranker import Reranker, Trained
 from embedkit.model.running.towers import Pair
 from embedkit.publish.insight import Lengths
 from embedkit.run.state import Run
@@ -16,8 +17,10 @@ SAMPLE = 1000
 """Texts of a role, or examples of a source, that are counted."""
 
 
-def lengths(run: Run, encoder: Encoder | Pair) -> list[Lengths]:
+def lengths(run: Run, encoder: Trained | Pair) -> list[Lengths]:
     """Of every source and every task of the suite, by role; prompts and special tokens count."""
+    if isinstance(encoder, Reranker):
+        return list(_of_pairs(run, encoder))
     model = encoder.trained if isinstance(encoder, Pair) else encoder
     found = []
     for where, role, texts, limit in _texts(run):
@@ -26,6 +29,19 @@ def lengths(run: Run, encoder: Encoder | Pair) -> list[Lengths]:
         if counted := _count(model, role, texts):
             found.append(of_counts(where, role, counted, None if kept is None else int(kept)))
     return found
+
+
+def _of_pairs(run: Run, reranker: Reranker) -> Iterator[Lengths]:
+    """Of the pairs of every source: query and document together, as they are read."""
+    own = reranker.st.max_seq_length
+    for source in run.sources:
+        examples = source.get(_places(source.rows or 0))
+        pairs = [(e.query, text) for e in examples for text in (*e.positives, *e.negatives)]
+        some = [pairs[i] for i in _places(len(pairs))]
+        if some:
+            first, second = zip(*some, strict=True)
+            ids = reranker.st.tokenizer(list(first), list(second), truncation=False, verbose=False)["input_ids"]
+            yield of_counts(source.name, "pair", [len(row) for row in ids], None if own is None else int(own))
 
 
 def of_counts(where: str, role: str, counts: Sequence[int], limit: int | None) -> Lengths:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from embedkit.evaluation import suite as suites
-from embedkit.model.running.encoder import Encoder
+from embedkit.model.running.reranker import Trained
 from embedkit.model.running.towers import Pair
 from embedkit.run.state import Run
 from embedkit.train.trainer import Trainer
 from embedkit.types import Scores
 
 
-def before(run: Run, encoder: Encoder, trainer: Trainer) -> Scores | None:
+def before(run: Run, encoder: Trained, trainer: Trainer) -> Scores | None:
     """What training starts from: the suite's scores, and the masked-LM loss where the recipe asks for it."""
     run.record.evaluations = []
     scores = scored(run, encoder, "before") if run.recipe.eval.before else None
@@ -20,7 +20,7 @@ def before(run: Run, encoder: Encoder, trainer: Trainer) -> Scores | None:
     return scores
 
 
-def scored(run: Run, encoder: Encoder | Pair, when: str) -> Scores | None:
+def scored(run: Run, encoder: Trained | Pair, when: str) -> Scores | None:
     """Evaluate on process 0, or read what an interrupted start of the same run measured already."""
     with run.timed(f"evaluation {when}"):
         try:
@@ -29,7 +29,7 @@ def scored(run: Run, encoder: Encoder | Pair, when: str) -> Scores | None:
             run.comm.barrier()
 
 
-def _scored(run: Run, encoder: Encoder | Pair, when: str) -> Scores | None:
+def _scored(run: Run, encoder: Trained | Pair, when: str) -> Scores | None:
     config, target = run.recipe.eval, run.folder.scores(when)
     if config.suite is None:
         return None

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from embedkit.recipe.schema import Recipe
+from embedkit.errors import about
+from embedkit.recipe.load import made
+from embedkit.recipe.schema import Model, Recipe
 from embedkit.recipe.suite import Suite
 from embedkit.types import RunRecord, Scores
 
@@ -14,9 +16,10 @@ if TYPE_CHECKING:
     from embedkit.evaluation.forecast import Forecast
     from embedkit.evaluation.mteb.running import Results
     from embedkit.evaluation.tasks import TaskData
+    from embedkit.evaluation.two_stage import FirstStage, TwoStage
     from embedkit.model.running.encoder import Encoder
+    from embedkit.model.running.reranker import Trained
     from embedkit.model.running.towers import Pair
-
 
 GEOMETRY = ("alignment", "tolerance", "uniformity", "mean_cosine", "hubness", "rankme", "effective_rank")
 """What of `embedkit.evaluation.geometry` is followed during training."""
@@ -31,13 +34,14 @@ class Measuring:
 
     def __init__(self, recipe: Recipe) -> None:
         self.config, self.seed = recipe.eval, recipe.train.seed
-        self.keep_tower = recipe.model.keep_tower
+        self.keep_tower, self.device = recipe.model.keep_tower, recipe.train.device
+        self._first: FirstStage | None = None
         self._read: dict[str, tuple[Suite, list[TaskData]]] = {}
         self._texts: list[str] | None = None
 
     def score(
         self,
-        encoder: Encoder | Pair,
+        encoder: Trained | Pair,
         reference: str | Suite,
         name: str,
         resamples: int,
@@ -59,7 +63,7 @@ class Measuring:
         suite, data = self.data(reference)
         selects = self.config.during is None or reference is self.config.during
         return suites.evaluate_suite(
-            encoder,
+            self._measured(encoder),
             suite,
             resamples=resamples,
             batch_tokens=self.config.batch_tokens,
@@ -71,12 +75,32 @@ class Measuring:
             results=results,
         )
 
-    def foresee(self, encoder: Encoder, reference: str | Suite, resamples: int) -> Forecast:
+    def _measured(self, encoder: Trained | Pair) -> Encoder | Pair | TwoStage:
+        """What tasks measure: an encoder as it is, a reranker behind the first stage of the recipe."""
+        from embedkit.evaluation.two_stage import TwoStage
+        from embedkit.model.running.reranker import Reranker
+
+        return TwoStage(encoder, self._first_stage()) if isinstance(encoder, Reranker) else encoder
+
+    def _first_stage(self) -> FirstStage | None:
+        """That of the recipe, loaded once: what it finds is the same before, during and after training."""
+        config = self.config.first_stage
+        if self._first is None and config is not None:
+            from embedkit.evaluation.two_stage import FirstStage
+            from embedkit.model.running.encoder import Encoder
+
+            with about("eval.first_stage.model", "model.base"):
+                encoder = Encoder.load(made(Model, base=config.model), device=self.device)
+            self._first = FirstStage(encoder, config.depth, config.weight)
+        return self._first
+
+    def foresee(self, encoder: Trained, reference: str | Suite, resamples: int) -> Forecast:
         """How long one evaluation on a suite will take, measured on a few of its batches."""
         from embedkit.evaluation.forecast import forecast
 
         suite, data = self.data(reference)
-        return forecast(encoder, suite, data, batch_tokens=self.config.batch_tokens, resamples=resamples)
+        measured = self._measured(encoder)
+        return forecast(measured, suite, data, batch_tokens=self.config.batch_tokens, resamples=resamples)
 
     def data(self, reference: str | Suite) -> tuple[Suite, list[TaskData]]:
         """A suite and what its files hold, read once: what is measured later is what was there at the start.
@@ -92,7 +116,7 @@ class Measuring:
             self._read[key] = suite, suites.load_data(suite)
         return self._read[key]
 
-    def check(self, encoder: Encoder) -> None:
+    def check(self, encoder: Trained) -> None:
         """Find every suite, and refuse what the encoder cannot be measured on, before anything is trained.
 
         Raises:
@@ -101,10 +125,13 @@ class Measuring:
         """
         from embedkit.evaluation import suite as suites
 
+        measured = self._measured(encoder)
         for reference in (self.config.suite, self.config.during):
             if reference is not None:
-                suites.check_lengths(encoder, suites.load_suite(reference, self.config.data))
-                suites.check_there(encoder, *self.data(reference), None)
+                suite = suites.load_suite(reference, self.config.data)
+                suites.check_lengths(measured, suite)
+                suites.check_tasks(measured, suite)
+                suites.check_there(measured, *self.data(reference), None)
 
     def masked_lm(
         self, auxiliaries: Sequence[Auxiliary], record: RunRecord, step: int, say: Callable[[Any], None]
@@ -138,11 +165,15 @@ class Measuring:
             f"(perplexity {found['mlm_perplexity']:.4g}, {found['mlm_tokens']:,.0f} masked tokens)"
         )
 
-    def during(self, encoder: Encoder, step: int) -> dict[str, float]:
+    def during(self, encoder: Trained, step: int) -> dict[str, float]:
         """Metrics of an evaluation during training: ``average``, every ``TASK/METRIC``, and the geometry of each task.
 
         Of two towers, those of the one that would be kept.
         """
+        from embedkit.model.running.reranker import Reranker
+
+        if isinstance(encoder, Reranker):
+            return self._metrics(encoder, step)
         found = self._towers(encoder)
         return max((self._metrics(tower, step) for _, tower in found), key=lambda m: m[self.config.select])
 
@@ -165,7 +196,7 @@ class Measuring:
 
         return candidates(encoder, self.keep_tower, evaluated=self.config.every is not None)
 
-    def _metrics(self, encoder: Encoder | Pair, step: int) -> dict[str, float]:
+    def _metrics(self, encoder: Trained | Pair, step: int) -> dict[str, float]:
         reference = self.config.during or self.config.suite
         assert reference is not None, "the plan refuses eval.every without a suite"
         scores = self.score(encoder, reference, f"step {step}", resamples=0, progress=False)

@@ -14,7 +14,7 @@ from embedkit.disk import files
 from embedkit.disk.folders import RunFolder
 from embedkit.errors import EmbedkitError
 from embedkit.publish.hub import Hub, Place
-from embedkit.publish.probes import TOLERANCE, distance, embed
+from embedkit.publish.probes import TOLERANCE, answers, distance
 from embedkit.recipe.hand_over import Publish, in_words
 from embedkit.recipe.load import made
 from embedkit.run import publishing_files
@@ -183,7 +183,7 @@ def _back(hub: Hub, commit: str, staged: Staged, source: Source, folder: Path) -
     """
     files.make_folder(folder)
     hub.pull(commit, staged.bundle, folder)
-    far = distance(embed(source.load(folder), staged.texts), staged.embeddings)
+    far = distance(answers(source.load(folder), staged.texts), staged.embeddings)
     if not far <= TOLERANCE:
         what = f"the model that came back gives other embeddings (difference {far:.2g} of the largest number)"
         raise EmbedkitError(what, f"{hub.repo} at {commit}", "its files are equal: please report this")

@@ -11,15 +11,15 @@ import numpy as np
 
 from embedkit.disk import files
 from embedkit.disk.folders import FORMAT, RunFolder
-from embedkit.disk.model_files import ADAPTERS, CONFIG, MODULES
+from embedkit.disk.model_files import ADAPTERS, CONFIG, MODULES, inside, read_saved
 from embedkit.errors import EmbedkitError, about
 from embedkit.foreign.quoting import listed
 from embedkit.foreign.showing import as_json
-from embedkit.model.running.encoder import Encoder
+from embedkit.model.running.reranker import Trained, load
 from embedkit.publish import card, metadata
 from embedkit.publish.bundle import Bundle, collect
 from embedkit.publish.facts import ModelFacts
-from embedkit.publish.probes import TEXTS, TOLERANCE, Probes, distance, embed, hashes
+from embedkit.publish.probes import TEXTS, TOLERANCE, Probes, answers, distance, hashes
 from embedkit.publish.records import passed_on
 from embedkit.recipe.load import made
 from embedkit.recipe.schema import Model
@@ -55,12 +55,13 @@ class Source:
         there = self.run is not None and self.run.recipe.is_file()
         return self.run.recipe.read_text(encoding="utf-8") if self.run is not None and there else ""
 
-    def load(self, folder: Path) -> Encoder:
+    def load(self, folder: Path) -> Trained:
         """The model out of a folder that holds its files; its own code runs where the recipe trusted it."""
         recipe = {} if self.record is None else self.record.recipe.get("model", {})
         with about(str(self.model), "model.base"):
-            config = made(Model, base=str(folder), trust_remote_code=bool(recipe.get("trust_remote_code")))
-            return Encoder.load(config, device=self.device)
+            trust = bool(recipe.get("trust_remote_code"))
+            kind = "reranker" if read_saved(inside(folder)).reranks else None
+            return load(made(Model, kind=kind, base=str(folder), trust_remote_code=trust), device=self.device)
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,8 @@ def stage(source: Source, to: str, folder: Path) -> Staged:
     records = _records(source)
     collect(source.model, records).stage(folder)
     encoder = source.load(folder)
-    facts, texts = ModelFacts.of_encoder(encoder), TEXTS if recorded is None else recorded.texts
-    embeddings = embed(encoder, texts)
+    facts, texts = ModelFacts.of(encoder), TEXTS if recorded is None else recorded.texts
+    embeddings = answers(encoder, texts)
     far = None if recorded is None else distance(embeddings, recorded.embeddings)
     if far is not None and not far <= TOLERANCE:
         what = "the model gives other embeddings than when it was saved"
@@ -155,11 +156,15 @@ def _card(source: Source, facts: ModelFacts, to: str) -> dict[str, bytes]:
     written = kept.get("card") or {}
     if file.is_file() and files.sha256(file) != written.get("sha256"):
         text, local = file.read_text(encoding="utf-8", errors="replace"), written.get("name")
-        return {card.NAME: (text if local is None else text.replace(card.loading(local), card.loading(to))).encode()}
-    facts = ModelFacts.of_record(kept) if kept.get("dim") else facts
+        return {card.NAME: (text if local is None else _renamed(text, local, to, facts.kind)).encode()}
+    facts = ModelFacts.of_record(kept) if kept.get("dim") or kept.get("kind") == "reranker" else facts
     sheet = card.sheet(facts, to, to.partition("/")[2], source.record, source.recipe, source.root)
     results = metadata.leaderboards(sheet.card, sheet.record)
     return {name: text.encode() for name, text in {**results, card.NAME: card.render(sheet)}.items()}
+
+
+def _renamed(text: str, local: str, to: str, kind: str) -> str:
+    return text.replace(card.loading(local, kind), card.loading(to, kind))
 
 
 def _remarks(source: Source, recorded: Probes | None) -> list[str]:

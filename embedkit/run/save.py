@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from embedkit.disk import files
 from embedkit.errors import EmbedkitError
-from embedkit.model.reading.loading import load_saved
+from embedkit.model.reading.loading import load_cross_encoder, load_saved
+from embedkit.model.reading.resolve import Origin
 from embedkit.model.running.encoder import Encoder
+from embedkit.model.running.reranker import Reranker, Trained
 from embedkit.model.running.towers import Pair
 from embedkit.publish.facts import ModelFacts
-from embedkit.publish.probes import TEXTS, Probes, embed, hashes
+from embedkit.publish.probes import TEXTS, Probes, answers, hashes
 from embedkit.run.state import Run
 from embedkit.train.trainer import Trainer
 
 PROBE = ["A short sentence.", "And a second one, which is a little longer than the first."]
 
 
-def save(run: Run, trainer: Trainer, encoder: Encoder | Pair) -> None:
+def save(run: Run, trainer: Trainer, encoder: Trained | Pair) -> None:
     """Write the result with what it is, its frozen partner where it has one, and what auxiliary losses leave behind."""
     if not run.first:
         return
@@ -31,12 +35,15 @@ def save(run: Run, trainer: Trainer, encoder: Encoder | Pair) -> None:
         if isinstance(encoder, Pair):
             write_model(encoder.frozen, staging, run.folder.frozen, cure=cure)
             encoder = encoder.trained
-        write_model(encoder, staging, run.folder.model, cure=cure)
         base, scratch = run.recipe.model.base, run.recipe.model.from_scratch
-        run.record.model = ModelFacts.of_encoder(encoder, base, from_scratch=scratch).plain()
+        if isinstance(encoder, Reranker):
+            write_reranker(encoder, staging, run.folder.model, cure=cure)
+        else:
+            write_model(encoder, staging, run.folder.model, cure=cure)
+        run.record.model = ModelFacts.of(encoder, base, from_scratch=scratch).plain()
         for auxiliary in trainer.engine.auxiliaries:
             auxiliary.export(run.folder.root)
-        Probes(TEXTS, embed(encoder), hashes(run.folder.model)).write(run.folder.probes)
+        Probes(TEXTS, answers(encoder), hashes(run.folder.model)).write(run.folder.probes)
 
 
 def write_model(
@@ -56,17 +63,45 @@ def write_model(
         EmbedkitError: it gives other embeddings.
         WriteError: it cannot be written.
     """
-    try:
-        shutil.rmtree(staging, ignore_errors=True)
-        encoder.save(staging)
+    with _written(encoder, staging, final):
         plain = load_saved(staging, encoder.device, trust=encoder.st.trust_remote_code)
         got = plain.encode(PROBE, prompt=encoder.prompt(role) or None, convert_to_numpy=True)
         want = encoder.encode(PROBE, role=role)
         bounds = (1e-5, 1e-5) if relative is None else (0.0, relative * max(float(np.abs(want).max()), 1e-12))
-        if not np.allclose(got, want, *bounds):
-            worst = float(np.abs(got - want).max())
-            what = f"the saved model gives other embeddings than the one in memory (difference {worst:.2g})"
-            raise EmbedkitError(what, str(final), cure)
+        _compare(got, want, "embeddings", bounds, final, cure)
+
+
+def write_reranker(reranker: Reranker, staging: Path, final: Path, *, cure: str) -> None:
+    """As `write_model`: read back with plain sentence-transformers, it gives the same scores by its own activation.
+
+    Raises:
+        EmbedkitError: it gives other scores.
+        WriteError: it cannot be written.
+    """
+    import torch
+
+    with _written(reranker, staging, final):
+        plain = load_cross_encoder(Origin("folder", str(staging)), reranker.device, trust=reranker.st.trust_remote_code)
+        pairs = [[a, b] for a in PROBE for b in PROBE]
+        want = reranker.st.activation_fn(torch.from_numpy(reranker.score([(a, b) for a, b in pairs])))
+        got = plain.predict(pairs, convert_to_numpy=True, show_progress_bar=False)
+        _compare(got, want.numpy(), "scores", (1e-5, 1e-5), final, cure)
+
+
+@contextmanager
+def _written(model: Trained, staging: Path, final: Path) -> Iterator[None]:
+    """The model in `staging`; it gets its name if nothing is raised."""
+    try:
+        shutil.rmtree(staging, ignore_errors=True)
+        model.save(staging)
+        yield
         files.publish(staging, final)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _compare(got: np.ndarray, want: np.ndarray, what: str, bounds: tuple[float, float], final: Path, cure: str) -> None:
+    if not np.allclose(got, want, *bounds):
+        worst = float(np.abs(got - want).max())
+        said = f"the saved model gives other {what} than the one in memory (difference {worst:.2g})"
+        raise EmbedkitError(said, str(final), cure)

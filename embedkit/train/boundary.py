@@ -31,7 +31,7 @@ class Leaves:
         present: [N, S] bool, False where an example has no text in a slot.
         template: the pool's ids and targets; its embeddings are views of `values`.
         own: [n] indices of this process's examples in the pool.
-        query_cosine: scalar, mean cosine between different queries, as the encoder embeds them.
+        query_cosine: scalar, mean cosine between different queries, as the encoder embeds them; NaN for a reranker.
     """
 
     values: Tensor
@@ -115,7 +115,7 @@ def gather(
 
     values = pool(block).requires_grad_()
     present = torch.ones(values.shape[:2], dtype=torch.bool, device=device)
-    present[:, 1 + batch.positives :] = negative_id != PAD_ID
+    present[:, 1 + batch.positives :], present[:, 0] = negative_id != PAD_ID, not batch.paired
     template = Embeddings(
         query=values[:, 0],
         positive=values[:, 1 : 1 + batch.positives],
@@ -129,13 +129,15 @@ def gather(
         label=collect(batch.label),
         weight=collect(batch.weight),
         step=batch.step,
+        paired=batch.paired,
     )
     if guide is not None:
         template = replace(template, guide=_seen_through(pool(send(guide, device)), template))
     if target is not None:
         template = replace(template, target=_seen_through(pool(send(target, device)), template))
     own = torch.arange(batch.n, device=device) + comm.rank * batch.n
-    return Leaves(values, present, template, own, _mean_cosine(values[:, 0]))
+    queries = values[:1, 0] if batch.paired else values[:, 0]  # a reranker has none: of one row the mean is NaN
+    return Leaves(values, present, template, own, _mean_cosine(queries))
 
 
 @dataclass(frozen=True)

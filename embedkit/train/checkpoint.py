@@ -23,11 +23,11 @@ from embedkit.disk import files
 from embedkit.errors import EmbedkitError, TrainingError
 from embedkit.model.checking.boundary import UNSAFE, is_unsafe, reason
 from embedkit.model.checking.fit import listed
-from embedkit.model.reading.loading import load_saved
+from embedkit.model.reading.loading import load_like
 from embedkit.objectives.companions import Companion
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.model import BaseModel
 
 STAGING = ".saving-"
 OPTIMIZER, SCHEDULER = "optimizer.pt", "scheduler.pt"
@@ -92,14 +92,14 @@ def reading(path: Path) -> Iterator[None]:
         raise TrainingError(what, str(path), ANOTHER) from error
 
 
-def load_encoder(st: SentenceTransformer, path: Path) -> None:
+def load_encoder(st: BaseModel, path: Path) -> None:
     """Read the weights of a checkpoint into the model that is trained.
 
     Raises:
         TrainingError: it is damaged, or of another model.
     """
     with reading(path):
-        stored, wanted = load_saved(path, "cpu", trust=st.trust_remote_code).state_dict(), st.state_dict()
+        stored, wanted = load_like(st, path, "cpu").state_dict(), st.state_dict()
     _check_fit(stored, wanted, path)
     st.load_state_dict(stored)
 

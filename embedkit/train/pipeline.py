@@ -15,7 +15,7 @@ from embedkit.types import Example, RowBatch
 
 if TYPE_CHECKING:
     from embedkit.data.sources import LoadedSource
-    from embedkit.model.running.encoder import Encoder
+    from embedkit.model.running.reranker import Trained
     from embedkit.train.distributed import Comm
     from embedkit.train.negatives import Negatives
 
@@ -46,7 +46,7 @@ class Pipeline:
         self,
         sources: Sequence[LoadedSource],
         sampler: StepSampler,
-        encoder: Encoder,
+        encoder: Trained,
         comm: Comm,
         *,
         views: Views | None = None,
@@ -103,6 +103,7 @@ class Pipeline:
             offset=self.comm.rank * len(examples),
             transforms=self.viewing.unlabelled if unlabelled else self.viewing.labelled,
             pool=pool,
+            paired=self.encoder.reads_pairs,
         )
 
     def _examples(self, drawn: Batch, number: int) -> tuple[list[Example], list[str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from embedkit.model.changing import lora
-from embedkit.model.running.encoder import Encoder
+from embedkit.model.running.reranker import Trained
 from embedkit.objectives.base import Objective
 from embedkit.train.checkpoint import load_encoder, load_module, save_module
 from embedkit.train.step import Step
@@ -24,7 +24,7 @@ class Trainee(nn.Module):
     the encoder: the step sums gradients itself, once per update.
     """
 
-    def __init__(self, encoder: Encoder, objectives: Sequence[Objective], step: Step) -> None:
+    def __init__(self, encoder: Trained, objectives: Sequence[Objective], step: Step) -> None:
         super().__init__()
         self.whole = encoder
         self.encoder = encoder.module

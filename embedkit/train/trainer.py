@@ -23,7 +23,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback, Tra
 from embedkit.disk import files
 from embedkit.errors import TrainingError, WriteError
 from embedkit.model.reading.devices import send
-from embedkit.model.running.encoder import Encoder
+from embedkit.model.running.reranker import Trained
 from embedkit.objectives.base import Objective
 from embedkit.train import checkpoint, flow
 from embedkit.train.callbacks import AfterUpdate
@@ -36,14 +36,14 @@ from embedkit.train.stopwatch import Stopwatch
 from embedkit.train.trainee import Trainee
 from embedkit.types import RowBatch, StepResult
 
-Evaluate = Callable[[Encoder, int], dict[str, float]]
+Evaluate = Callable[[Trained, int], dict[str, float]]
 
 
 class Trainer(SentenceTransformerTrainer):
     """Train an encoder with objectives on a pipeline of batches.
 
     Args:
-        encoder: the encoder.
+        encoder: the encoder, or the reranker.
         objectives: one per data source.
         pipeline: gives batch k of update t.
         args: training arguments; `per_device_train_batch_size` is only reported.
@@ -65,7 +65,7 @@ class Trainer(SentenceTransformerTrainer):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Trained,
         objectives: Sequence[Objective],
         pipeline: Pipeline,
         args: SentenceTransformerTrainingArguments,

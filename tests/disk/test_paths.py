@@ -131,6 +131,7 @@ def test_every_path_of_the_schema_is_marked() -> None:
         "Eval.during",
         "Eval.data",
         "Eval.masked_lm",
+        "FirstStage.model",
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from embedkit.evaluation import similarity
@@ -29,5 +31,11 @@ def measure(side: Side, task: PairTask, data: Content) -> Measured:
     rows, match = similarity.prepared(name, found), np.array(data.test["label"])
     first, second = np.split(place, 2)
     compared = similarity.paired(name, rows[first], rows[second])
-    details = {"items": len(match), "matching": int(match.sum()), "similarity": name}
-    return Measured(pair_metrics(codes(compared), match), {"similarity": compared, "match": match}, details)
+    return judged(compared, match, {"similarity": name})
+
+
+def judged(compared: np.ndarray, match: np.ndarray, details: dict[str, Any]) -> Measured:
+    """The metrics of similarities [n] of pairs of which those in `match` [n] match; `details` are added to."""
+    counts = {"items": len(match), "matching": int(match.sum())}
+    found = pair_metrics(codes(compared), match)
+    return Measured(found, {"similarity": compared, "match": match}, counts | details)

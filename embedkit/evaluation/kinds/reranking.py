@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 
 from embedkit.evaluation import similarity
@@ -13,6 +16,7 @@ from embedkit.evaluation.side import Side
 from embedkit.recipe.kinds import RerankingTask
 
 KS = (1, 10)
+Scores = Callable[[str, Sequence[str]], np.ndarray]
 
 
 def read(task: RerankingTask) -> Content:
@@ -34,19 +38,34 @@ def measure(side: Side, task: RerankingTask, data: Content) -> Measured:
     texts, asked = similarity.prepared(name, texts), similarity.prepared(name, asked)
     between = similarity.between(name)
     place = {document: i for i, document in enumerate(data.retrieval.corpus)}
+    row_of = {query: query_of[row] for row, query in enumerate(data.retrieval.queries)}
+
+    def scores(query: str, ids: Sequence[str]) -> np.ndarray:
+        return between(asked[row_of[query]][None], texts[text_of[[place[i] for i in ids]]])[0]
+
+    return ranked(task, data, scores, {"similarity": name})
+
+
+def ranked(task: RerankingTask, data: Content, scores: Scores, details: dict[str, Any]) -> Measured:
+    """The metrics when the candidates of every query come by falling score.
+
+    Args:
+        task, data: as in `measure`.
+        scores: of candidates, by the ids of a query and of its candidates.
+        details: are added to.
+    """
+    assert data.retrieval is not None and data.candidates is not None
     rankings = []
-    for row, query in enumerate(data.retrieval.queries):
+    for query in data.retrieval.queries:
         ids = data.candidates[query]
-        scores = between(asked[query_of[row]][None], texts[text_of[[place[i] for i in ids]]])[0]
         gains = np.array([data.retrieval.qrels[query][i] for i in ids])
-        rankings.append(rank_candidates(scores, gains, ids))
+        rankings.append(rank_candidates(scores(query, ids), gains, ids))
     found = retrieval_metrics(rankings, KS)
     kept = {name: found[name] for name in task.metrics if name in found}
     units = {"map": kept["map"], "mrr": np.array([1 / ranking.rank[0] for ranking in rankings]), **kept}
-    details = {
+    counts = {
         "items": len(rankings),
-        "documents": len(place),
+        "documents": len(data.retrieval.corpus),
         "candidates": sum(map(len, data.candidates.values())),
-        "similarity": name,
     }
-    return Measured(means(units), units, details)
+    return Measured(means(units), units, counts | details)

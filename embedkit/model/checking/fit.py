@@ -125,6 +125,18 @@ def refuse_gaps(report: Report, used: Iterable[str]) -> None:
         raise _missing(report, lacking, "the checkpoint is of another architecture, or was saved under a prefix")
 
 
+def new_head(report: Report) -> bool:
+    """Whether the weights lack the head of a reranker, which is then new; a pooler belongs to it.
+
+    Raises:
+        RecipeError: they lack more.
+    """
+    inner = f"{report.model.base_model_prefix}."
+    head = {n for n in report.missing if not n.startswith(inner) or n.removeprefix(inner).startswith("pooler.")}
+    refuse_gaps(report, report.missing - head)
+    return bool(head)
+
+
 def in_layers(model: nn.Module, names: Iterable[str]) -> set[str]:
     """The names that belong to the transformer layers of a model."""
     prefix, count = layers(model)

@@ -36,12 +36,14 @@ def settings(st: SentenceTransformer) -> dict[str, Any]:
         "prompts": {name: prompt for name, prompt in st.prompts.items() if prompt},
         "default_prompt": st.default_prompt_name,
         "max_length": st.max_seq_length,
-        "truncate_dim": st.truncate_dim,
+        "truncate_dim": getattr(st, "truncate_dim", None),
         "tokenizer": hashlib.sha256(json.dumps(backend, sort_keys=True).encode()).hexdigest(),
         "padding_side": tokenizer.padding_side,
     }
     if "message" in first.modality_config:
         found["template"] = tokenizer.chat_template
+    if hasattr(st, "activation_fn"):  # of a cross-encoder
+        found["activation"] = type(st.activation_fn).__name__
     if getattr(first.config, "is_causal", None) is False:
         found["is_causal"] = False
     return found

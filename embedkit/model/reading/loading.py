@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from embedkit.disk.model_files import Saved
+from embedkit.disk.model_files import BASE, Saved
+from embedkit.errors import RecipeError
+from embedkit.foreign.quoting import listed
 from embedkit.model.checking import fit, vocabulary
 from embedkit.model.checking.boundary import reading
 from embedkit.model.checking.folder import files_of, look_over
@@ -19,6 +21,7 @@ from embedkit.model.reading.resolve import Origin, cache_folder
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
+    from sentence_transformers.base.model import BaseModel
 
     from embedkit.recipe.schema import Model
 
@@ -53,6 +56,19 @@ def load_saved(folder: str | Path, device: torch.device | str, *, trust: bool = 
     """
     origin = Origin("folder", str(folder))
     return _checked(origin, _whole, _options(origin, device, trust, {}))
+
+
+def load_like(st: BaseModel, folder: Path, device: torch.device | str) -> BaseModel:
+    """Read a folder into which a model of the kind of `st` was written, with the trust that it has.
+
+    Raises:
+        RecipeError: as `load_st`.
+    """
+    from sentence_transformers import CrossEncoder
+
+    if isinstance(st, CrossEncoder):
+        return load_cross_encoder(Origin("folder", str(folder)), device, trust=st.trust_remote_code)
+    return load_saved(folder, device, trust=st.trust_remote_code)
 
 
 def load_transformers(auto: Any, origin: Origin, *, trust: bool = False, **options: Any) -> tuple[Any, fit.Report]:
@@ -180,7 +196,44 @@ def _untrained(origin: Origin, options: dict[str, Any], saved: Saved) -> Sentenc
 # Cross-encoders -----------------------------------------------------------------------------------------------
 
 
-def load_cross_encoder(origin: Origin, device: torch.device) -> CrossEncoder:
+def load_reranker(config: Model, origin: Origin, device: torch.device) -> tuple[CrossEncoder, bool]:
+    """The cross-encoder that a recipe trains: one that there is, or an encoder with a new head of one score.
+
+    The head is drawn from the global random state. All other weights have to be there.
+
+    Returns:
+        The model, and whether its head is new.
+
+    Raises:
+        RecipeError: it is damaged, does not load, lacks weights, or has another number of labels.
+    """
+    from sentence_transformers import CrossEncoder
+
+    model_kwargs: dict[str, Any] = {"dtype": torch.float32}
+    if config.attention is not None:
+        model_kwargs["attn_implementation"] = config.attention
+    find = files_of(origin)
+    with reading("the model", origin, find):
+        saved = look_over(find, trust=config.trust_remote_code)
+        _check_labels(saved)
+        options = _options(origin, device, config.trust_remote_code, model_kwargs)
+        with fit.watching() as reports:
+            model = CrossEncoder(origin.target, num_labels=1, **options)
+        fit.refuse_misfits(reports)
+        new = [fit.new_head(report) for report in reports]
+        vocabulary.check_tokenizer(model[0].tokenizer, find, saved)
+    return model, any(new)
+
+
+def _check_labels(saved: Saved) -> None:
+    """Refuse a classifier of other things than relevance; a plain encoder's config names two labels that mean none."""
+    labels, made_for = saved.config.get("id2label"), saved.config.get("architectures") or [""]
+    if isinstance(labels, dict) and len(labels) > 1 and str(made_for[0]).endswith("ForSequenceClassification"):
+        what = f"it has {len(labels)} labels ({listed(list(labels.values()), 3)}), and a reranker gives one score"
+        raise RecipeError(what, BASE, "take a cross-encoder with one label, or a plain encoder: the head is then new")
+
+
+def load_cross_encoder(origin: Origin, device: torch.device | str, *, trust: bool = False) -> CrossEncoder:
     """A cross-encoder whose weights are all there: one made of a plain encoder would score at random.
 
     Raises:
@@ -190,9 +243,9 @@ def load_cross_encoder(origin: Origin, device: torch.device) -> CrossEncoder:
 
     find = files_of(origin)
     with reading("the cross-encoder", origin, find):
-        look_over(find)
+        look_over(find, trust=trust)
         with fit.watching() as reports:
-            model = CrossEncoder(origin.target, **_options(origin, device, False, {"dtype": torch.float32}))
+            model = CrossEncoder(origin.target, **_options(origin, device, trust, {"dtype": torch.float32}))
         fit.refuse_misfits(reports)
         for report in reports:
             fit.refuse_gaps(report, report.missing)

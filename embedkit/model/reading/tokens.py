@@ -14,15 +14,15 @@ from embedkit.model.reading import templates
 from embedkit.model.reading.devices import send
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.model import BaseModel
 
 NO_PADDING: dict[str, dict[str, Any]] = {"common": {"return_tensors": None}, "text": {"padding": False}}
 DROPPED = ("attention_mask", "modality", "prompt_length", "input_ids")
 
 
 def tokenize(
-    st: SentenceTransformer,
-    texts: Sequence[str],
+    st: BaseModel,
+    texts: Sequence[str] | Sequence[list[str]],
     prompt: str,
     max_length: int | None = None,
     *,
@@ -32,7 +32,7 @@ def tokenize(
 
     Args:
         st: the model.
-        texts: n texts.
+        texts: n texts; or n pairs, for a cross-encoder.
         prompt: put before each; "" for none.
         max_length: tokens kept, those of a template not counted; None keeps the model's setting.
         training: a template leaves texts as they are, where it would clean them otherwise.
@@ -53,7 +53,7 @@ def tokenize(
     return out["input_ids"], features
 
 
-def excludes_prompt(st: SentenceTransformer) -> bool:
+def excludes_prompt(st: BaseModel) -> bool:
     """Whether the pooling leaves prompt tokens out."""
     return any(getattr(module, "include_prompt", True) is False for module in st)
 
@@ -69,7 +69,7 @@ def _unflattened(transformer: Any) -> Iterator[None]:
 
 
 def pad(
-    st: SentenceTransformer,
+    st: BaseModel,
     input_ids: Sequence[Sequence[int]],
     extra: dict[str, list[Any]],
     device: torch.device,

@@ -52,7 +52,10 @@ class Encoder:
         variants: ways to encode rows, as `RowBatch.variant` counts them; the first is the plain one.
         mask_inputs: gives the rows' token ids in place of their own (`embedkit.auxiliary.mlm`); None: their own.
         from_scratch: whether the weights began as random numbers, of the origin's configuration.
+        reads_pairs: whether a row is a text with its query (`embedkit.model.running.reranker`).
     """
+
+    reads_pairs = False
 
     def __init__(self, st: SentenceTransformer, head: nn.Module | None = None, origin: Origin | None = None) -> None:
         self.st, self.origin = st, origin

@@ -27,6 +27,7 @@ from embedkit.model.running.masks import OWN_LOGITS, RowMask, row_mask, seen_by
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.model import BaseModel
 
 logger = showing.logger(__name__)
 
@@ -49,7 +50,7 @@ def enable(st: SentenceTransformer) -> bool:
     backbone = st[0].auto_model
     if st.device.type != "cpu":
         return False
-    reason = _obstacle(backbone)
+    reason = obstacle(backbone)
     if hasattr(st[0], "soft_prompts"):
         reason = "soft prompts stand before every row"
     elif tokens.excludes_prompt(st):
@@ -71,7 +72,7 @@ def enable_beside(backbone: Any, st: SentenceTransformer) -> bool:
         backbone: on the CPU, with the vocabulary of `st`; which of the rows' features it takes, its signature says.
         st: a model for which `enable` returned True.
     """
-    if _obstacle(backbone) is not None:
+    if obstacle(backbone) is not None:
         return False
     before = backbone.config._attn_implementation
     ids, extra = tokens.tokenize(st, PROBE, "")
@@ -101,7 +102,7 @@ def use_sparse_token_gradients(backbone: Any) -> None:
         table.sparse = True
 
 
-def _obstacle(backbone: nn.Module) -> str | None:
+def obstacle(backbone: nn.Module) -> str | None:
     """Why a backbone cannot even be tried, or None."""
     _register()
     parameters = inspect.signature(backbone.forward).parameters
@@ -148,17 +149,17 @@ def _trial(st: SentenceTransformer, backbone: Any) -> str | None:
     before = backbone.config._attn_implementation
     expected = padded()
     backbone.set_attn_implementation(ATTENTION)
-    reason = _agree(difference) if fused.fuse(backbone) else "nothing is fused"
+    reason = agree(difference) if fused.fuse(backbone) else "nothing is fused"
     if reason is not None:
         logger.info("%s runs without fused layers: %s", type(backbone).__name__, reason)
         fused.unfuse(backbone)
-        reason = _agree(difference)
+        reason = agree(difference)
     if reason is not None:
         backbone.set_attn_implementation(before)
     return reason
 
 
-def _agree(difference: Callable[[], float]) -> str | None:
+def agree(difference: Callable[[], float]) -> str | None:
     """Why packed rows are not taken, or None."""
     try:
         found = difference()
@@ -175,7 +176,7 @@ def _apart(found: Tensor, expected: Tensor) -> float:
     return float(distance.nan_to_num(nan=float("inf")).max())
 
 
-def pack(st: SentenceTransformer, input_ids: Sequence[Sequence[int]], extra: dict[str, list[Any]]) -> dict[str, Any]:
+def pack(st: BaseModel, input_ids: Sequence[Sequence[int]], extra: dict[str, list[Any]]) -> dict[str, Any]:
     """Rows end to end, as `sentence_transformers` lays out unpadded input for flash attention.
 
     Args:

@@ -73,7 +73,8 @@ def estimate(c: Context, tokens_per_row: float | None = None) -> Memory:
     """
     train, model = c.recipe.train, c.model
     slots = [c.slots(source) for source in c.sources]
-    most, own = max(1 + p + m for p, m in slots), max(1, train.batch_size // c.processes)
+    asked = 0 if c.recipe.model.kind == "reranker" else 1  # a reranker's rows are pairs
+    most, own = max(asked + p + m for p, m in slots), max(1, train.batch_size // c.processes)
     columns = max(1, *(s.objective.columns(c.pool, p, m) for s, (p, m) in zip(c.sources, slots, strict=True)))
     block = min(own, train.rows_per_block or rows_per_block(columns))
     longest = c.recipe.model.max_length or (model.max_length if model else None)
@@ -146,6 +147,8 @@ def _keep_up_to(c: Context, rows: int, longest: int | None, budget: float | None
 
 
 def _width(c: Context, model: EncoderSize) -> int:
+    if c.recipe.model.kind == "reranker":
+        return 1
     head = c.recipe.model.head
     return head.dim if head is not None and head.dim is not None else model.dim
 

@@ -26,6 +26,7 @@ class SourcePlan:
         positives, negatives: P and M per example.
         rows_per_step: texts encoded per batch over all processes.
         seen: per softmax: anchor, own, others, others_explicit, noise, less.
+        paired: whether a row is a text read with its query; queries then have none of their own.
         sees: what an example is set against, of objectives that count no negatives.
         made: how its rows are made before training, in words; empty for rows as they are read.
         maker: the block of the recipe that `made` is about.
@@ -45,6 +46,7 @@ class SourcePlan:
     made: tuple[str, ...] = ()
     sees: tuple[str, ...] = ()
     maker: str = ""
+    paired: bool = False
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,9 @@ def _data(plan: Planned) -> Iterator[tuple[str, str]]:
 def _step(plan: Planned) -> Iterator[tuple[str, str]]:
     split = f", {plan.batch_size // plan.processes} on each of {plan.processes} processes" if plan.processes > 1 else ""
     for source in plan.sources:
-        texts = 1 + source.positives + source.negatives
-        what = f"{plan.batch_size} examples x {texts} texts = {source.rows_per_step:,} texts per batch{split}"
+        each = source.positives + source.negatives + (not source.paired)
+        rows = "pairs" if source.paired else "texts"
+        what = f"{plan.batch_size} examples x {each} {rows} = {source.rows_per_step:,} {rows} per batch{split}"
         yield "step", _of(plan, source) + what
         if source.roles and "text" in source.roles:
             yield from _views(plan)

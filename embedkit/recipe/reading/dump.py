@@ -24,6 +24,8 @@ LATER = {
     ("card",),
     ("publish",),
     ("model", "frozen_tower"),
+    ("model", "kind"),
+    ("eval", "first_stage"),
     ("data", "sources", "grades"),
     ("data", "sources", "clusters"),
     ("data", "sources", "pairs"),
