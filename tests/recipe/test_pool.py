@@ -14,6 +14,7 @@ from embedkit.data.sampler import StepSampler
 from embedkit.objectives.base import build
 from embedkit.recipe.objectives.base import ObjectiveConfig
 from embedkit.recipe.objectives.contrastive import InfoNCE, columns
+from embedkit.recipe.objectives.cwcl import CWCL
 from embedkit.recipe.objectives.dclr import DCLR
 from embedkit.recipe.objectives.debiased import Debiased
 from embedkit.recipe.objectives.hinge import EnergyHinge
@@ -22,6 +23,7 @@ from embedkit.recipe.objectives.mixing import MixedNegatives, MoCHi
 from embedkit.recipe.objectives.multi_view import MVDHEL
 from embedkit.recipe.objectives.spectrum import Rank
 from embedkit.recipe.objectives.supcon import SupCon
+from embedkit.recipe.objectives.uniformity import KCL, AlignUniform, DecoupledUniformity
 from embedkit.recipe.objectives.wrappers import Sum, SumTerm, ViewPairs
 from embedkit.recipe.plan import plan
 from embedkit.recipe.pool import contrasts, negatives_per_query, seen
@@ -151,3 +153,18 @@ def test_updates_are_those_of_the_sampler(rows: list[int], batch: int, accumulat
     planned = plan(recipe, rows=rows).updates
     if planned:
         assert planned == StepSampler(rows, [None] * len(rows), batch, accumulation, epochs, None, 0).steps
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (AlignUniform(), "its pair and 3 others of its side; no softmax"),
+        (AlignUniform(uniform_weight=0), "its pair; no negatives"),
+        (DecoupledUniformity(), "the centre of its 3 views and those of 3 others; no softmax"),
+        (KCL(), "its pair and 3 others of its side; no softmax"),
+        (CWCL(reverse=0), "8 documents, each a positive by the guide's similarity"),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_what_is_seen_without_counted_negatives(config: ObjectiveConfig, words: str) -> None:
+    assert config.sees(4, 2, 1) == words and contrasts(config, 4, 2, 1) == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -12,7 +12,6 @@ from embedkit.recipe.objectives.base import ObjectiveConfig
 class CWCL(ObjectiveConfig):
     """Every document of the batch is a positive by the frozen guide's similarity (Srinivasa et al. 2023)."""
 
-    in_batch: ClassVar[bool] = True
     name: Literal["cwcl"] = "cwcl"
     temperature: float = Field(0.07, gt=0, le=10, description="Logits are cosines / temperature.")
     of: Literal["query", "document"] = Field(
@@ -29,6 +28,10 @@ class CWCL(ObjectiveConfig):
     @property
     def needs_guide(self) -> bool:
         return True
+
+    def sees(self, n: int, p: int, m: int) -> str:
+        back = f"; from its document {n - 1} queries of others" if self.reverse else ""
+        return f"{n * (1 + m)} documents, each a positive by the guide's similarity{back}"
 
     def columns(self, n: int, p: int, m: int) -> int:
         return n * (p + m)

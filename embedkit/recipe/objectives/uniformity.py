@@ -24,9 +24,9 @@ class AlignUniform(ObjectiveConfig):
     )
 
     def sees(self, n: int, p: int, m: int) -> str:
-        return (
-            f"no softmax; its pair, and {n - 1} others of its side" if self.uniform_weight else "no negatives; its pair"
-        )
+        if not self.uniform_weight:
+            return "its pair; no negatives"
+        return f"its pair and {n - 1} others of its side; no softmax"
 
     def roles(self) -> frozenset[str]:
         alone = self.of == "query" and not self.align_weight
@@ -54,7 +54,7 @@ class DecoupledUniformity(ObjectiveConfig):
     )
 
     def sees(self, n: int, p: int, m: int) -> str:
-        return f"no softmax; the centre of its {1 + p} views, and those of {n - 1} others"
+        return f"the centre of its {1 + p} views and those of {n - 1} others; no softmax"
 
     @property
     def needs_guide(self) -> bool:
@@ -69,7 +69,7 @@ class KCL(ObjectiveConfig):
     gamma: float = Field(16.0, ge=0, description="Weight of the repulsion.")
 
     def sees(self, n: int, p: int, m: int) -> str:
-        return f"no softmax; its pair, and {n - 1} others of its side"
+        return f"its pair and {n - 1} others of its side; no softmax"
 
     def columns(self, n: int, p: int, m: int) -> int:
         return n
