@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +43,12 @@ class Comparison:
 
 
 def compare(
-    before: Scores, after: Scores, resamples: int = 1000, seed: int = stats.SEED, permutations: int = 0
+    before: Scores,
+    after: Scores,
+    resamples: int = 1000,
+    seed: int = stats.SEED,
+    permutations: int = 0,
+    without: Collection[str] = (),
 ) -> list[Comparison]:
     """Main metric of every task and, for several tasks, their average: after - before on the same resamples.
 
@@ -52,6 +57,7 @@ def compare(
         resamples: number of bootstrap resamples.
         seed: of the draws.
         permutations: of the permutation test; 0 leaves it out.
+        without: tasks that are left out, be it that `apart` says why.
 
     Raises:
         RecipeError: `resamples` is 0: without them there is nothing to judge by.
@@ -60,7 +66,7 @@ def compare(
     if resamples < 1:
         raise RecipeError("a comparison needs resamples, got 0", "resamples", "leave it at 1000, or give 100 or more")
     found, changes, swapped = [], [], []
-    for old, new in _shared(before, after):
+    for old, new in _shared(before, after, without):
         values = old.metrics[old.main], new.metrics[new.main]
         if not new.units:
             found.append(_unjudged(new.task, new.main, *values, resamples))
@@ -103,31 +109,60 @@ def _comparison(
     return Comparison(task, metric, before, after, difference, p, verdict, len(change), by_swaps)
 
 
-def _shared(before: Scores, after: Scores) -> list[tuple[TaskScore, TaskScore]]:
+def apart(before: Scores, after: Scores) -> dict[str, str]:
+    """The tasks that `compare` cannot pair, with the reason of each: what failed, what one of the two was not measured
+    on, other data, another main metric, no values per query or pair."""
+    first, second = _by_name(before), _by_name(after)
+    found = {}
+    for name in dict.fromkeys([*first, *second, *before.failed, *after.failed]):
+        failed = before.failed.get(name) or after.failed.get(name)
+        if failed is not None:
+            found[name] = f"could not be measured: {failed}"
+        elif name not in first or name not in second:
+            found[name] = f"only the {'second' if name not in first else 'first'} was measured on it"
+        elif problem := _unlike(first[name], second[name]):
+            found[name] = problem.what
+    return found
+
+
+def _shared(before: Scores, after: Scores, without: Collection[str]) -> list[tuple[TaskScore, TaskScore]]:
     """The tasks that both were measured on; what failed for one of them is left out."""
-    failed = {*before.failed, *after.failed}
-    first, second = ([task for task in scores.tasks if task.task not in failed] for scores in (before, after))
-    if _names(first) != _names(second) or not first:
+    left_out = {*before.failed, *after.failed, *without}
+    first, second = (
+        {name: task for name, task in _by_name(scores).items() if name not in left_out} for scores in (before, after)
+    )
+    if first.keys() != second.keys() or not first:
         raise EmbedkitError(
-            f"the two models were measured on different tasks: {_names(before.tasks)} and {_names(after.tasks)}",
+            f"the two models were measured on different tasks: {[*_by_name(before)]} and {[*_by_name(after)]}",
             "comparison",
             "evaluate both on one suite",
         )
-    for old, new in zip(first, second, strict=True):
-        if (old.main, old.details["digest"]) != (new.main, new.details["digest"]):
-            raise EmbedkitError(
-                f"task {new.task!r} had other data or another main metric for the first model",
-                "comparison",
-                "evaluate both with the same suite and files",
-            )
-        if new.type != "mteb" and not (old.units and new.units):
-            raise EmbedkitError(
-                f"the scores of task {new.task!r} lack their per-unit values",
-                "comparison",
-                "keep samples.npz beside scores.json, or evaluate again",
-            )
-    return list(zip(first, second, strict=True))
+    for name, new in second.items():
+        if problem := _unlike(first[name], new):
+            raise problem
+    return [(first[name], new) for name, new in second.items()]
 
 
-def _names(tasks: Sequence[TaskScore]) -> list[str]:
-    return [task.task for task in tasks]
+def _unlike(old: TaskScore, new: TaskScore) -> EmbedkitError | None:
+    """Why two scores of a task cannot be compared."""
+    if not (old.details.get("digest") and new.details.get("digest")):
+        return EmbedkitError(
+            f"the scores of task {new.task!r} do not say what data they are of", "comparison", "evaluate again"
+        )
+    if (old.main, old.details["digest"]) != (new.main, new.details["digest"]):
+        return EmbedkitError(
+            f"task {new.task!r} had other data or another main metric for the first model",
+            "comparison",
+            "evaluate both with the same suite and files",
+        )
+    if new.type != "mteb" and not (old.units and new.units):
+        return EmbedkitError(
+            f"the scores of task {new.task!r} lack their per-unit values",
+            "comparison",
+            "keep samples.npz beside scores.json, or evaluate again",
+        )
+    return None
+
+
+def _by_name(scores: Scores) -> dict[str, TaskScore]:
+    return {task.task: task for task in scores.tasks}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from embedkit.publish import view
@@ -20,20 +18,17 @@ from embedkit.publish.figures import (
     as_svg,
     new_figure,
 )
+from embedkit.publish.lines import over_updates, series, show_level, smooth, task_name, whisker, words
 from embedkit.terminal.times import duration
-from embedkit.types import LOGGED, Interval, RunRecord
+from embedkit.types import LOGGED, RunRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SIMILARITIES = ("similarity", "cosine", "hardest_negative")
 """Metrics whose names hold one of these lie on one scale and share a panel."""
-NAME = 16
-"""Characters in a line of a name on an axis."""
 LEAST = 0.1
 """Points by which the axis of differences goes to both sides at least."""
-LEVEL = 1e-3
-"""A quantity that varies by less than this share of itself is drawn as level."""
 
 
 def draw(record: RunRecord) -> list[Plot]:
@@ -49,16 +44,16 @@ def draw(record: RunRecord) -> list[Plot]:
 
 def loss(record: RunRecord) -> Plot | None:
     """Loss, and under it the learning rate."""
-    steps, values = _series(record.curve, "loss")
+    steps, values = series(record.curve, "loss")
     if len(steps) < 2:
         return None
     figure, (top, bottom) = new_figure(3.4, 2, height_ratios=(3, 1), sharex=True)
-    _smooth(top, steps, values, BLUE, "-")
+    smooth(top, steps, values, BLUE, "-")
     top.set_title("loss")
-    bottom.plot(*_series(record.curve, "learning_rate"), color=GREY)
+    bottom.plot(*series(record.curve, "learning_rate"), color=GREY)
     bottom.set_title("learning rate")
     bottom.yaxis.set_major_formatter("{x:g}")
-    _over_updates(bottom)
+    over_updates(bottom)
     alt = f"Training loss from {values[0]:.4g} at update {steps[0]:.0f} to {values[-1]:.4g} at update {steps[-1]:.0f}."
     return Plot("loss", "Loss and learning rate", alt, as_svg(figure, "loss"))
 
@@ -66,7 +61,7 @@ def loss(record: RunRecord) -> Plot | None:
 def metrics(record: RunRecord) -> Plot | None:
     """What the objective reports: similarities share one panel, every other metric that moves has its own."""
     names = [n for n in dict.fromkeys(k for line in record.curve for k in line) if n not in LOGGED]
-    names = [n for n in names if len(set(_series(record.curve, n)[1])) > 1]
+    names = [n for n in names if len(set(series(record.curve, n)[1])) > 1]
     if not names:
         return None
     together = [n for n in names if any(w in n for w in SIMILARITIES)][: len(CYCLE)]
@@ -74,19 +69,19 @@ def metrics(record: RunRecord) -> Plot | None:
     figure, axes = new_figure(1.1 + 1.25 * len(panels), len(panels), sharex=True)
     for ax, group in zip(axes, panels, strict=True):
         for name, (colour, dash) in zip(group, CYCLE, strict=False):
-            _smooth(ax, *_series(record.curve, name), colour, dash, label=_words(name))
-        title = _words(group[0]) if len(group) == 1 else "cosine similarity"
+            smooth(ax, *series(record.curve, name), colour, dash, label=words(name))
+        title = words(group[0]) if len(group) == 1 else "cosine similarity"
         ax.set_title(title, pad=_legend(ax) if len(group) > 1 else None)
-        _show_level(ax)
-    _over_updates(axes[-1])
-    ends = (f"{_words(n)} from {v[0]:.3g} to {v[-1]:.3g}" for n in names for v in [_series(record.curve, n)[1]])
+        show_level(ax)
+    over_updates(axes[-1])
+    ends = (f"{words(n)} from {v[0]:.3g} to {v[-1]:.3g}" for n in names for v in [series(record.curve, n)[1]])
     return Plot("metrics", "Training metrics", "During training: " + ", ".join(ends) + ".", as_svg(figure, "metrics"))
 
 
 def evaluation(record: RunRecord) -> Plot | None:
     """The metric that chooses the checkpoint, at every evaluation; the chosen one is marked."""
     name = view.selected_metric(record)
-    steps, values = _series(record.evaluations, name)
+    steps, values = series(record.evaluations, name)
     if not steps:
         return None
     untrained = view.selected_before(record)
@@ -102,9 +97,9 @@ def evaluation(record: RunRecord) -> Plot | None:
         title += f"   ★ kept: {best:.2f} at update {record.best_step}"
         alt += f"; the checkpoint of update {record.best_step} with {best:.2f} was kept"
     ax.margins(x=0.04, y=0.15)
-    _show_level(ax)
+    show_level(ax)
     ax.set_title(title)
-    _over_updates(ax)
+    over_updates(ax)
     return Plot("evaluation", "Evaluation during training", f"{alt}.", as_svg(figure, "evaluation"))
 
 
@@ -116,13 +111,13 @@ def before_after(record: RunRecord) -> Plot | None:
     figure, (left, right) = new_figure(1.1 + 0.42 * len(lines), columns=2, width_ratios=(3, 2), sharey=True)
     places = list(range(len(lines)))[::-1]
     for y, line in zip(places, lines, strict=True):
-        _whisker(left, line.before, y + 0.13, GREY, "o", label="before" if y == 0 else None)
-        _whisker(left, line.after, y - 0.13, BLUE, "D", label="after" if y == 0 else None)
+        whisker(left, line.before, y + 0.13, GREY, "o", label="before" if y == 0 else None)
+        whisker(left, line.after, y - 0.13, BLUE, "D", label="after" if y == 0 else None)
         if line.difference is not None:
             colour = {"win": GREEN, "loss": ORANGE}.get(line.verdict, GREY)
             marker = {"win": "^", "loss": "v"}.get(line.verdict, "o")
-            _whisker(right, line.difference, y, colour, marker)
-    left.set_yticks(places, [_name(line.task) for line in lines])
+            whisker(right, line.difference, y, colour, marker)
+    left.set_yticks(places, [task_name(line.task) for line in lines])
     left.set_ylim(-0.6, len(lines) - 0.4)
     left.margins(x=0.06)
     left.set_title("score, 0 to 100")
@@ -148,10 +143,10 @@ def cost(record: RunRecord) -> Plot | None:
     stages = [(k, v) for k, v in record.timings.items() if v > 0]
     if not stages:
         return None
-    padding = _series(record.curve, "padding")
+    padding = series(record.curve, "padding")
     timed = [{**c, "rate": c["tokens"] / c["seconds"]} for c in record.curve if c.get("seconds") and "tokens" in c]
-    curves = [("padding, share of the encoder's tokens", padding), ("real tokens per second", _series(timed, "rate"))]
-    curves = [(title, series) for title, series in curves if len(series[0]) > 1 and max(series[1]) > 0]
+    curves = [("padding, share of the encoder's tokens", padding), ("real tokens per second", series(timed, "rate"))]
+    curves = [(title, points) for title, points in curves if len(points[0]) > 1 and max(points[1]) > 0]
     heights = (0.35 + 0.22 * len(stages), *(1.0 for _ in curves))
     figure, (bars, *rest) = new_figure(sum(heights) + 1.0 + 0.3 * len(curves), 1 + len(curves), height_ratios=heights)
     names, seconds = zip(*stages[::-1], strict=True)
@@ -161,12 +156,12 @@ def cost(record: RunRecord) -> Plot | None:
     bars.margins(x=0.2)
     bars.grid(visible=False, axis="y")
     bars.set_xlabel("seconds")
-    for ax, (title, series) in zip(rest, curves, strict=True):
-        ax.plot(*series, color=BLUE)
+    for ax, (title, points) in zip(rest, curves, strict=True):
+        ax.plot(*points, color=BLUE)
         ax.set_ylim(bottom=0)
         ax.set_title(title)
     if rest:
-        _over_updates(rest[-1])
+        over_updates(rest[-1])
     alt = "Wall time: " + ", ".join(f"{name} {duration(s)}" for name, s in stages)
     if padding[1]:
         alt += f"; padding is {sum(padding[1]) / len(padding[1]):.1%} of the encoder's tokens on average"
@@ -211,63 +206,8 @@ def triplets(report: dict[str, Any], number: int = 0) -> Plot:
     return Plot(name, "Positives and negatives before and after debiasing", f"{alt}.", as_svg(figure, name))
 
 
-def _series(lines: Sequence[dict[str, Any]], name: str) -> tuple[list[float], list[float]]:
-    """(updates, values) of the lines that hold a finite `name`."""
-    pairs = [(line["step"], line[name]) for line in lines if "step" in line and _finite(line.get(name))]
-    return [s for s, _ in pairs], [v for _, v in pairs]
-
-
-def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and value == value and abs(value) != float("inf")
-
-
-def _smooth(
-    ax: Axes, steps: list[float], values: list[float], colour: str, dash: str, label: str | None = None
-) -> None:
-    """A line; with many points also a running mean over a twentieth of them, the points behind it."""
-    width = len(values) // 20
-    if width > 1:
-        ax.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
-        values = [sum(part) / len(part) for i in range(len(values)) for part in [values[max(0, i - width) : i + 1]]]
-    ax.plot(steps, values, color=colour, linestyle=dash, label=label)
-
-
-def _whisker(ax: Axes, value: Interval | None, y: float, colour: str, marker: str, label: str | None = None) -> None:
-    if value is not None:
-        ax.plot([value.low, value.high], [y, y], color=colour, linewidth=2)
-        ax.plot(value.value, y, color=colour, marker=marker, markersize=6, linestyle="none", label=label)
-
-
-def _over_updates(ax: Axes) -> None:
-    """The axis of updates: whole numbers."""
-    from matplotlib.ticker import MaxNLocator
-
-    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-    ax.set_xlabel("update")
-
-
-def _show_level(ax: Axes) -> None:
-    """Where all values are nearly one, a range around it: noise must not fill the panel, nor labels have ten digits."""
-    low, high = ax.get_ylim()
-    least = LEVEL * max(abs(low), abs(high))
-    if 0 < high - low < least:
-        ax.set_ylim((low + high - least) / 2, (low + high + least) / 2)
-
-
 def _legend(ax: Axes) -> float:
     """A legend between the panel and its title, two names a row; returns by how many points the title must rise."""
     rows = -(-len(ax.get_legend_handles_labels()[1]) // 2)
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, borderpad=0.2, fontsize=SMALL)
     return 4 + 1.35 * SMALL * rows
-
-
-def _name(task: str) -> str:
-    """The name of a task on an axis: two short lines at most."""
-    first, *more = textwrap.wrap(task, NAME) or [""]
-    if len(more) > 1:
-        more = [more[0][: NAME - 1] + "…"]
-    return "\n".join([first, *more])
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")

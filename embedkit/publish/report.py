@@ -10,10 +10,10 @@ from typing import Any
 from embedkit.disk import files
 from embedkit.disk.folders import RunFolder
 from embedkit.disk.locks import hold_folder
-from embedkit.errors import RecordError
 from embedkit.foreign.redacting import redact
 from embedkit.foreign.showing import as_json, shown, shown_deep
 from embedkit.publish import figures, mined, palette, plots, shapes, stages, view, words
+from embedkit.publish.compared import read_record
 from embedkit.publish.insight import Insight, insight_of, read_insight
 from embedkit.publish.markdown import score, span, templates
 from embedkit.publish.places import near, without_places
@@ -41,9 +41,7 @@ def write_report(run_dir: Path) -> Path:
         WriteError: the report cannot be written.
     """
     folder = RunFolder(Path(run_dir))
-    record = folder.read_record()
-    if record is None:
-        raise RecordError("no run record here", str(folder.record), "give the folder that `embedkit train --out` wrote")
+    record = read_record(folder.root)
     with hold_folder(folder.root, "writing the report"):
         return render_report(folder, record)
 

@@ -178,9 +178,8 @@ def how_long(record: RunRecord) -> str:
     text = f"{duration(sum(record.timings.values()))} in all"
     if "training" in record.timings:
         text += f", {duration(record.timings['training'])} of it training"
-        tokens = sum(line.get("tokens", 0.0) for line in record.curve)
         if seconds := seconds_of_updates(record):
-            text += f" ({tokens / seconds:,.0f} tokens/s)"
+            text += f" ({tokens_read(record) / seconds:,.0f} tokens/s)"
     if "actual" in record.forecast:
         text += f"; foreseen before training: {about(record.forecast['seconds'])}, it took "
         text += duration(record.forecast["actual"])
@@ -195,6 +194,11 @@ def seconds_of_updates(record: RunRecord) -> float:
     """
     found = max((float(line["elapsed"]) for line in record.curve if "elapsed" in line), default=0.0)
     return found or record.timings.get("training", 0.0)
+
+
+def tokens_read(record: RunRecord) -> float:
+    """Real tokens of the updates that were logged, padding not counted."""
+    return float(sum(line.get("tokens", 0.0) for line in record.curve))
 
 
 def plan_facts(record: RunRecord) -> list[tuple[str, list[str]]]:

@@ -18,6 +18,7 @@ from embedkit.foreign.redacting import PLACEHOLDER, redact
 from embedkit.model.running.encoder import pick_device
 from embedkit.recipe.load import dump, recipe_hash
 from embedkit.recipe.reading.dump import BESIDE
+from embedkit.recipe.reading.leaves import leaves
 from embedkit.recipe.reading.settle import settle
 from embedkit.recipe.schema import Recipe
 from embedkit.run.environment import now, quiet_libraries, versions
@@ -108,8 +109,7 @@ def refuse_other(recipe: Recipe, folder: RunFolder) -> None:
     text = "" if file is None else file.read_text(encoding="utf-8", errors="replace")
     if file is None or text == dump(recipe):
         return
-    was = _leaves(_parsed(text))
-    now_ = _leaves(_parsed(dump(recipe)))
+    was, now_ = (_with_null(leaves(_parsed(yaml))) for yaml in (text, dump(recipe)))
     every = [(key, was.get(key), now_.get(key)) for key in {**was, **now_} if was.get(key) != now_.get(key)]
     found = [difference for difference in every if difference[0].partition(".")[0] not in BESIDE]
     if every and not found:
@@ -135,15 +135,9 @@ def _parsed(text: str) -> Any:
         return None
 
 
-def _leaves(value: Any, path: str = "") -> dict[str, Any]:
-    """Every value of a recipe by its key path; null is a value like others, as text."""
-    if isinstance(value, dict) and value:
-        items = [(str(key), item) for key, item in value.items()]
-    elif isinstance(value, list) and value:
-        items = [(str(index), item) for index, item in enumerate(value)]
-    else:
-        return {path: "null" if value is None else value} if path else {}
-    return {k: v for key, item in items for k, v in _leaves(item, f"{path}.{key}" if path else key).items()}
+def _with_null(values: dict[str, Any]) -> dict[str, Any]:
+    """Null as text: nothing stands for a key that is not there."""
+    return {key: "null" if value is None else value for key, value in values.items()}
 
 
 def _value(value: Any) -> str:

@@ -15,6 +15,7 @@ from rich.console import Console
 from embedkit.disk.paths import locate
 from embedkit.errors import DataError, EmbedkitError, RecipeError
 from embedkit.evaluation import suite as suites
+from embedkit.evaluation.compare import apart
 from embedkit.evaluation.cost import estimate
 from embedkit.recipe.load import load_suite_file
 from embedkit.recipe.suite import RetrievalTask, StsTask, Suite
@@ -316,6 +317,32 @@ def test_other_data_cannot_be_compared(scores: Scores) -> None:
         suites.compare(scores, replace(scores, tasks=(moved, scores.tasks[1])))
     with pytest.raises(EmbedkitError, match="different tasks"):
         suites.compare(scores, replace(scores, tasks=(first,)))
+
+
+def test_tasks_that_cannot_be_paired_are_named_with_the_reason(scores: Scores, weaker: Scores) -> None:
+    first, second = scores.tasks
+    assert apart(weaker, scores) == {}
+    turned = replace(scores, tasks=(second, first))
+    assert apart(weaker, turned) == {}
+    both = suites.compare(weaker, scores, 100)
+    assert {c.task: c for c in suites.compare(weaker, turned, 100)[:2]} == {c.task: c for c in both[:2]}
+    moved = replace(first, details={**first.details, "digest": "0"})
+    unknown = replace(first, details={k: v for k, v in first.details.items() if k != "digest"})
+    bare = replace(first, units={})
+    for other, said in (
+        (replace(scores, tasks=(moved, second)), "had other data or another main metric"),
+        (replace(scores, tasks=(unknown, second)), "do not say what data they are of"),
+        (replace(scores, tasks=(bare, second)), "lack their per-unit values"),
+        (replace(scores, tasks=(second,)), "only the first was measured on it"),
+        (replace(scores, failed={first.task: "no file"}), "could not be measured: no file"),
+    ):
+        found = apart(weaker, other)
+        assert list(found) == [first.task] and said in found[first.task]
+        (left,) = suites.compare(weaker, other, 100, without=found)
+        assert left == both[1]
+    assert apart(replace(weaker, tasks=(second,)), scores) == {first.task: "only the second was measured on it"}
+    with pytest.raises(EmbedkitError, match="different tasks"):
+        suites.compare(weaker, scores, 100, without=[first.task, second.task])
 
 
 def shown(table: object, width: int = 160) -> str:

@@ -8,9 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from embedkit.evaluation import stats
 from embedkit.evaluation.compare import AVERAGE, Comparison
-from embedkit.types import Interval, RunRecord
+from embedkit.evaluation.suite import write_scores
+from embedkit.types import Interval, RunRecord, Scores, TaskScore
 
 UPDATES = 300
 PLAN = ["data         pydocs: 19,214 rows; roles positive, query; infonce", "updates      300"]
@@ -69,6 +72,32 @@ def write(folder: Path, made: RunRecord, recipe: str = "objective:\n  name: info
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.json").write_text(json.dumps(asdict(made)), encoding="utf-8")
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    return folder
+
+
+def kept(folder: Path, made: RunRecord, seed: int = 0) -> Path:
+    """A run folder as `write` makes it, with values per query behind the scores after training: made up, and on the
+    same data for the same names of tasks."""
+    write(folder, made)
+    if made.scores_after is None:
+        return folder
+    rng = np.random.default_rng(seed)
+    tasks = [
+        TaskScore(
+            own["task"],
+            "retrieval",
+            own["main"],
+            own["metrics"],
+            Interval(**own["interval"]),
+            {own["main"]: rng.uniform(size=50)},
+            {"digest": own["task"]},
+        )
+        for own in made.scores_after["tasks"]
+    ]
+    found = {
+        key: made.scores_after[key] for key in ("model", "fingerprint", "suite", "selection", "average", "seconds")
+    }
+    write_scores(Scores(**found, tasks=tuple(tasks)), folder / "eval" / "after")
     return folder
 
 

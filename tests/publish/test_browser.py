@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from embedkit.publish import insight
+from embedkit.publish import compared, insight
 from embedkit.publish.changed import Change
+from embedkit.publish.comparison import write_comparison
 from embedkit.publish.report import write_report
 from embedkit.types import RunRecord
 from tests import browser
@@ -96,6 +97,21 @@ def test_a_report_with_hostile_texts(chromium: browser.Browser, tmp_path: Path, 
     run = records.write(tmp_path / "run", made, f"# {text}\n")
     insight.write_insight(run, found)
     check(chromium, write_report(run))
+
+
+@pytest.mark.parametrize("text", ["a usual text", *HOSTILE], ids=range(1 + len(HOSTILE)))
+def test_a_comparison(chromium: browser.Browser, tmp_path: Path, text: str) -> None:
+    """Of as many runs as fit, the last measured on other tasks."""
+    runs = []
+    for i in range(compared.MOST):
+        made = hostile(text)[0]
+        made.recipe["train"]["learning_rate"] = i * 1e-5
+        if i == compared.MOST - 1:
+            assert made.scores_after is not None
+            del made.scores_after["tasks"][1]
+        made.failed, made.data[0]["digest"] = text * (i % 2), str(i)
+        runs.append(records.kept(tmp_path / f"a run with a name of usual length {i}", made, seed=i))
+    check(chromium, write_comparison(runs, tmp_path / "out")[0])
 
 
 def test_the_checks_see_what_they_are_for(chromium: browser.Browser, tmp_path: Path) -> None:

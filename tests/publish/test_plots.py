@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib as mpl
 import pytest
 
-from embedkit.publish import palette, plots
+from embedkit.publish import lines, palette, plots
 from embedkit.types import RunRecord
 from tests.publish import records
 
@@ -130,7 +130,7 @@ def test_updates_are_whole_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_name_on_an_axis_takes_two_short_lines(task: str, shown: str) -> None:
-    assert plots._name(task) == shown
+    assert lines.task_name(task) == shown
 
 
 def test_a_plot_in_the_page_has_the_page_s_colours_and_a_file_its_own() -> None:
