@@ -25,6 +25,7 @@ GUIDES = (
     "report",
     "vectors",
     "scale",
+    "others",
 )
 """Pages in the order of their reading; what is not named here follows them."""
 ROOMS = {"Cookbook": "cookbook", "Methods": "methods", "Results": "results", "Reference": "reference"}
@@ -35,11 +36,11 @@ TOP = {"README.md": "index.md", "ARCHITECTURE.md": "ARCHITECTURE.md", "SECURITY.
 def on_config(config: Any) -> Any:
     """The table of contents: guides, then a section for each folder, then how it is built."""
     docs = ROOT / "docs"
-    inside = {"adding-a-method", "engine"}
+    inside = ("engine", "adding-a-method", "CONTRIBUTING", "CHANGELOG")
     found = sorted(path.stem for path in docs.glob("*.md") if path.stem not in inside)
     ordered = [name for name in GUIDES if name in found] + [name for name in found if name not in GUIDES]
     rooms = [{title: _pages(docs, folder)} for title, folder in ROOMS.items() if (docs / folder).is_dir()]
-    built = ["ARCHITECTURE.md", *(f"{name}.md" for name in sorted(inside)), "SECURITY.md"]
+    built = ["ARCHITECTURE.md", *(f"{name}.md" for name in inside), "SECURITY.md"]
     config.nav = ["index.md", {"Guides": [f"{name}.md" for name in ordered]}, *rooms, {"How it is built": built}]
     return config
 

@@ -12,7 +12,7 @@ import pytest
 import typer.main
 
 from embedkit.cli import app
-from embedkit.recipe.load import find_recipe, list_recipes, load, load_any, load_suite_file
+from embedkit.recipe.load import find_recipe, list_recipes, load_any, load_suite_file
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -62,10 +62,10 @@ def test_commands(page: Path, tmp_path: Path) -> None:
         values = parse(words)
         name = values.get("recipe")
         if name in own:
-            load(tmp_path / name, values["overrides"] or [])
+            load_any(tmp_path / name, values["overrides"] or [])
         elif name is not None and name[0].islower():  # RECIPE stands for any
             assert str(find_recipe(name)) in shipped
-            load(name, values.get("overrides") or [])
+            load_any(name, values.get("overrides") or [])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
