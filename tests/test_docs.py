@@ -82,7 +82,10 @@ def test_the_two_commands_are_on_the_front_page() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_yaml_blocks(page: Path, tmp_path: Path) -> None:
-    """A block is a recipe, a suite, or some blocks of a recipe, which are completed with a source."""
+    """A block is a recipe, a suite, or some blocks of a recipe, which are completed with a source; one that names its
+    file can be extended by others."""
+    for name, text in recipes_of(page).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
     for i, block in enumerate(blocks(page, "yaml")):
         file = tmp_path / f"{i}.yaml"
         file.write_text(block, encoding="utf-8")
