@@ -1,18 +1,20 @@
 """How embeddings lie on the sphere: alignment, uniformity, tolerance, anisotropy, hubness, directions they use.
 
-Every function takes raw embeddings and normalises the rows; a zero row stays zero. Sums are taken in float64.
+Every function takes raw embeddings and normalises the rows; a zero row stays zero. Sums are taken in float64, and rows
+that are given in float64 stay so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from embedkit.errors import DataError
 from embedkit.types import Encodes
-from embedkit.vectors.view import unit
+from embedkit.vectors.view import unit as unit_single
 
 POSITIVE = 0.8
 """Share of the largest gold score from which a graded pair counts as positive: 4 of 5 on STS."""
@@ -22,6 +24,14 @@ TINY = 1e-7
 """Added to each share of `rankme`, as its paper does in float32."""
 BLOCK = 2048
 """Rows whose distances are held at once: 16 MiB of float32 per block pair, whatever n is."""
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows [n, d] at length 1, zero rows as they are; in float64 where they come so, else in float32."""
+    if rows.dtype != np.float64:
+        return unit_single(rows)
+    found: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return found
 
 
 @dataclass(frozen=True)
@@ -134,7 +144,12 @@ def alignment(first: np.ndarray, second: np.ndarray) -> float:
     return float((apart**2).sum(axis=1).mean())
 
 
-def tolerance(embeddings: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
+def tolerance(
+    embeddings: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    over: Literal["class", "different", "all"] = "class",
+) -> float:
     """Mean of ``u_i . u_j`` over all i < j of one class: how close texts stay that mean the same.
 
     Wang and Liu 2021 (arXiv 2012.09740, eq. 8), whose classes are labels. Here a class is what positive pairs connect:
@@ -144,6 +159,9 @@ def tolerance(embeddings: np.ndarray, first: np.ndarray, second: np.ndarray) -> 
     Args:
         embeddings: [n, d].
         first, second: [p] rows that make the positive pairs, p > 0.
+        over: class: the mean over pairs of one class. different, all: the equation to the letter, a product with the
+            indicator of one class averaged over all pairs of different rows, or of any, a row with itself too; both
+            grow with the share of pairs that are of one class.
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -154,8 +172,11 @@ def tolerance(embeddings: np.ndarray, first: np.ndarray, second: np.ndarray) -> 
     sums = np.zeros((count, rows.shape[1]))
     np.add.at(sums, label, rows)
     sizes = np.bincount(label)
-    within = ((sums**2).sum() - (rows**2).sum()) / 2
-    return float(within / max(1, (sizes * (sizes - 1) // 2).sum()))
+    itself, n = (rows**2).sum(), len(rows)
+    within = (sums**2).sum() - itself
+    if over == "all":
+        return float((within + itself) / n**2)
+    return float(within / max(1, n * (n - 1) if over == "different" else (sizes * (sizes - 1)).sum()))
 
 
 def uniformity(embeddings: np.ndarray, t: float = 2.0) -> float:
@@ -166,7 +187,7 @@ def uniformity(embeddings: np.ndarray, t: float = 2.0) -> float:
     Exact over all n (n - 1) / 2 pairs, in blocks: memory does not grow with n.
     """
     rows = unit(embeddings)
-    sizes = (rows.astype(np.float64) ** 2).sum(axis=1).astype(np.float32)  # 1, or 0 for a zero row
+    sizes = (rows.astype(np.float64) ** 2).sum(axis=1).astype(rows.dtype)  # 1, or 0 for a zero row
     total = 0.0
     for start in range(0, len(rows), BLOCK):
         block, own = rows[start : start + BLOCK], sizes[start : start + BLOCK, None]
@@ -192,17 +213,35 @@ def mean_cosine(embeddings: np.ndarray) -> float:
     return float((whole @ whole - (rows**2).sum()) / (n * (n - 1)))
 
 
-def spectrum(embeddings: np.ndarray, *, centred: bool) -> np.ndarray:
-    """Eigenvalues of ``Z^T Z / n`` with Z the unit rows of [n, d], descending, summing to 1, [d].
+def singular_values(embeddings: np.ndarray, *, centred: bool, normalised: bool = True) -> np.ndarray:
+    """Singular values of the rows of [n, d], descending, [min(n, d)], float64.
+
+    Through the triangular factor where there are more rows than dimensions: small ones keep all their digits, which a
+    root of the eigenvalues of the products would not.
 
     Args:
         embeddings: [n, d].
-        centred: subtract the mean of the unit rows first, which makes the matrix their covariance.
+        centred: subtract the mean of the rows first.
+        normalised: bring rows to length 1 before that.
     """
-    rows = unit(embeddings).astype(np.float64)
+    rows = (unit(embeddings) if normalised else embeddings).astype(np.float64)
     if centred:
         rows -= rows.mean(axis=0)
-    values = np.linalg.eigvalsh(rows.T @ rows)[::-1].clip(min=0)
+    if len(rows) > rows.shape[1]:
+        rows = np.asarray(np.linalg.qr(rows, mode="r"))
+    return np.linalg.svd(rows, compute_uv=False)
+
+
+def spectrum(embeddings: np.ndarray, *, centred: bool, normalised: bool = True) -> np.ndarray:
+    """Eigenvalues of ``Z^T Z / n`` with Z the unit rows of [n, d], descending, summing to 1; the first min(n, d), the
+    others are 0.
+
+    Args:
+        embeddings: [n, d].
+        centred: subtract the mean of the rows first, which makes the matrix their covariance.
+        normalised: False: Z are the rows as they are.
+    """
+    values: np.ndarray = singular_values(embeddings, centred=centred, normalised=normalised) ** 2
     total = values.sum()
     return values / total if total > 0 else values
 
@@ -214,7 +253,18 @@ def entropy_rank(values: np.ndarray) -> float:
     return float(np.exp(-(held * np.log(held)).sum())) if len(held) else 0.0
 
 
-def rankme(values: np.ndarray) -> float:
+def singular_rank(values: np.ndarray) -> float:
+    """Effective rank as Roy and Vetterli (2007) define it, of singular values: ``exp(-sum p log p)``, p their shares of
+    their sum. Larger than `entropy_rank`, whose shares are of the squares; 0 when there is no variance at all.
+
+    Args:
+        values: `spectrum`: the squares of the singular values in shares.
+    """
+    sizes = np.sqrt(values)
+    return entropy_rank(sizes / max(sizes.sum(), 1e-300))
+
+
+def rankme(values: np.ndarray, *, rescaled: bool = False) -> float:
     """RankMe ``exp(-sum_k p_k log p_k)`` with ``p_k = s_k / sum s + 1e-7`` and s the singular values.
 
     Garrido et al. 2023 (arXiv 2210.02885), there of embeddings as they are, here of unit rows. It grows with the rows
@@ -222,9 +272,12 @@ def rankme(values: np.ndarray) -> float:
 
     Args:
         values: `spectrum`, not centred: the squares of s in shares.
+        rescaled: divide the p_k by their sum, which is 1 + 1e-7 k otherwise (pakoromilas/DHEL-KCL).
     """
     sizes = np.sqrt(values)
     shares = sizes / max(sizes.sum(), 1e-300) + TINY
+    if rescaled:
+        shares = shares / shares.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 

@@ -60,6 +60,14 @@ def test_uniformity_of_many_rows_on_a_sphere() -> None:
     assert shape.uniformity(x) == pytest.approx(shape.uniformity(x[:300]), abs=0.03)
 
 
+def test_rows_in_double_precision_are_measured_in_it() -> None:
+    x = np.random.default_rng(5).standard_normal((30, 4))
+    u = x / np.linalg.norm(x, axis=1, keepdims=True)
+    want = math.log(np.mean([math.exp(-2 * ((a - b) ** 2).sum()) for a, b in combinations(u, 2)]))
+    assert shape.uniformity(x) == pytest.approx(want, rel=1e-12)
+    assert shape.uniformity(x.astype(np.float32)) == pytest.approx(want, rel=1e-5)
+
+
 def test_mean_cosine_is_the_loop() -> None:
     x = draw(8, 5)
     assert shape.mean_cosine(x) == pytest.approx(np.mean([u @ v for u, v in combinations(unit(x), 2)]), rel=1e-5)
@@ -73,7 +81,25 @@ def test_spectrum_is_that_of_the_singular_values() -> None:
         assert shape.spectrum(x, centred=centred) == pytest.approx(squares / squares.sum(), abs=1e-6)
 
 
+@pytest.mark.parametrize(("n", "d"), [(40, 6), (6, 40), (20, 20)])
+def test_singular_values_keep_their_digits(n: int, d: int) -> None:
+    """Also where most are zero: of rank 3, by the product of eigenvalues they would be about 1e-8."""
+    rng = np.random.default_rng(n)
+    x = rng.standard_normal((n, 3)) @ rng.standard_normal((3, d))
+    values = shape.singular_values(x, centred=False, normalised=False)
+    assert values == pytest.approx(np.linalg.svd(x, compute_uv=False), rel=1e-12, abs=1e-12)
+    assert len(values) == min(n, d) and values[3:].max() < 1e-12 * values[0]
+    assert shape.spectrum(x, centred=False).sum() == pytest.approx(1)
+
+
 def test_ranks_of_known_spectra() -> None:
+    two = np.array([0.9, 0.1, 0])  # singular values 3 : 1
+    want = math.exp(-0.75 * math.log(0.75) - 0.25 * math.log(0.25))
+    assert shape.singular_rank(two) == pytest.approx(want, rel=1e-12)
+    assert shape.singular_rank(two) > shape.entropy_rank(two)
+    assert shape.singular_rank(np.zeros(3)) == 0
+    assert shape.rankme(two, rescaled=True) == pytest.approx(shape.rankme(two), rel=1e-5)
+    assert shape.rankme(two, rescaled=True) != shape.rankme(two)
     assert shape.entropy_rank(np.full(7, 1 / 7)) == pytest.approx(7)
     assert shape.entropy_rank(np.array([1.0, 0, 0])) == pytest.approx(1)
     assert shape.entropy_rank(np.array([0.5, 0.5, 0])) == pytest.approx(2)
@@ -179,6 +205,9 @@ def test_tolerance_is_the_mean_cosine_within_what_pairs_connect() -> None:
     u = unit(x)
     want = np.mean([u[0] @ u[1], u[0] @ u[2], u[1] @ u[2], u[4] @ u[5]])
     assert shape.tolerance(x, first, second) == pytest.approx(want, rel=1e-6)
+    alike = sum([u[0] @ u[1], u[0] @ u[2], u[1] @ u[2], u[4] @ u[5]])
+    assert shape.tolerance(x, first, second, over="different") == pytest.approx(2 * alike / 42)
+    assert shape.tolerance(x, first, second, over="all") == pytest.approx((2 * alike + 7) / 49)
     apart = np.array([0, 2]), np.array([1, 3])
     assert shape.tolerance(x, *apart) == pytest.approx(1 - shape.alignment(x[apart[0]], x[apart[1]]) / 2, rel=1e-6)
 
