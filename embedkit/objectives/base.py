@@ -49,6 +49,16 @@ class Objective(nn.Module):
     remembers = False
     """Whether `remember` is to be called."""
 
+    def setup(self, dim: int, seed: int) -> None:
+        """Make the parameters whose size is that of the embeddings, drawn from `seed`: once, before anything else.
+
+        Must leave the global random state as it was. `set_up` calls it for an objective and those inside it.
+
+        Args:
+            dim: size of the embeddings that `forward` will get.
+            seed: of everything drawn here.
+        """
+
     def terms(self, e: Embeddings) -> list[Term]:
         """The flat list of summands; a wrapper overrides this and nothing else."""
         return [Term(1.0, self, e)]
@@ -80,6 +90,13 @@ class Objective(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} is a wrapper: evaluate its terms()")
 
 
+def set_up(objective: Objective, dim: int, seed: int) -> None:
+    """`Objective.setup` of an objective and of every one inside it, each with a seed of its own."""
+    parts = [part for part in objective.modules() if isinstance(part, Objective)]
+    for place, part in enumerate(parts):
+        part.setup(dim, seed + place)
+
+
 class BatchHead(nn.Module):
     """A layer over the whole gathered batch, between the encoder and the objective; training only.
 
@@ -87,6 +104,9 @@ class BatchHead(nn.Module):
     the whole batch whatever the number of processes and micro-batches. Its parameters get gradients as those of
     an objective do.
     """
+
+    width: int
+    """Size of the outputs, once `build_heads` has made it."""
 
     def setup(self, dim: int, seed: int) -> int:
         """Make the parameters for inputs of size `dim`, drawn from `seed`; returns the size of the outputs.
@@ -111,7 +131,7 @@ def build_heads(configs: Sequence[HeadConfig], dim: int, seed: int) -> list[Batc
     heads = []
     for place, config in enumerate(configs):
         head: BatchHead = registry.resolve(registry.lookup("head", config.name).target)(**_options(config))
-        dim = head.setup(dim, seed + place)
+        head.width = dim = head.setup(dim, seed + place)
         heads.append(head)
     return heads
 
@@ -179,6 +199,17 @@ def no_weight(e: Embeddings, name: str) -> None:
             where="weight",
             cure="remove the weights of the source, or use an objective with one loss per row",
         )
+
+
+def copied(e: Embeddings, name: str) -> Embeddings:
+    """The batch as the encoder's copy embeds it.
+
+    Raises:
+        RecipeError: the step has no copy.
+    """
+    if e.target is None:
+        raise RecipeError(f"objective {name!r} asks a copy of the encoder", "momentum", "set momentum: null")
+    return e.target
 
 
 def one_positive(e: Embeddings, name: str) -> Tensor:

@@ -91,7 +91,7 @@ class Table(Companion):
         """[n, C] the rows of the ids [n], `default` [C] for those not met yet; [n] which were met."""
         if not len(self):
             return default.expand(len(text), -1), torch.zeros_like(text, dtype=torch.bool)
-        place = torch.searchsorted(self.text, text).clamp_max(len(self) - 1)
+        place = torch.searchsorted(self.text, text.contiguous()).clamp_max(len(self) - 1)
         met = self.text[place] == text
         return torch.where(met[:, None], self.value[place].to(default), default), met
 

@@ -10,18 +10,9 @@ from torch.nn import functional
 
 from embedkit.errors import RecipeError, TrainingError
 from embedkit.objectives.base import BatchHead
+from embedkit.objectives.layers import linear
 
-INIT_STD = 0.02
-"""BERT's initialisation of linear layers; PyTorch's default is another."""
 _ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "gelu": functional.gelu, "identity": torch.clone}
-
-
-def _linear(into: int, out: int, generator: torch.Generator, bias: bool) -> nn.Linear:
-    layer = nn.utils.skip_init(nn.Linear, into, out, bias=bias)
-    nn.init.normal_(layer.weight, 0.0, INIT_STD, generator=generator)
-    if bias:
-        nn.init.zeros_(layer.bias)
-    return layer
 
 
 def _place(rows: Tensor, present: Tensor) -> Tensor:
@@ -45,7 +36,7 @@ class MLP(BatchHead):
         self.dim, self.activation = dim, activation
 
     def setup(self, dim: int, seed: int) -> int:
-        self.linear = _linear(dim, self.dim or dim, torch.Generator().manual_seed(seed), bias=True)
+        self.linear = linear(dim, self.dim or dim, torch.Generator().manual_seed(seed), bias=True)
         return self.linear.out_features
 
     def forward(self, values: Tensor, present: Tensor, seed: int) -> Tensor:
@@ -71,9 +62,9 @@ class BatchNormProjector(BatchHead):
     def setup(self, dim: int, seed: int) -> int:
         generator = torch.Generator().manual_seed(seed)
         hidden = self.hidden or 2 * dim
-        self.first = _linear(dim, hidden, generator, bias=False)
+        self.first = linear(dim, hidden, generator, bias=False)
         self.scale, self.shift = nn.Parameter(torch.ones(hidden)), nn.Parameter(torch.zeros(hidden))
-        self.second = _linear(hidden, self.dim or dim, generator, bias=False)
+        self.second = linear(hidden, self.dim or dim, generator, bias=False)
         return self.second.out_features
 
     def forward(self, values: Tensor, present: Tensor, seed: int) -> Tensor:

@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from embedkit.errors import DataError, RecipeError
-from embedkit.objectives.base import Objective, example_weight, mean_where, one_positive, upcast
+from embedkit.errors import DataError
+from embedkit.objectives.base import Objective, copied, example_weight, mean_where, one_positive, upcast
 from embedkit.objectives.companions import Queue
 from embedkit.objectives.logits import log_sum_exp, products, same_text, unit
 from embedkit.types import Embeddings, LossOut
@@ -30,9 +30,7 @@ def keys(e: Embeddings, momentum: float | None, name: str) -> Tensor:
         )
     if momentum is None:
         return unit(e.positive.detach())
-    if e.target is None:
-        raise RecipeError(f"objective {name!r} asks a copy of the encoder", "momentum", "set momentum: null")
-    return unit(e.target.positive.detach()).to(upcast(e.query.detach()[:0]).dtype)
+    return unit(copied(e, name).positive.detach()).to(upcast(e.query.detach()[:0]).dtype)
 
 
 class Keyed(Objective):

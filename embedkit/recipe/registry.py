@@ -102,6 +102,21 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "ascl": ("embedkit.recipe.objectives.queue:ASCL", "embedkit.objectives.queue:ASCL"),
         "sogclr": ("embedkit.recipe.objectives.sogclr:SogCLR", "embedkit.objectives.sogclr:SogCLR"),
         "spcl": ("embedkit.recipe.objectives.spcl:SPCL", "embedkit.objectives.spcl:SPCL"),
+        "non_negative": (
+            "embedkit.recipe.objectives.nonnegative:NonNegative",
+            "embedkit.objectives.nonnegative:NonNegative",
+        ),
+        "conr": ("embedkit.recipe.objectives.regression:ConR", "embedkit.objectives.regression:ConR"),
+        "supremix": ("embedkit.recipe.objectives.regression:SupReMix", "embedkit.objectives.regression:SupReMix"),
+        "core_tuning": (
+            "embedkit.recipe.objectives.long_tail:CoreTuning",
+            "embedkit.objectives.core_tuning:CoreTuning",
+        ),
+        "gml": ("embedkit.recipe.objectives.long_tail:GML", "embedkit.objectives.gml:GML"),
+        "sbcl": ("embedkit.recipe.objectives.long_tail:SBCL", "embedkit.objectives.sbcl:SBCL"),
+        "swav": ("embedkit.recipe.objectives.self_distillation:SwAV", "embedkit.objectives.swav:SwAV"),
+        "byol": ("embedkit.recipe.objectives.self_distillation:BYOL", "embedkit.objectives.byol:BYOL"),
+        "sepclr": ("embedkit.recipe.objectives.sepclr:SepCLR", "embedkit.objectives.sepclr:SepCLR"),
         "vicreg": ("embedkit.recipe.objectives.decorrelation:VICReg", "embedkit.objectives.decorrelation:VICReg"),
         "barlow_twins": (
             "embedkit.recipe.objectives.decorrelation:BarlowTwins",

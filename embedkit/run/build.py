@@ -21,7 +21,7 @@ from embedkit.model.changing.lora import has_adapters
 from embedkit.model.running import reranker
 from embedkit.model.running.encoder import Encoder
 from embedkit.model.running.reranker import Trained
-from embedkit.objectives.base import Objective, build, build_heads
+from embedkit.objectives.base import Objective, build, build_heads, set_up
 from embedkit.recipe import registry
 from embedkit.recipe.load import dump
 from embedkit.recipe.memory import KEEP_SHARE, activation_bytes
@@ -32,7 +32,7 @@ from embedkit.recipe.reading.dump import of_the_model
 from embedkit.recipe.schema import Model, Recipe, Source
 from embedkit.run import mining
 from embedkit.run.state import Run, process_zero_first
-from embedkit.train.arguments import training_arguments
+from embedkit.train.arguments import optimization, training_arguments
 from embedkit.train.callbacks import ProgressBar
 from embedkit.train.distributed import Comm
 from embedkit.train.guide import Guide
@@ -88,6 +88,8 @@ def build_trainer(
     encoder.use_sparse_token_gradients()
     args = training_arguments(recipe, folder, sampler.steps, comm)
     step = _step(recipe, encoder, objectives, comm, args.device)
+    for objective in objectives:
+        set_up(objective, step.heads[-1].width if step.heads else encoder.training_dim, train.seed)
     _refuse_idle(recipe, encoder, step.auxiliaries)
     return Trainer(
         encoder,
@@ -96,7 +98,7 @@ def build_trainer(
         args,
         step,
         evaluate=evaluate,
-        objective_learning_rate=train.objective_learning_rate,
+        optimization=optimization(recipe),
         collapse_guard=train.collapse_guard,
         recipe_yaml=dump(of_the_model(recipe)),
         callbacks=callbacks,

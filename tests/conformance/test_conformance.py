@@ -17,6 +17,7 @@ from tests.conformance import report, runner
 from tests.conformance.__main__ import DEFAULT, main
 from tests.conformance.entries import Entry, Gradient, Quantity, read_folder
 from tests.conformance.inputs import NotImplementedYet, Options
+from tests.conformance.left_out import LEFT_OUT
 from tests.conformance.runner import Outcome, judge
 
 CONFORMING = {"objectives": 115, "retrieval": 53, "sentence": 35}
@@ -74,6 +75,11 @@ def test_conforming_means_losses_and_gradients(outcomes: list[Outcome]) -> None:
             assert {q.path for q in outcome.entry.quantities if q.required} <= compared, outcome.entry.id
             assert any("grad" in path for path in compared) or not outcome.entry.gradients(), outcome.entry.id
             assert outcome.worst is not None and outcome.worst.error <= outcome.rtol
+
+
+def test_what_is_left_out_is_there_and_has_no_adapter(outcomes: list[Outcome]) -> None:
+    reasons = {o.entry.name: o.reason for o in outcomes if o.entry.name in LEFT_OUT}
+    assert reasons == LEFT_OUT
 
 
 def test_every_adapter_stands_for_an_entry(outcomes: list[Outcome]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from embedkit.objectives.base import Objective, build
+from embedkit.objectives.base import Objective, build, set_up
 from embedkit.recipe.objectives.base import ObjectiveConfig
 from embedkit.recipe.objectives.base import leaves as leaf_configs
 from embedkit.recipe.weighting import WeightingConfig
@@ -17,8 +17,10 @@ from embedkit.types import Embeddings, LossOut
 FIELDS = ("query", "positive", "negative")
 
 
-def make(config: ObjectiveConfig, weighting: Sequence[WeightingConfig] = ()) -> Objective:
-    objective = build(config, weighting).double()
+def make(config: ObjectiveConfig, weighting: Sequence[WeightingConfig] = (), dim: int = 8) -> Objective:
+    objective = build(config, weighting)
+    set_up(objective, dim, seed=0)
+    objective.double()
     remember(objective, past(config))
     return objective
 
@@ -46,7 +48,7 @@ def past(config: ObjectiveConfig) -> list[Embeddings]:
             positive_id=ids[:, 1:].clone(),
             negative_id=torch.zeros(n, 0, dtype=torch.int64),
             known_id=torch.zeros(n, 1, dtype=torch.int64),
-            label=torch.arange(n) % 3,
+            label=torch.tensor([0, 1, 0, 2, 0, 1, 0, 1, 0, 2]),
             step=seed,
         )
         target = replace(e, query=e.query + 0.2 * normal(n, d), positive=e.positive + 0.2 * normal(n, 1, d))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -30,9 +31,10 @@ def loops(case: Case, e: Embeddings, objective: Objective) -> Rows | Tensor:
     if isinstance(case.config, o.Symile):
         learned = getattr(objective, "log_scale", None)
         return LOOPS[case.config.name](case.config, e, None if learned is None else torch.exp(learned))
-    if case.config.remembers:
-        return LOOPS[case.config.name](case.config, e, past(case.config))
-    return LOOPS[case.config.name](case.config, e)
+    beside: list[Any] = [past(case.config)] if case.config.remembers else []
+    if case.config.learns:
+        beside.append(dict(objective.named_parameters()))
+    return LOOPS[case.config.name](case.config, e, *beside)
 
 
 def permuted(e: Embeddings, order: Tensor) -> Embeddings:
@@ -89,7 +91,7 @@ def draws_by_place(case: Case) -> bool:
     return (
         isinstance(case.config, o.MoCHi)
         or getattr(case.config, "negatives", "") == "shuffled"
-        or getattr(case.config, "mix", "list") == "pairs"
+        or getattr(case.config, "mix", "list") in ("pairs", True)
     )
 
 
@@ -107,10 +109,14 @@ def stops_gradient(case: Case) -> bool:
     held = any(isinstance(p, (Hardness, Dynamic)) or (isinstance(p, Focal) and p.detach) for p in case.weighting)
     moved = isinstance(case.config, DCLR) and case.config.noise_times and case.config.noise_steps
     fixed = isinstance(
-        case.config, (o.MACL, o.MoCHi, o.SogCLR, o.ASCL, o.MoCo, o.Circle, o.CircleBatch, o.CACRKeys)
+        case.config,
+        (o.MACL, o.MoCHi, o.SogCLR, o.ASCL, o.MoCo, o.Circle, o.CircleBatch, o.CACRKeys, o.SwAV, o.BYOL),
     ) or any(getattr(case.config, option, False) for option in ("detach_weights", "detach_others"))
+    other = getattr(case.config, "activation", "") == "rep_relu"
+    other = other or (isinstance(case.config, o.GML) and case.config.learn_temperature)
+    other = other or getattr(case.config, "mix", False) is True
     length = isinstance(case.config, o.MixedNegatives) and case.config.similarity == "dot"
-    return held or bool(moved) or fixed or length
+    return held or bool(moved) or fixed or other or length
 
 
 @pytest.mark.parametrize("name", [n for n in CASES if not stops_gradient(EXAMPLES[n])])

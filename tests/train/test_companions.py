@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from embedkit.objectives.base import set_up
 from embedkit.objectives.companions import Pools, Queue, Table
 from embedkit.recipe.plan import plan
 from embedkit.recipe.planning.words import lines
@@ -32,11 +33,13 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def remembering(base: Path, **train: Any) -> Recipe:
-    """Queue, table and copy of the encoder in one run; the queue is still growing at the checkpoint of update 4."""
+    """Queues, a table, prototypes and the copy of the encoder; one queue still grows at the checkpoint of update 4."""
     plain = recipe(base, **train).model_dump(exclude_unset=True)
     queue = {"objective": {"name": "moco", "queue": 70, "momentum": 0.9}}
     table = {"objective": {"name": "sogclr", "rho": 0.3, "temperature": 0.2}}
-    plain["objective"] = {"name": "sum", "terms": [queue, table]}
+    clusters = {"objective": {"name": "swav", "prototypes": 4, "queue": 30}}
+    copied = {"objective": {"name": "byol", "momentum": 0.9, "hidden": 8}}
+    plain["objective"] = {"name": "sum", "terms": [queue, table, clusters, copied]}
     return Recipe.model_validate(plain)
 
 
@@ -87,11 +90,20 @@ class _Embeds(torch.nn.Module):
 
 
 @pytest.mark.parametrize("keep", [True, False])
-@pytest.mark.parametrize("config", [o.MoCo(queue=30, momentum=None), o.SogCLR(rho=0.3), o.SPCL(pool=3)])
+@pytest.mark.parametrize(
+    "config",
+    [
+        *(o.MoCo(queue=30, momentum=None), o.SogCLR(rho=0.3), o.SPCL(pool=3)),
+        *(o.SwAV(prototypes=4, queue=30), o.GML(pool=3), o.SBCL(every=5, smallest=2)),
+    ],
+    ids=lambda c: c.name,
+)
 def test_batches_of_an_update_are_remembered_in_order(config: o.ObjectiveConfig, keep: bool) -> None:
     """After the optimiser step and not before, with the embeddings that the loss was computed on."""
     template = batch(p=0 if config.name == "spcl" else 1, label=CLASSES)
-    objective = build(config).double()
+    objective = build(config)
+    set_up(objective, template.query.shape[1], seed=0)
+    objective.double()
     encoder, step = toy_step(objective, keep_graph=lambda b: keep, rows_per_block=5)
     wanted = copy.deepcopy(objective)
     before = {n: v.clone() for n, v in objective.state_dict().items()}

@@ -29,7 +29,20 @@ from tests.device import DEVICE
 from tests.tiny import sentences, tiny_bert
 from tests.train.runs import recipe, trainer
 
-LOOK = ("auxiliary", "contrastive_tension", "dclr", "head-", "macl", "rank-", "spcl", "st", "w_mse")
+LOOK = (
+    "auxiliary",
+    "contrastive_tension",
+    "dclr",
+    "gml",
+    "head-",
+    "macl",
+    "rank-",
+    "sbcl",
+    "sepclr",
+    "spcl",
+    "st",
+    "w_mse",
+)
 """Cases that look at values or pick rows by a mask: they refuse what they cannot use, or work on those rows alone."""
 
 

@@ -17,7 +17,8 @@ class ObjectiveConfig(Block):
     row, cut into blocks; ``batch``: one scalar over the whole batch); `reweightable` whether `weighting` applies;
     `remembers` whether it keeps state between steps; `takes_pairs` whether a reranker's scores of a row's own
     candidates are enough for it; `explicit` whether it has a place for explicit negatives, or leaves
-    them alone; `least` how many positives an example needs where it needs any.
+    them alone; `least` how many positives an example needs where it needs any; `sized` whether it has parameters
+    of the embeddings' size.
     """
 
     name: str
@@ -30,11 +31,17 @@ class ObjectiveConfig(Block):
     explicit: ClassVar[bool] = True
     least: ClassVar[int] = 1
     state_of: ClassVar[str] = ""
+    sized: ClassVar[bool] = False
 
     @property
     def weighs(self) -> bool:
         """Whether rows may have weights: each has a loss of its own, or the loss says how."""
         return self.scope == "row"
+
+    @property
+    def learns(self) -> bool:
+        """Whether it has parameters of its own with these options."""
+        return self.sized or bool(getattr(self, "learn_temperature", False))
 
     @property
     def needs_guide(self) -> bool:

@@ -136,6 +136,15 @@ def matryoshka_not_on_a_dropped_head(c: Context) -> Iterator[Problem]:
             yield problem(("model", "head", "keep"), what, "set keep: true, or remove the head")
 
 
+def parameters_have_one_size(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        for wrapper in _matryoshkas(source.objective):
+            for leaf in leaves(wrapper):
+                if leaf.sized:
+                    what = f"{leaf.name} has parameters of the embedding's size, and {wrapper.name} cuts embeddings"
+                    yield problem(objective_path(source), what, f"take {leaf.name} out of {wrapper.name}")
+
+
 def temperature_fits_dot(c: Context) -> Iterator[Problem]:
     for source, leaf in _infonce(c):
         if leaf.similarity == "dot" and leaf.temperature < 1 and c.recipe.model.normalize is not True:
@@ -154,7 +163,7 @@ def debiased_does_not_saturate(c: Context) -> Iterator[Problem]:
 
 
 def learning_rate_has_parameters(c: Context) -> Iterator[Problem]:
-    learned = any(leaf.learn_temperature for _, leaf in _infonce(c))
+    learned = any(leaf.learns for s in c.sources for leaf in leaves(s.objective))
     built_in = all(leaf.__module__.startswith("embedkit.") for s in c.sources for leaf in leaves(s.objective))
     if c.recipe.train.objective_learning_rate is not None and built_in and not learned:
         what = "the objective has no parameters of its own"
@@ -187,6 +196,7 @@ REFUSALS = [
     weighting_applies,
     hardness_has_negatives,
     matryoshka_fits,
+    parameters_have_one_size,
     matryoshka_not_on_a_dropped_head,
 ]
 WARNINGS = [

@@ -1,4 +1,4 @@
-"""Rules about objectives that take statistics of the coordinates over a batch."""
+"""Rules about objectives without negatives, which take statistics over a batch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from embedkit.recipe.objectives.base import leaves
 from embedkit.recipe.objectives.decorrelation import WMSE, VICReg
+from embedkit.recipe.objectives.self_distillation import BYOL, SwAV
+from embedkit.recipe.objectives.sepclr import SepCLR
 from embedkit.recipe.planning.context import Context, objective_path, problem
 from embedkit.recipe.planning.facts import SourceFacts
 from embedkit.recipe.reading.problems import Problem
@@ -42,5 +44,39 @@ def lengths_are_free(c: Context) -> Iterator[Problem]:
                 yield problem(objective_path(source), what, "add a wide one under heads, or normalize: false")
 
 
-REFUSALS = [groups_divide, whitening_is_possible]
-WARNINGS = [lengths_are_free]
+def codes_have_views(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        views = 1 + c.slots(source)[0]
+        for leaf in leaves(source.objective):
+            if isinstance(leaf, SwAV) and leaf.code_views > views:
+                what = f"{leaf.code_views} views have codes, and an example has {views}"
+                yield problem((*objective_path(source), "code_views"), what, "lower it, or raise views.count")
+
+
+def something_is_common(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        for leaf in leaves(source.objective):
+            if isinstance(leaf, SepCLR) and c.width is not None and leaf.salient >= c.width:
+                what = f"{leaf.salient} salient coordinates of {c.width} leave none for the common part"
+                yield problem((*objective_path(source), "salient"), what, f"use {max(1, c.width // 4)}")
+
+
+def prototypes_are_shared(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        for leaf in leaves(source.objective):
+            shared = c.pool + leaf.queue if isinstance(leaf, SwAV) else 0
+            if isinstance(leaf, SwAV) and 2 * leaf.prototypes > shared:
+                what = f"{leaf.prototypes} prototypes are shared equally by {shared} texts, less than two each"
+                yield problem((*objective_path(source), "prototypes"), what, "use fewer, or raise queue or batch_size")
+
+
+def batch_norm_has_rows(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        for leaf in leaves(source.objective):
+            if isinstance(leaf, BYOL) and leaf.batch_norm and c.pool < 2:
+                what = f"{leaf.name} normalises over the batch, and {c.pool} example is in it"
+                yield problem(objective_path(source), what, "raise train.batch_size, or set batch_norm: false")
+
+
+REFUSALS = [groups_divide, whitening_is_possible, codes_have_views, batch_norm_has_rows, something_is_common]
+WARNINGS = [lengths_are_free, prototypes_are_shared]

@@ -10,7 +10,11 @@ import torch
 from torch import Tensor
 
 from embedkit.objectives.base import build
+from embedkit.objectives.logits import unit
+from embedkit.objectives.views import stacked
 from embedkit.recipe.objectives.decorrelation import WMSE, BarlowTwins, VICReg
+from embedkit.recipe.objectives.self_distillation import SwAV
+from embedkit.recipe.objectives.sepclr import SepCLR
 from tests.conformance.inputs import NotImplementedYet
 from tests.conformance.ours import embeddings, loss, option
 from tests.conformance.runner import Case, adapter
@@ -62,3 +66,44 @@ def _first(text: str) -> int:
     if found is None:
         raise NotImplementedYet(f"columns {text!r}")
     return int(found[1])
+
+
+@adapter("objectives", "swav")
+def swav(case: Case) -> dict[str, Tensor]:
+    a, b, c = case["A"], case["B"], case["C"]
+    case.inputs.fields.only("prototypes", "C")
+    config = option(
+        SwAV,
+        prototypes=len(c),
+        temperature=float(case.hyper["temperature"]),
+        epsilon=float(case.hyper["sinkhorn_epsilon"]),
+        iterations=case.hyper["sinkhorn_iterations"],
+        queue=0,
+    )
+    objective: Any = build(config)
+    objective.prototypes = c
+    batch = embeddings(a, b)
+    out = objective(batch, torch.arange(len(a)))
+    first = objective.codes(stacked(batch), unit(c))[0]
+    return {"loss": out.value.mean(), "extra.Q_A_first_row": first[0], "extra.Q_A_colsum": first.sum(0)}
+
+
+@adapter("objectives", "sepclr")
+def sepclr(case: Case) -> dict[str, Tensor]:
+    """The two parts of a view are drawn apart."""
+    case.hyper.only("common_normalised", True)
+    case.hyper.only("salient_normalised", False)
+    case.inputs.fields.only("y", "0,1 alternating (0=background,1=target)")
+    views = [torch.cat([case[f"c{k}"], case[f"s{k}"]], dim=1) for k in (1, 2)]
+    config = option(
+        SepCLR,
+        salient=case["s1"].shape[1],
+        tau=float(case.hyper["tau"]),
+        salient_weight=float(case.hyper["lambda_salient"]),
+        infoless_weight=float(case.hyper["lambda_infoless"]),
+        jem_weight=float(case.hyper["lambda_jem"]),
+    )
+    batch = embeddings(*views, label=torch.arange(len(views[0])) % 2)
+    objective: Any = build(config)
+    parts = {f"extra.{name}": value for name, value in objective.parts(batch).items()}
+    return {"loss": objective(batch, torch.arange(len(batch))).value, **parts}

@@ -12,6 +12,7 @@ from embedkit.objectives.mixing import HardestDraws
 from embedkit.objectives.mixing import MoCHi as MoCHiObjective
 from embedkit.recipe.objectives.debiased import Debiased
 from embedkit.recipe.objectives.mixing import MoCHi
+from embedkit.recipe.objectives.nonnegative import NonNegative
 from embedkit.recipe.objectives.scored import AnglE, CoSENT, Triplet
 from embedkit.recipe.objectives.st import STLoss
 from embedkit.recipe.objectives.supcon import SupCon
@@ -31,9 +32,11 @@ def simclr(case: Case) -> dict[str, Tensor]:
 
 @adapter("objectives", "ncl")
 def ncl(case: Case) -> dict[str, Tensor]:
-    case.hyper.only("activation", "none")
+    """Its rows are all longer than the floor."""
     case.hyper.remark("order")
-    return {"loss": loss(nt_xent(case.hyper["temperature"]), embeddings(case["A"], case["B"]))}
+    inner = nt_xent(case.hyper["temperature"])
+    config = option(NonNegative, objective=inner, activation=case.hyper["activation"])
+    return {"loss": loss(config, embeddings(case["A"], case["B"]))}
 
 
 @adapter("objectives", "dcl", "dcl_mask_leak")
