@@ -38,7 +38,18 @@ class Train(Block):
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="After the warm-up.")
     max_grad_norm: float = Field(1.0, ge=0, description="Joint clip of encoder and objective; 0 turns it off.")
     optimizer: str = Field(
-        "adamw_torch_fused", description="Name of a transformers optimiser, e.g. adamw_torch, adafactor, sgd."
+        "adamw_torch_fused",
+        description="lion (arXiv 2302.06675), or a transformers optimiser, e.g. adamw_torch, adafactor, sgd.",
+    )
+    betas: tuple[float, float] | None = Field(
+        None, description="Of Adam's kin and of lion; null: 0.9, 0.999 for Adam and 0.9, 0.99 for lion."
+    )
+    layer_decay: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Each layer's learning rate is that of the layer above times this; learning_rate is that of the "
+        "top layer, of heads and soft prompts; the embeddings are below all layers. null: one rate.",
     )
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="Autocast of the encoder; the objective stays in fp32."

@@ -10,8 +10,15 @@ from sentence_transformers import SentenceTransformerTrainingArguments
 from embedkit.model.running.encoder import pick_device
 from embedkit.recipe.schema import Recipe
 from embedkit.train.distributed import Comm
+from embedkit.train.optimizers import Optimization
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+
+
+def optimization(recipe: Recipe) -> Optimization:
+    """What a recipe says of the optimiser."""
+    train = recipe.train
+    return Optimization(train.optimizer, train.betas, train.objective_learning_rate, train.layer_decay)
 
 
 def training_arguments(recipe: Recipe, folder: Path, steps: int, comm: Comm) -> SentenceTransformerTrainingArguments:
@@ -35,7 +42,7 @@ def training_arguments(recipe: Recipe, folder: Path, steps: int, comm: Comm) -> 
         "warmup_steps": round(train.warmup * steps),
         "lr_scheduler_type": _SCHEDULES[train.schedule],
         "max_grad_norm": train.max_grad_norm,
-        "optim": train.optimizer,
+        **optimization(recipe).arguments(),
         "seed": train.seed,
         "data_seed": train.seed,
         "use_cpu": pick_device(train.device).type == "cpu",

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import Trainer as HFTrainer
 
 from embedkit.model.reading.devices import wait
 from embedkit.model.reading.seeding import RandomState
@@ -135,7 +134,7 @@ def _optimiser_seconds(trainer: Trainer) -> float:
     count = sum(p.numel() for p in trainer.trainee.parameters() if p.requires_grad)
     weights = nn.Parameter(torch.zeros(max(1, min(count, PROBE)), device=trainer.args.device))
     weights.grad = torch.zeros_like(weights)
-    cls, options = HFTrainer.get_optimizer_cls_and_kwargs(trainer.args, trainer.model)
+    cls, options = trainer.optimization.kind(trainer.args, trainer.model)
     optimiser = cls([weights], **options)
     optimiser.step()  # makes its state
     wait(trainer.args.device)

@@ -15,7 +15,6 @@ import torch
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer as HFTrainer
 from transformers import TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerState
@@ -29,6 +28,7 @@ from embedkit.train import checkpoint, flow
 from embedkit.train.callbacks import AfterUpdate
 from embedkit.train.distributed import Comm
 from embedkit.train.guards import Guards
+from embedkit.train.optimizers import Optimization
 from embedkit.train.pipeline import Pipeline
 from embedkit.train.step import Step
 from embedkit.train.stopping import Stopped, Stopping
@@ -49,7 +49,7 @@ class Trainer(SentenceTransformerTrainer):
         args: training arguments; `per_device_train_batch_size` is only reported.
         step: the engine.
         evaluate: ``(encoder, update) -> metrics``, called on process 0 at every evaluation.
-        objective_learning_rate: for the objectives' parameters; None takes the encoder's.
+        optimization: the optimiser, and learning rates that differ.
         collapse_guard: warn when the mean cosine between queries passes this.
         recipe_yaml: written into every checkpoint.
         callbacks: more trainer callbacks (trackers, progress).
@@ -72,7 +72,7 @@ class Trainer(SentenceTransformerTrainer):
         step: Step,
         *,
         evaluate: Evaluate | None = None,
-        objective_learning_rate: float | None = None,
+        optimization: Optimization = Optimization(),  # noqa: B008
         collapse_guard: float = 0.95,
         recipe_yaml: str = "",
         callbacks: Sequence[TrainerCallback] = (),
@@ -85,7 +85,7 @@ class Trainer(SentenceTransformerTrainer):
         self.negatives = pipeline.negatives
         self.objectives = nn.ModuleList(objectives)
         self.run_evaluation, self.recipe_yaml = evaluate, recipe_yaml
-        self.objective_learning_rate = objective_learning_rate
+        self.optimization = optimization
         self.comm: Comm = step.comm
         self.optimizer: torch.optim.Optimizer | None
         self.control: Any
@@ -134,20 +134,11 @@ class Trainer(SentenceTransformerTrainer):
         return self.trainee
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """Three groups: what decays, what does not (biases, norms), objectives (no decay, own learning rate)."""
+        """With groups by layer, by decay and for the objectives (`Optimization.groups`)."""
         if self.optimizer is None:
-            cls, kwargs = HFTrainer.get_optimizer_cls_and_kwargs(self.args, self.model)
-            decay = set(self.get_decay_parameter_names(self.trainee))
-            named = [(n, p) for n, p in self.trainee.named_parameters() if p.requires_grad]
-            ours = [p for n, p in named if n.startswith("objectives.")]
-            named = [(n, p) for n, p in named if not n.startswith("objectives.")]
-            rate = self.objective_learning_rate or self.args.learning_rate
-            groups = [
-                {"params": [p for n, p in named if n in decay], "weight_decay": self.args.weight_decay},
-                {"params": [p for n, p in named if n not in decay], "weight_decay": 0.0},
-                {"params": ours, "weight_decay": 0.0, "lr": rate},
-            ]
-            self.optimizer = cls([g for g in groups if g["params"]], **kwargs)
+            cls, kwargs = self.optimization.kind(self.args, self.model)
+            decayed = set(self.get_decay_parameter_names(self.trainee))
+            self.optimizer = cls(self.optimization.groups(self.trainee, self.args, decayed), **kwargs)
         return self.optimizer
 
     def floating_point_ops(self, inputs: Any) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from embedkit.errors import RecipeError
-from embedkit.model.reading.structure import layers
+from embedkit.model.reading.structure import is_embedding, layers
 
 
 def _is_rate(name: str, value: Any) -> bool:
@@ -93,7 +93,7 @@ def _select(backbone: nn.Module, part: str) -> list[str]:
     if part == "all":
         return names
     if part == "embeddings":
-        return [name for name in names if _is_embedding(name) and not _in_layers(backbone, name)]
+        return [name for name in names if is_embedding(name) and not _in_layers(backbone, name)]
     match = re.fullmatch(r"layers:(\d+)(?:-(\d+))?", part)
     if match:
         first, last = int(match[1]), int(match[2] or match[1])
@@ -104,11 +104,6 @@ def _select(backbone: nn.Module, part: str) -> list[str]:
         return [name for name in names if name.startswith(wanted)]
     stem = part.rstrip(".")
     return [name for name in names if name == stem or name.startswith(stem + ".")]
-
-
-def _is_embedding(name: str) -> bool:
-    """Position and type tables and the norm after them included: they stand under a module named so."""
-    return any("embed" in part or part in ("shared", "wte", "wpe") for part in name.split("."))
 
 
 def _in_layers(backbone: nn.Module, name: str) -> bool:

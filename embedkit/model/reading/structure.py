@@ -110,3 +110,22 @@ def layers(backbone: nn.Module) -> tuple[str, int]:
     """Name and length of the list of transformer layers (the outermost `nn.ModuleList`), or ("", 0)."""
     lists = [(name, len(m)) for name, m in backbone.named_modules() if isinstance(m, nn.ModuleList) and name]
     return min(lists, key=lambda pair: (pair[0].count("."), -pair[1]), default=("", 0))
+
+
+def is_embedding(name: str) -> bool:
+    """Whether a parameter is of the embeddings: position and type tables and the norm after them stand under a module
+    named so."""
+    return any("embed" in part or part in ("shared", "wte", "wpe") for part in name.split("."))
+
+
+def depths(backbone: nn.Module) -> dict[str, int]:
+    """How many layers are above each parameter of a backbone: 0 in the top layer and behind it, all in the
+    embeddings."""
+    prefix, count = layers(backbone)
+
+    def depth(name: str) -> int:
+        if prefix and name.startswith(f"{prefix}."):
+            return count - 1 - int(name[len(prefix) + 1 :].split(".")[0])
+        return count if is_embedding(name) else 0
+
+    return {name: depth(name) for name, _ in backbone.named_parameters()}

@@ -46,9 +46,9 @@ _PACKAGES = {
     "optimi": "stable_adamw",
 }
 OPTIMIZERS = {name: module for module, names in _PACKAGES.items() for name in names.split()} | dict.fromkeys(
-    ("adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "adagrad", "rmsprop"), ""
+    ("adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "adagrad", "rmsprop", "lion"), ""
 )
-"""The optimisers of transformers, and the module that each needs beside torch."""
+"""The optimisers of transformers and Lion, and the module that each needs beside torch."""
 _PIP = {
     "optimi": "torch-optimi",
     "galore_torch": "galore-torch",

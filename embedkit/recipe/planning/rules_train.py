@@ -154,6 +154,21 @@ def learning_rate_is_usual(c: Context) -> Iterator[Problem]:
         yield problem(("train", "learning_rate"), f"{rate:g} is high for training all weights", "2e-5 to 1e-4 is usual")
 
 
+def lion_is_slower(c: Context) -> Iterator[Problem]:
+    train, model = c.recipe.train, c.recipe.model
+    if train.optimizer == "lion" and train.learning_rate >= 2e-5 and model.lora is None and model.soft_prompts is None:
+        what = f"lion moves every weight by all of the learning rate, and {train.learning_rate:g} is usual for AdamW"
+        yield problem(("train", "learning_rate"), what, "take 3 to 10 times less, and as much more weight_decay")
+
+
+def betas_are_used(c: Context) -> Iterator[Problem]:
+    name, betas = c.recipe.train.optimizer, c.recipe.train.betas
+    if betas is not None and not any(kin in name for kin in ("adam", "lion")):
+        yield problem(("train", "betas"), f"{name} has none", "remove it, or take adamw_torch_fused or lion")
+    if betas is not None and not all(0 <= beta < 1 for beta in betas):
+        yield problem(("train", "betas"), "must be in 0..1, 1 excluded", "0.9, 0.99")
+
+
 def code_runs(c: Context) -> Iterator[Problem]:
     if c.recipe.model.trust_remote_code:
         what = f"code that comes with {c.recipe.model.base} runs on this machine"
@@ -184,6 +199,7 @@ REFUSALS = [
     suite_for_evaluation,
     best_is_chosen,
     selection_exists,
+    betas_are_used,
 ]
 WARNINGS = [
     evaluation_happens,
@@ -191,6 +207,7 @@ WARNINGS = [
     nothing_is_measured,
     rows_fit_micro_batches,
     learning_rate_is_usual,
+    lion_is_slower,
     code_runs,
     prompts_have_an_effect,
 ]

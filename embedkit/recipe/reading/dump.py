@@ -23,6 +23,8 @@ LATER = {
     ("mining",),
     ("card",),
     ("publish",),
+    ("train", "betas"),
+    ("train", "layer_decay"),
     ("model", "frozen_tower"),
     ("model", "kind"),
     ("eval", "first_stage"),
