@@ -18,8 +18,8 @@ from embedkit.recipe.objectives.macl import *  # noqa: F403
 from embedkit.recipe.objectives.metric import *  # noqa: F403
 from embedkit.recipe.objectives.mixing import *  # noqa: F403
 from embedkit.recipe.objectives.multi_view import *  # noqa: F403
-from embedkit.recipe.objectives.one_to_k import *  # noqa: F403
 from embedkit.recipe.objectives.nonnegative import *  # noqa: F403
+from embedkit.recipe.objectives.one_to_k import *  # noqa: F403
 from embedkit.recipe.objectives.penalty import *  # noqa: F403
 from embedkit.recipe.objectives.queue import *  # noqa: F403
 from embedkit.recipe.objectives.regression import *  # noqa: F403

@@ -41,7 +41,7 @@ class ObjectiveConfig(Block):
     @property
     def learns(self) -> bool:
         """Whether it has parameters of its own with these options."""
-        return self.sized or bool(getattr(self, "learn_temperature", False))
+        return self.sized or any(getattr(self, name, False) for name in ("learn_temperature", "learn_scale"))
 
     @property
     def needs_guide(self) -> bool:

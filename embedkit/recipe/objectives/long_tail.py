@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from embedkit.recipe.objectives.base import ObjectiveConfig
 
@@ -58,6 +58,15 @@ class GML(_Labelled):
         if value is not None and min(value) <= 0:
             raise ValueError("every class of prior needs a number above 0")
         return value
+
+    @model_validator(mode="after")
+    def _temperature_is_in_its_bounds(self) -> GML:
+        low, high = self.temperature_bounds
+        if not 0 < low < high:
+            raise ValueError(f"temperature_bounds must be 0 < low < high, got {low}, {high}")
+        if self.learn_temperature and not low <= self.temperature <= high:
+            raise ValueError(f"temperature {self.temperature} is outside temperature_bounds [{low}, {high}]")
+        return self
 
     def sees(self, n: int, p: int, m: int) -> str:
         kept = f", and up to {self.pool} earlier texts of each class" if self.pool else ""
