@@ -117,6 +117,7 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "swav": ("embedkit.recipe.objectives.self_distillation:SwAV", "embedkit.objectives.swav:SwAV"),
         "byol": ("embedkit.recipe.objectives.self_distillation:BYOL", "embedkit.objectives.byol:BYOL"),
         "sepclr": ("embedkit.recipe.objectives.sepclr:SepCLR", "embedkit.objectives.sepclr:SepCLR"),
+        "storm": ("embedkit.recipe.objectives.storm:STORM", "embedkit.objectives.storm:STORM"),
         "vicreg": ("embedkit.recipe.objectives.decorrelation:VICReg", "embedkit.objectives.decorrelation:VICReg"),
         "barlow_twins": (
             "embedkit.recipe.objectives.decorrelation:BarlowTwins",

@@ -30,7 +30,30 @@ from tests.objectives.batches import (
 from tests.objectives.examples_labels import LABELS, TOGETHER_LABELS
 from tests.objectives.examples_views import TOGETHER_VIEWS, VIEWS
 
-TOGETHER = TOGETHER_VIEWS | TOGETHER_LABELS
+TOGETHER_OTHERS = {
+    "sum-single-texts": Case(
+        o.Sum(
+            terms=(
+                o.SumTerm(weight=0.5, objective=o.ConR(window=0.1, weight=1.0, error="squared")),
+                o.SumTerm(objective=o.SupReMix(mix=False, distance="squared", bins=0.3)),
+                o.SumTerm(weight=2.0, objective=o.GML(learn_temperature=False, prior=(3.0, 2.0, 1.0))),
+                o.SumTerm(objective=o.SBCL(variant="ccl", smallest=2, every=33, temperature=0.3)),
+            )
+        ),
+        batch(p=0, label=CLASSES, score=scores(1), weight=WEIGHT),
+    ),
+    "sum-views-without-negatives": Case(
+        o.Sum(
+            terms=(
+                o.SumTerm(objective=o.SwAV(prototypes=4, queue=0, freeze=1, temperature=0.5)),
+                o.SumTerm(weight=0.5, objective=o.BYOL(momentum=None, batch_norm=False)),
+                o.SumTerm(objective=o.NonNegative(objective=o.SupCon(temperature=0.2, labels=False))),
+            )
+        ),
+        batch(p=2),
+    ),
+}
+TOGETHER = TOGETHER_VIEWS | TOGETHER_LABELS | TOGETHER_OTHERS
 """For the contract test, the cases that do not stand alone there."""
 
 EXAMPLES: dict[str, Case] = {
@@ -183,29 +206,33 @@ EXAMPLES: dict[str, Case] = {
     "non_negative": Case(
         o.NonNegative(objective=infonce(directions=ALL), activation="softplus"), tangled(batch(m=1, weight=WEIGHT))
     ),
-    "non_negative-default": Case(o.NonNegative(objective=o.SupCon(temperature=0.2)), batch(label=CLASSES)),
+    "non_negative-default": Case(o.NonNegative(objective=o.SupCon(temperature=0.2)), batch(label=CLASSES), alone=False),
     "conr": Case(o.ConR(window=0.25, steepness=0.7), tangled(batch(p=2, score=graded(), weight=WEIGHT))),
-    "conr-squared": Case(o.ConR(window=0.1, weight=1.0, error="squared"), batch(p=0, score=graded())),
+    "conr-squared": Case(o.ConR(window=0.1, weight=1.0, error="squared"), batch(p=0, score=graded()), alone=False),
     "supremix": Case(o.SupReMix(window=0.5), batch(p=1, score=graded())),
     "supremix-plain": Case(
-        o.SupReMix(mix=False, distance="squared", bins=0.3), batch(p=0, score=scores(1), weight=WEIGHT)
+        o.SupReMix(mix=False, distance="squared", bins=0.3), batch(p=0, score=scores(1), weight=WEIGHT), alone=False
     ),
     "core_tuning": Case(o.CoreTuning(temperature=0.3, focus=2.0), tangled(batch(label=CLASSES, weight=WEIGHT))),
     "gml": Case(o.GML(pool=4), batch(label=CLASSES, weight=WEIGHT)),
     "gml-prior": Case(
         o.GML(learn_temperature=False, prior=tuple(float(c) for c in range(20, 0, -1))),
         batch(p=0, label=torch.tensor([*range(10), 0, 1])),
+        alone=False,
     ),
     "sbcl": Case(o.SBCL(smallest=2, every=33), batch(label=CLASSES, weight=WEIGHT)),
-    "sbcl-ccl": Case(o.SBCL(variant="ccl", smallest=2, every=33, temperature=0.3), batch(p=0, label=CLASSES)),
+    "sbcl-ccl": Case(
+        o.SBCL(variant="ccl", smallest=2, every=33, temperature=0.3), batch(p=0, label=CLASSES), alone=False
+    ),
     "swav": Case(o.SwAV(prototypes=5, queue=15, epsilon=0.3), batch(weight=WEIGHT)),
-    "swav-views": Case(o.SwAV(prototypes=4, queue=0, freeze=1, temperature=0.5), batch(p=2)),
+    "swav-views": Case(o.SwAV(prototypes=4, queue=0, freeze=1, temperature=0.5), batch(p=2), alone=False),
     "byol": Case(o.BYOL(hidden=20), followed(batch(p=2, weight=WEIGHT))),
-    "byol-simsiam": Case(o.BYOL(momentum=None, batch_norm=False), batch()),
+    "byol-simsiam": Case(o.BYOL(momentum=None, batch_norm=False), batch(), alone=False),
     "sepclr": Case(
         o.SepCLR(salient=3, salient_weight=2.0, infoless_weight=0.5, jem_weight=0.7),
         tangled(batch(label=torch.arange(N) % 2)),
     ),
+    "storm": Case(o.STORM(objective=infonce(), rate=0.5), tangled(batch(m=1, weight=WEIGHT))),
     "vicreg": Case(o.VICReg(variance=10.0, scaling="paper"), batch()),
     "barlow_twins": Case(o.BarlowTwins(off_diagonal=0.3), batch()),
     "w_mse": Case(o.WMSE(eps=0.1), batch()),

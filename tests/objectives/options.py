@@ -32,6 +32,7 @@ from embedkit.recipe.objectives.spcl import *  # noqa: F403
 from embedkit.recipe.objectives.spectrum import *  # noqa: F403
 from embedkit.recipe.objectives.spread import *  # noqa: F403
 from embedkit.recipe.objectives.st import *  # noqa: F403
+from embedkit.recipe.objectives.storm import *  # noqa: F403
 from embedkit.recipe.objectives.supcon import *  # noqa: F403
 from embedkit.recipe.objectives.symile import *  # noqa: F403
 from embedkit.recipe.objectives.uniformity import *  # noqa: F403

@@ -321,6 +321,12 @@ REFUSED = [
     ),
     (PAIR, ["train.optimizer=sgd", "train.betas=[0.9, 0.99]"], "train.betas: sgd has none"),
     (PAIR, ["train.betas=[0.9, 1.0]"], "train.betas: must be in 0..1"),
+    (
+        PAIR,
+        ["objective={name: storm, objective: vicreg}"],
+        "storm weighs rows by their losses, and vicreg has one loss over the whole batch",
+    ),
+    (PAIR, ["objective={name: storm, objective: moco}"], "and moco remembers one batch after the other"),
     (PAIR, ["objective=w_mse"], "64 rows in 384 dimensions is singular, they cannot be whitened\n  cure: a head"),
     (PAIR, ["eval.suite=sts", "eval.keep=best"], "eval.keep: there is no best model: nothing is evaluated during"),
     (PAIR, ["eval.suite=sts", "eval.patience=2"], "eval.patience: counts evaluations, and none is done"),

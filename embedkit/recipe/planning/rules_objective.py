@@ -10,6 +10,7 @@ from embedkit.recipe.objectives.contrastive import InfoNCE
 from embedkit.recipe.objectives.debiased import Debiased
 from embedkit.recipe.objectives.mixing import MixedNegatives
 from embedkit.recipe.objectives.penalty import CLP
+from embedkit.recipe.objectives.storm import STORM
 from embedkit.recipe.objectives.wrappers import Matryoshka
 from embedkit.recipe.planning.context import Context, objective_path, problem
 from embedkit.recipe.planning.facts import SourceFacts
@@ -145,6 +146,22 @@ def parameters_have_one_size(c: Context) -> Iterator[Problem]:
                     yield problem(objective_path(source), what, f"take {leaf.name} out of {wrapper.name}")
 
 
+def rows_have_losses(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        for leaf in leaves(source.objective):
+            if isinstance(leaf, STORM):
+                inner, why = leaf.objective, ""
+                if inner.inner() or isinstance(inner, STORM):
+                    why = "is made of several objectives"
+                elif inner.scope != "row":
+                    why = "has one loss over the whole batch"
+                elif inner.remembers:
+                    why = "remembers one batch after the other, and storm shows it halves"
+                if why:
+                    what = f"storm weighs rows by their losses, and {inner.name} {why}"
+                    yield problem(objective_path(source), what, "take infonce, or another with one loss per row")
+
+
 def temperature_fits_dot(c: Context) -> Iterator[Problem]:
     for source, leaf in _infonce(c):
         if leaf.similarity == "dot" and leaf.temperature < 1 and c.recipe.model.normalize is not True:
@@ -197,6 +214,7 @@ REFUSALS = [
     hardness_has_negatives,
     matryoshka_fits,
     parameters_have_one_size,
+    rows_have_losses,
     matryoshka_not_on_a_dropped_head,
 ]
 WARNINGS = [
