@@ -15,6 +15,7 @@ from embedkit.model.reading.structure import depths
 
 if TYPE_CHECKING:
     from embedkit.model.running.module import EncoderModule
+    from embedkit.model.running.reranker import RerankerModule
     from embedkit.train.trainee import Trainee
 
 LION = "lion"
@@ -128,10 +129,10 @@ class Optimization:
         rate = self.objective_learning_rate or args.learning_rate
         return [*groups, *([{"params": ours, "weight_decay": 0.0, "lr": rate}] if ours else [])]
 
-    def _below(self, encoder: EncoderModule) -> Mapping[int, int]:
+    def _below(self, encoder: EncoderModule | RerankerModule) -> Mapping[int, int]:
         """How many layers are above each parameter of the towers, by its identity; nothing where all learn alike."""
         found: dict[int, int] = {}
-        tower: EncoderModule | None = None if self.layer_decay is None else encoder
+        tower: EncoderModule | RerankerModule | None = None if self.layer_decay is None else encoder
         while tower is not None:
             backbone: Any = tower.st[0].auto_model
             depth = depths(backbone)
