@@ -19,7 +19,7 @@ from tests.tiny import sentences, tiny_bert
 
 ROOT = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(str(path.relative_to(ROOT).with_suffix("")) for path in ROOT.rglob("*.yaml"))
-EXPECTED = 36
+EXPECTED = 38
 PYDOCS = {"packages": ["rich", "jinja2", "typer", "pydantic"], "holdout": ["jinja2"], "dev": ["typer"]}
 
 
@@ -119,8 +119,10 @@ def runnable(name: str, folder: Path, base: Path) -> Recipe:
             overrides += [f"auxiliary.{i}.generator={generator}"]
     if name == "retrieval/matryoshka":  # the tiny model has 32 dimensions
         overrides += ["objective.dims=[32, 16]"]
-    if name == "retrieval/distill":
+    if name == "retrieval/distill" or shipped.model.kind == "reranker":
         overrides += ["negatives.per_query=2"]
+    if shipped.eval.first_stage is not None:
+        overrides += [f"eval.first_stage.model={base}", "eval.first_stage.depth=5"]
     if name == "quickstart":
         overrides += [f"eval.suite.tasks.0.pydocs={json.dumps(PYDOCS)}"]
     return load_recipe(name, overrides)
@@ -156,7 +158,7 @@ def rows(source: Source, count: int = 24) -> list[dict[str, Any]]:
             if column == "teacher_score":
                 given["score"] = [1.0, 0.4, 0.2]
             row[column] = given[role] if role in given else sentences(1, seed=100 * i + k)[0]
-        if "teacher_score" in row:
+        if "teacher_score" in row or source.path in ("mined.parquet",):
             row["negative"] = sentences(2, seed=100 * i + 50)
         made.append(row)
     return made

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from embedkit.evaluation.two_stage import fused
 from embedkit.objectives.base import build
 from embedkit.recipe.objectives.base import ObjectiveConfig
 from embedkit.recipe.objectives.candidates import BCE, LCE, MarginRanking
 from embedkit.types import Embeddings
 from tests.conformance.inputs import NotImplementedYet
-from tests.conformance.ours import embeddings, loss, option
+from tests.conformance.ours import embeddings, infonce, loss, option
 from tests.conformance.runner import Case, adapter
 
 
@@ -65,3 +66,19 @@ def simcls(case: Case) -> dict[str, Tensor]:
     )
     score = torch.arange(k + 1, 0, -1.0, dtype=candidates.dtype).expand(len(candidates), -1)
     return {"loss": loss(config, embeddings(case["d"], case["g"], candidates, score=score))}
+
+
+@adapter("retrieval", "lamra_pointwise_fusion")
+def fusion(case: Case) -> dict[str, Any]:
+    """The reranker's score is the difference of the two logits; ties keep the first stage's order."""
+    first, scores = case["first"].numpy(), (case["yes"] - case["no"]).numpy()
+    final = fused(first, scores, float(case.hyper["weight"]))
+    order = (-final).argsort(axis=1, kind="stable").tolist()
+    return {"rerank_score": (final - first) / case.hyper["weight"], "final_score": final, "order": order}
+
+
+@adapter("retrieval", "lamra_ret_infonce")
+def retriever(case: Case) -> dict[str, Tensor]:
+    """One direction; the hard negatives of all queries are columns of every row."""
+    negatives = case["n"] if "n" in case.inputs else None
+    return {"loss": loss(infonce(float(case.hyper["temperature"])), embeddings(case["q"], case["p"], negatives))}
