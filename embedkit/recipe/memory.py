@@ -17,6 +17,8 @@ _PER_PROBABILITY = 12
 _EMBEDDING = 12
 ADAM_BYTES = 16
 """Per trained parameter in fp32: weight, gradient and Adam's two moments."""
+LION_BYTES = 12
+"""The same with Lion's one moment."""
 
 
 def activation_bytes(tokens: int, layers: int, hidden: int, heads: int, length: int, precision: str = "fp32") -> int:

@@ -170,6 +170,8 @@ class TestNumbers:
         assert m.reforward == 2048 * (6 * (72 * 384 + 12 * 12 * 128) + 12 * 384)
         assert m.leaves == 2 * 64 * 3 * 384 * 4
         assert m.optimizer == 16 * (m.parameters or 0)
+        lion = make(PAIR, "train.optimizer=lion", model_config=BERT).memory
+        assert lion.optimizer == 12 * (lion.parameters or 0)
         assert (m.columns, m.rows_per_block, m.block) == (128, 64, 64 * 128 * 16)
         assert (m.graph, m.keep_up_to) == ("auto", 90)
 

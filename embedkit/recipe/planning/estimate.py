@@ -11,6 +11,7 @@ import psutil
 from embedkit.recipe.memory import (
     ADAM_BYTES,
     KEEP_SHARE,
+    LION_BYTES,
     LOGIT_COPIES,
     EncoderSize,
     activation_bytes,
@@ -35,7 +36,7 @@ class Memory:
         leaves: embeddings of the pool with their gradient.
         parameters: of the encoder, both towers where there are two.
         trained: of its soft prompts and head, where those are all that trains; None elsewhere.
-        optimizer: weights, gradients and Adam's moments.
+        optimizer: weights, gradients and the optimiser's moments.
         keep: activations when the graph is kept.
         reforward: activations of one micro-batch, when rows are encoded twice.
         free: memory that is free now, of this machine; None when a GPU will decide.
@@ -154,10 +155,11 @@ def _width(c: Context, model: EncoderSize) -> int:
 
 
 def _optimizer(c: Context, model: EncoderSize) -> int:
-    """Adam on all weights; frozen ones and those under LoRA keep their value only (adapters are small)."""
+    """Adam or Lion on all weights; frozen ones and those under LoRA keep their value only (adapters are small)."""
     trained = _trained(c, model)
     frozen = c.recipe.model.lora is not None or "all" in c.recipe.model.freeze or trained is not None
-    tower = model.parameters * (4 if frozen else ADAM_BYTES) + (trained or 0) * ADAM_BYTES
+    each = LION_BYTES if c.recipe.train.optimizer == "lion" else ADAM_BYTES
+    tower = model.parameters * (4 if frozen else each) + (trained or 0) * each
     if c.recipe.model.frozen_tower is not None:
         return tower + model.parameters * 4
     return c.recipe.model.towers * tower

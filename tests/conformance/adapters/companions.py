@@ -71,6 +71,17 @@ def libauc(case: Case) -> dict[str, Any]:
     return {"loss": loss, "extra.u_after": s, **({"extra.tau_after": tau} if learned else {})}
 
 
+@adapter("objectives", "rgcl_exact")
+def exact(case: Case) -> dict[str, Tensor]:
+    """What the surrogate at first touch stands for: a metric; the surrogate has twice its gradient."""
+    tau, rho = float(case.hyper["tau"]), float(case.hyper["rho"])
+    config = option(SogCLR, temperature=tau, rho=rho, temperature_bounds=(tau / 2, 2 * tau))
+    batch = embeddings(case["A"], case["B"])
+    out = build(config).double()(batch, torch.arange(len(batch)))
+    half = mean(out) / 2
+    return {"loss": half - half.detach() + out.metrics["objective"]}
+
+
 @adapter("objectives", "isogclr_unimodal")
 def isogclr(case: Case) -> dict[str, Any]:
     """SogCLR_DRO_Loss; gamma is 1 in its epoch 0, in which all examples of the entry are met first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from embedkit.evaluation import geometry
+from embedkit.evaluation.kinds.consistency import rank_spread
 from tests.conformance.runner import Case, adapter
 
 
@@ -26,6 +27,16 @@ def metrics(case: Case) -> dict[str, float]:
     uniformity = geometry.uniformity(x, 2.0)
     found |= {"extra.uniformity_t2": uniformity, "extra.uniformity_t2_unit": uniformity}
     return found | (_tolerances(x, case.inputs.fields["labels"]) if name == "A" else {})
+
+
+@adapter("retrieval", "mean_rank_variance")
+def spread_of_ranks(case: Case) -> dict[str, float]:
+    """Ranks from 0, which no difference of them shows."""
+    found = rank_spread(case.inputs.fields["ranks"])
+    return {
+        "mean_rank_std": float(found["rank_std"].mean()),
+        "mean_rank_variance": float(found["rank_variance"].mean()),
+    }
 
 
 def _tolerances(x: np.ndarray, labels: list[int]) -> dict[str, float]:
