@@ -91,6 +91,32 @@ class Template(Block):
         return self
 
 
+class Question(Block):
+    """What a causal language model is asked about a query and a document; the logits of its answer are the score."""
+
+    model_config = LONG_TEXTS
+
+    text: str = Field(
+        "Query: {query}\nDocument: {document}\nDoes the document answer the query, yes or no?\nAnswer:",
+        description="`{query}`, and after it `{document}`, once each. The token behind it is the answer. Of a pair "
+        "that is too long the document's end is cut, and what follows it is kept.",
+    )
+    yes: str = Field(" yes", description="The answer of a document that is relevant: one token.")
+    no: str | None = Field(
+        " no",
+        description="The other answer, one token: the score is the difference of their logits. null: that of yes alone "
+        "(the contrastive side of arXiv 2510.14824, with objective lce).",
+    )
+
+    @model_validator(mode="after")
+    def _two_places(self) -> Question:
+        places = [self.text.count(part) for part in ("{query}", "{document}")]
+        if places != [1, 1] or self.text.index("{query}") > self.text.index("{document}"):
+            what = "the question needs `{query}` and, after it, `{document}`, once each"
+            raise invalid(what, r'e.g. "Query: {query}\nDocument: {document}\nRelevant:"')
+        return self
+
+
 class Model(Block):
     """The encoder, or the reranker."""
 
@@ -131,6 +157,11 @@ class Model(Block):
     )
     prompts: Prompts = Prompts()
     template: Template | None = None
+    question: Question | None = Field(
+        None,
+        description="Of a reranker on a causal language model. None: that of the base where it is a reranker, else the "
+        "default.",
+    )
     include_prompt_in_pooling: bool | None = Field(
         None, description="Whether prompt tokens count in pooling. None keeps the model's own setting."
     )

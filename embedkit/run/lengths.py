@@ -7,12 +7,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from embedkit.evaluation import tasks
+from embedkit.model.reading import tokens
 from embedkit.model.running.encoder import Encoder
 from embedkit.model.running.reranker import Reranker, Trained
 from embedkit.model.running.towers import Pair
 from embedkit.publish.insight import Lengths
 from embedkit.run.state import Run
 
+WHOLE = 1_000_000
+"""Tokens kept where nothing is to be cut."""
 SAMPLE = 1000
 """Texts of a role, or examples of a source, that are counted."""
 
@@ -39,8 +42,7 @@ def _of_pairs(run: Run, reranker: Reranker) -> Iterator[Lengths]:
         pairs = [(e.query, text) for e in examples for text in (*e.positives, *e.negatives)]
         some = [pairs[i] for i in _places(len(pairs))]
         if some:
-            first, second = zip(*some, strict=True)
-            ids = reranker.st.tokenizer(list(first), list(second), truncation=False, verbose=False)["input_ids"]
+            ids, _ = tokens.tokenize(reranker.st, [list(pair) for pair in some], "", WHOLE)
             yield of_counts(source.name, "pair", [len(row) for row in ids], None if own is None else int(own))
 
 

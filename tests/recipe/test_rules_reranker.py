@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from embedkit.disk.model_files import Saved
 from embedkit.recipe.load import dump, recipe_hash
 from embedkit.recipe.plan import Plan, plan
 from embedkit.recipe.schema import Recipe
@@ -104,6 +105,15 @@ def test_retrieval_needs_a_first_stage_and_other_tasks_are_no_rerankers() -> Non
     assert refusals(eval={"suite": suite, "first_stage": {}}) == []
     mteb = {"tasks": [{"type": "mteb", "name": "a", "task": "STS12"}]}
     assert any("has no embeddings" in what for _, what, _ in refusals(eval={"suite": mteb}))
+
+
+@pytest.mark.parametrize(("kind", "architecture"), [("encoder", "LlamaForCausalLM"), ("reranker", "BertForMaskedLM")])
+def test_a_question_is_for_a_causal_reranker(kind: str, architecture: str) -> None:
+    asked = recipe(model={"kind": kind, "question": {}}, objective={"name": "lce", "temperature": 0.05})
+    found = plan(asked, model_config=BERT, saved=Saved(config={"architectures": [architecture]})).refusals
+    assert [".".join(map(str, r.path)) for r in found] == ["model.question"]
+    good = recipe(model={"question": {"no": None}})
+    assert plan(good, model_config=BERT, saved=Saved(config={"architectures": ["LlamaForCausalLM"]})).refusals == ()
 
 
 def test_an_encoder_has_no_first_stage() -> None:

@@ -53,7 +53,9 @@ def test_check_has_no_refusal_and_every_default_is_explicit(name: str, tmp_path:
     assert recipe_hash(load_recipe(path)) == recipe_hash(recipe)
 
 
-@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "rerank/distill" else name for name in SINGLE]
+)
 def test_smoke(name: str, tmp_path: Path) -> None:
     from embedkit.run import train
 

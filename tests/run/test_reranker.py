@@ -119,6 +119,7 @@ def test_card_and_report_say_what_it_is(done: Done) -> None:
     assert any("8 examples x 4 pairs = 32 pairs per batch" in line for line in said)
 
 
+@pytest.mark.slow
 def test_it_can_be_published(done: Done) -> None:
     found = publish(done[0], "me/reranker", push=False, say=lambda line: None)
     assert "model.safetensors" in found.files and "README.md" in found.files

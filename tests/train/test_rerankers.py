@@ -15,11 +15,12 @@ from torch import Tensor
 
 from embedkit.data.sources import load_source
 from embedkit.model.running.reranker import Reranker
-from embedkit.recipe.schema import Recipe
+from embedkit.recipe.schema import Model, Recipe
 from embedkit.run.build import build_trainer
 from embedkit.train.distributed import Comm
 from embedkit.train.trainer import Trainer
 from tests.device import DEVICE
+from tests.model.architectures import build
 from tests.tiny import sentences, tiny_bert
 
 N, M = 8, 2
@@ -107,6 +108,30 @@ def test_loss_and_gradients_are_those_of_sentence_transformers(name: str, base: 
         torch.testing.assert_close(got[parameter] / scale, want / scale, rtol=0, atol=1e-5, msg=parameter)
 
 
+@pytest.mark.parametrize("no", ["kuku", None])
+def test_a_language_model_that_answers_trains(no: str | None, tmp_path: Path) -> None:
+    """Supervised fine-tuning on yes and no, or the contrast of yes alone: the gradient of plain autograd."""
+    base = build("llama", tmp_path / "llama")
+    question = {"text": "{query} bade {document} defi :", "yes": "gogo", "no": no}
+    objective = {"name": "lce"} if no is None else {"name": "bce", "reduction": "sum"}
+    made = recipe(base, objective)
+    made = made.model_copy(update={"model": Model.model_validate(made.model.model_dump() | {"question": question})})
+    loss, got, model = gradients(made, tmp_path / "run")
+    model.zero_grad()
+    documents = [[row["positive"], *row["negative"]] for row in rows()]
+    pairs = [[row["query"], text] for row, own in zip(rows(), documents, strict=True) for text in own]
+    features = {k: v.to(DEVICE) if isinstance(v, Tensor) else v for k, v in model.preprocess(pairs).items()}
+    scores = model(features)["scores"].view(N, 1 + M)
+    signed = torch.cat([scores[:, :1], -scores[:, 1:]], dim=1)
+    rows_ = -scores.log_softmax(1)[:, 0] if no is None else -torch.nn.functional.logsigmoid(signed).sum(1)
+    rows_.mean().backward()
+    assert loss == pytest.approx(rows_.mean().item(), rel=1e-4)
+    wants = {n: torch.zeros_like(p) if p.grad is None else p.grad.to_dense() for n, p in model.named_parameters()}
+    scale = max(float(want.abs().max()) for want in wants.values())
+    for name, want in wants.items():
+        torch.testing.assert_close(got[name] / scale, want / scale, rtol=0, atol=1e-4, msg=name)
+
+
 @pytest.mark.parametrize("cut", [{"graph": "reforward"}, {"tokens_per_micro_batch": 64}, {"rows_per_block": 3}])
 def test_the_gradient_does_not_depend_on_how_the_work_is_cut(cut: dict[str, Any], base: Path, tmp_path: Path) -> None:
     objective = {"name": "lambda_loss"}
@@ -153,13 +178,13 @@ def test_three_updates_are_those_of_cross_encoder_trainer(base: Path, tmp_path: 
 
 
 def test_a_reranker_goes_on_bit_for_bit(base: Path, tmp_path: Path) -> None:
-    made = recipe(base, {"name": "lce"}, batch_size=4, steps=6, save_every=3)
+    made = recipe(base, {"name": "lce"}, batch_size=4, steps=4, save_every=2)
     made = made.model_copy(update={"model": made.model.model_copy(update={"dropout": 0.1})})
     whole = trainer(made, tmp_path / "whole")
     whole.train()
     again = trainer(made, tmp_path / "whole")
-    again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-3"))
-    assert again.state.global_step == 6
+    again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
+    assert again.state.global_step == 4
     for name, value in whole.trainee.state_dict().items():
         assert torch.equal(value, again.trainee.state_dict()[name]), name
 

@@ -131,6 +131,9 @@ def new_head(report: Report) -> bool:
     Raises:
         RecipeError: they lack more.
     """
+    if type(report.model).__name__.endswith("ForCausalLM"):  # its head is that of the language
+        refuse_gaps(report, report.missing)
+        return False
     inner = f"{report.model.base_model_prefix}."
     head = {n for n in report.missing if not n.startswith(inner) or n.removeprefix(inner).startswith("pooler.")}
     refuse_gaps(report, report.missing - head)

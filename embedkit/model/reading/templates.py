@@ -47,13 +47,13 @@ def jinja(template: Template, first: str = "") -> str:
         f"{{#- {MARK} -#}}"
         "{% set text = messages[-1]['content'] %}"
         + (_CLEAN if template.clean == "promptEOL" else "")
-        + f"{{{{ {_literal(first)} }}}}"
+        + f"{{{{ {literal(first)} }}}}"
         + "{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'] }}{% endif %}"
-        + f"{{{{ {_literal(shown + before)} ~ text ~ {_literal(after)} }}}}"
+        + f"{{{{ {literal(shown + before)} ~ text ~ {literal(after)} }}}}"
     )
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     for character, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r")):
         text = text.replace(character, escaped)
     return f'"{text}"'
@@ -72,7 +72,7 @@ def set_template(st: SentenceTransformer, template: Template) -> None:
 
     transformer: Any = st[0]
     tokenizer = transformer.tokenizer
-    first = _first_special_tokens(tokenizer)
+    first = first_special_tokens(tokenizer)
     for gap in ("", " "):  # a word after a special token is tokenised otherwise than at the start by some
         tokenizer.chat_template = jinja(template, first + gap)
         if all(_faithful(tokenizer, template, sample) for sample in _SAMPLES):
@@ -115,12 +115,12 @@ def _ids(tokenizer: Any, text: str, **options: Any) -> list[int]:
     return list(tokenizer.apply_chat_template(message, tokenize=True, return_dict=True, **options)["input_ids"])
 
 
-def _first_special_tokens(tokenizer: Any) -> str:
+def first_special_tokens(tokenizer: Any) -> str:
     """Special tokens that the tokenizer puts before a text, as text."""
-    return "".join(tokenizer.convert_ids_to_tokens(_special(tokenizer)))
+    return "".join(tokenizer.convert_ids_to_tokens(special_ids(tokenizer)))
 
 
-def _special(tokenizer: Any) -> list[int]:
+def special_ids(tokenizer: Any) -> list[int]:
     with_, without = (tokenizer("a", add_special_tokens=add)["input_ids"] for add in (True, False))
     count = next((k for k in range(len(with_)) if with_[k : k + len(without)] == without), 0)
     return list(with_[:count])
@@ -131,7 +131,7 @@ def _faithful(tokenizer: Any, template: Template, text: str) -> bool:
     message = [{"role": "user", "content": text}]
     filled = tokenizer.apply_chat_template(message, chat_template=jinja(template), tokenize=False, **RAW)
     written: Sequence[int] = tokenizer(filled, add_special_tokens=False)["input_ids"]
-    return _ids(tokenizer, text, **RAW) == [*_special(tokenizer), *written]
+    return _ids(tokenizer, text, **RAW) == [*special_ids(tokenizer), *written]
 
 
 def _left_padding_is_harmless(backbone: Any) -> bool:

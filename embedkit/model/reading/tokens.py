@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
 
 NO_PADDING: dict[str, dict[str, Any]] = {"common": {"return_tensors": None}, "text": {"padding": False}}
-DROPPED = ("attention_mask", "modality", "prompt_length", "input_ids")
+DROPPED = ("attention_mask", "modality", "prompt_length", "input_ids", "logits_to_keep")
 
 
 def tokenize(

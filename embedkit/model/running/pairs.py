@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from embedkit.foreign import showing
+from embedkit.model.changing import question
 from embedkit.model.reading import tokens
 from embedkit.model.reading.probing import evaluating
 from embedkit.model.running import packing
@@ -57,15 +58,16 @@ def _trial(model: CrossEncoder, backbone: Any) -> str | None:
     Returns:
         What went wrong, or None.
     """
-    last = any(hasattr(module, "true_token_id") for module in model)
+    last = question.is_asked(model)
     ids, extra = tokens.tokenize(model, PROBE, "")
-    padded = tokens.pad(model, ids, extra, model.device)
+    keep = {"logits_to_keep": 1} if last else {}
+    padded = tokens.pad(model, ids, extra, model.device) | keep
     expected = model(dict(padded))["scores"]
     before = backbone.config._attn_implementation
     hook = backbone.register_forward_hook(_read_last if last else _read_first, with_kwargs=True)
 
     def difference() -> float:
-        found = [model(features)["scores"] for features in (packing.pack(model, ids, extra), dict(padded))]
+        found = [model(features)["scores"] for features in (packing.pack(model, ids, extra) | keep, dict(padded))]
         if any(scores.shape != expected.shape for scores in found):
             return float("inf")
         apart = max(float((scores - expected).abs().max()) for scores in found)

@@ -15,7 +15,7 @@ from embedkit.disk.files import writing
 from embedkit.errors import DataError, RecipeError
 from embedkit.foreign import showing
 from embedkit.foreign.quoting import quoted
-from embedkit.model.changing import adapters
+from embedkit.model.changing import adapters, question
 from embedkit.model.changing.dropout import use_cpu_dropout
 from embedkit.model.checking.trust import drop_foreign_code
 from embedkit.model.reading import tokens
@@ -30,6 +30,7 @@ from embedkit.model.running import packing, pairs
 from embedkit.model.running.encoder import Encoder, pick_device
 from embedkit.model.running.fused.products import fixed_weights
 from embedkit.model.running.inference import CHUNK, PACKED_TOKENS, batches
+from embedkit.recipe.model import Question
 from embedkit.recipe.views import Variant
 from embedkit.terminal import progress as terminal
 
@@ -46,6 +47,7 @@ class RerankerModule(nn.Module):
     """Everything of the reranker that has parameters: features of pairs -> scores [r, 1].
 
     Attributes:
+        asked: whether the score is read at the answer of a causal language model.
         packs: whether `layout` packs pairs (`embedkit.model.running.pairs`) or pads them.
         head, second, locked: what an encoder may have, and a reranker has not.
     """
@@ -57,9 +59,11 @@ class RerankerModule(nn.Module):
     def __init__(self, model: CrossEncoder) -> None:
         super().__init__()
         self.st = model
-        self.packs = False
+        self.packs, self.asked = False, question.is_asked(model)
 
     def forward(self, features: dict[str, Any]) -> Tensor:
+        if self.asked:  # of all positions only the last one's logits
+            features = {**features, "logits_to_keep": 1}
         with half_where_needed(self.st[0].auto_model):
             scores: Tensor = self.st(dict(features))["scores"]
         return scores
@@ -116,6 +120,7 @@ class Reranker:
         logger.info("Base model from %s", origin)
         with seeded(seed):
             st, new = load_reranker(config, origin, pick_device(device))
+        _ask(st, config)
         if config.dropout is not None:
             adapters.set_dropout(st[0].auto_model, config.dropout)
         check_length(st, config.max_length, "model.max_length")
@@ -233,6 +238,18 @@ class Reranker:
     def fingerprint(self) -> str:
         """Content hash of what `save` writes: weights and everything else that changes a score."""
         return fingerprint(self.st)
+
+
+def _ask(st: CrossEncoder, config: Model) -> None:
+    """Put the recipe's question; a causal model that is no reranker yet gets the default one."""
+    if not question.is_asked(st):
+        if config.question is not None:
+            what = f"{type(st[0].auto_model).__name__} answers no question: its head gives the score"
+            raise RecipeError(what, "model.question", "leave it out, or take a causal language model")
+        return
+    own = "message" in st[0].modality_config and "document" in str(st[0].tokenizer.chat_template)
+    if config.question is not None or not own:
+        question.ask(st, config.question or Question())
 
 
 Trained = Encoder | Reranker

@@ -39,6 +39,18 @@ def model_is_a_reranker(c: Context) -> Iterator[Problem]:
             yield problem(("model", key), what, "leave it out")
 
 
+def question_is_for_a_causal_model(c: Context) -> Iterator[Problem]:
+    if c.recipe.model.question is None:
+        return
+    made_for = ((c.saved.config.get("architectures") if c.saved is not None else None) or [None])[0]
+    if not _reranks(c):
+        what = "is asked about a query and a document, which a reranker reads together"
+        yield problem(("model", "question"), what, "set model.kind: reranker, or leave it out")
+    elif made_for is not None and not str(made_for).endswith("ForCausalLM"):
+        what = f"is answered by a causal language model, and the base is a {made_for}"
+        yield problem(("model", "question"), what, "leave it out, or take another base")
+
+
 def blocks_are_those_of_a_reranker(c: Context) -> Iterator[Problem]:
     if not _reranks(c):
         return
@@ -119,6 +131,7 @@ def cosines_are_sharpened(c: Context) -> Iterator[Problem]:
 
 REFUSALS = [
     model_is_a_reranker,
+    question_is_for_a_causal_model,
     blocks_are_those_of_a_reranker,
     pairs_have_two_texts,
     objectives_take_scores,

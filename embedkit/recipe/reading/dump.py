@@ -27,6 +27,7 @@ LATER = {
     ("train", "layer_decay"),
     ("model", "frozen_tower"),
     ("model", "kind"),
+    ("model", "question"),
     ("eval", "first_stage"),
     ("data", "sources", "grades"),
     ("data", "sources", "clusters"),
