@@ -373,6 +373,21 @@ class RunRecord:
 
 
 @dataclass(frozen=True)
+class Groups:
+    """What group each item of a task is in.
+
+    Attributes:
+        column: of the files.
+        names: of the groups.
+        codes: [items] places among them.
+    """
+
+    column: str
+    names: tuple[str, ...]
+    codes: np.ndarray
+
+
+@dataclass(frozen=True)
 class RetrievalData:
     """Queries, documents and judgements of a retrieval task.
 
@@ -381,9 +396,11 @@ class RetrievalData:
         corpus: document id -> text (title and text joined by a space).
         qrels: query id -> {document id: graded relevance}.
         digest: content hash.
+        groups: of the queries, where the task asks for some.
     """
 
     queries: dict[str, str]
     corpus: dict[str, str]
     qrels: dict[str, dict[str, int]]
     digest: str = ""
+    groups: Groups | None = None

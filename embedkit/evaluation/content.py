@@ -22,7 +22,7 @@ from embedkit.recipe.columns import (
 )
 from embedkit.recipe.mteb import Data, RetrievalFolder, StsFiles
 from embedkit.recipe.suite import StsTask
-from embedkit.types import RetrievalData
+from embedkit.types import Groups, RetrievalData
 
 Columns = dict[str, list[Any]]
 """``first``, ``second``, ``text``, ``label`` and ``score``, as far as a kind has them."""
@@ -40,6 +40,7 @@ class Content:
         candidates: query id -> ids of the documents that are put in order; None: all of the corpus.
         names: of the labels, which `test` and `train` have as numbers; empty where they have none.
         digest: content hash.
+        groups: of the items of `test`, or of the queries, where the task asks for some.
     """
 
     digest: str
@@ -48,6 +49,7 @@ class Content:
     retrieval: RetrievalData | None = None
     candidates: dict[str, list[str]] | None = None
     names: tuple[str, ...] = ()
+    groups: Groups | None = None
 
     @property
     def texts(self) -> Texts:

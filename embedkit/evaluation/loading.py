@@ -16,7 +16,7 @@ from embedkit.foreign.quoting import listed, quoted
 from embedkit.inputs.texts import as_number, is_broken
 from embedkit.recipe.pydocs import PydocsSource
 from embedkit.recipe.suite import RetrievalTask, StsTask
-from embedkit.types import RetrievalData
+from embedkit.types import Groups, RetrievalData
 
 CORPUS, QUERIES = ("corpus.jsonl", "corpus.jsonl.gz"), ("queries.jsonl", "queries.jsonl.gz")
 QRELS = ("query-id", "corpus-id", "score")
@@ -34,6 +34,7 @@ class StsData:
         subset: [n] int, index into `subsets`.
         subsets: names; one empty name when the task names no subset column.
         digest: content hash.
+        groups: of the pairs, where the task asks for some.
     """
 
     first: list[str]
@@ -42,6 +43,7 @@ class StsData:
     subset: np.ndarray
     subsets: tuple[str, ...]
     digest: str
+    groups: Groups | None = None
 
 
 def load_sts(task: StsTask) -> StsData:

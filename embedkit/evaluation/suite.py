@@ -18,7 +18,7 @@ import numpy as np
 from embedkit import __version__
 from embedkit.disk import paths
 from embedkit.errors import DataError, EmbedkitError, RecipeError
-from embedkit.evaluation import stats
+from embedkit.evaluation import groups, stats
 from embedkit.evaluation.compare import Comparison, compare
 from embedkit.evaluation.files import file_digest
 from embedkit.evaluation.kept import Kept
@@ -173,7 +173,7 @@ def evaluate_suite(
     start = time.perf_counter()
     options: dict[str, Any] = {"batch_tokens": batch_tokens, "progress": progress, "kept": kept}
     options |= {"geometry": geometry, "insight": insight}
-    measured, failed = _measure(encoder, suite, data, results, options)
+    measured, failed = _measure(encoder, suite, data, results, options, (resamples, seed))
     tasks, draws = [], []
     for score in measured:
         if resamples and score.units:
@@ -202,8 +202,9 @@ def _measure(
     data: Sequence[TaskData],
     results: Results | None,
     options: dict[str, Any],
+    draws: tuple[int, int],
 ) -> tuple[list[TaskScore], dict[str, str]]:
-    """Scores of the tasks, and the reason of each task of mteb that failed."""
+    """Scores of the tasks, and the reason of each task of mteb that failed; `draws`: resamples and their seed."""
     scores: list[TaskScore] = []
     errors: dict[str, EmbedkitError] = {}
     for task, own in zip(suite.tasks, data, strict=True):
@@ -215,7 +216,11 @@ def _measure(
             errors[task.name] = error
             logger.warning("%s is left out: %s", task.name, error.what)
         else:
-            scores.append(replace(score, details={**score.details, "files": digests(task)}))
+            details = {**score.details, "files": digests(task)}
+            found = getattr(own, "groups", None)
+            if found is not None:
+                details["groups"] = groups.measured(score, found, *draws)
+            scores.append(replace(score, details=details))
     if not scores:
         what = f"none of the {len(errors)} tasks could be measured"
         raise next(iter(errors.values())) if len(errors) == 1 else EmbedkitError(what, below=list(errors.values()))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from embedkit.evaluation import kinds_table
+from embedkit.evaluation import details_table, kinds_table
 from embedkit.evaluation.compare import AVERAGE, Comparison
 from embedkit.evaluation.grids import HINT, Cell, grid, span
 from embedkit.foreign.quoting import quoted
@@ -42,6 +42,7 @@ def table(scores: Scores, before: Scores | None = None, comparison: Sequence[Com
     if by_type["mteb"]:
         parts.append(_mteb(by_type["mteb"]))
         parts += [Text(f"{task.task}: {_sent(task)}", style="dim") for task in by_type["mteb"]]
+    parts += details_table.grids(scores.tasks)
     parts += [Text(f"{name}: not measured, {why}", style="red") for name, why in scores.failed.items()]
     if len(scores.tasks) > 1:
         average = (f"{scores.average:.2f}", "bold")

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from embedkit.evaluation import geometry as shape
+from embedkit.evaluation import groups, similarity
 from embedkit.evaluation import insight as insights
-from embedkit.evaluation import similarity
 from embedkit.evaluation.kept import Kept
 from embedkit.evaluation.kinds.all import KINDS
 from embedkit.evaluation.kinds.base import Read
@@ -40,11 +40,13 @@ def load_task(task: Task) -> TaskData:
     """
     if isinstance(task, MtebTask):
         return running.read(task)
+    return groups.added(task, _read(task))
+
+
+def _read(task: Task) -> Any:
     if isinstance(task, StsTask):
         return load_sts(task)
-    if isinstance(task, RetrievalTask):
-        return load_retrieval(task)
-    return KINDS[type(task)].read(task)
+    return load_retrieval(task) if isinstance(task, RetrievalTask) else KINDS[type(task)].read(task)
 
 
 def inputs(data: TaskData) -> list[tuple[list[str], str]]:

@@ -12,7 +12,7 @@ from embedkit.disk.folders import RunFolder
 from embedkit.disk.locks import hold_folder
 from embedkit.foreign.redacting import redact
 from embedkit.foreign.showing import as_json, shown, shown_deep
-from embedkit.publish import figures, mined, palette, plots, shapes, stages, view, words
+from embedkit.publish import details, figures, mined, palette, plots, shapes, stages, view, words
 from embedkit.publish.compared import read_record
 from embedkit.publish.insight import Insight, insight_of, read_insight
 from embedkit.publish.markdown import score, span, templates
@@ -143,6 +143,7 @@ def _context(record: RunRecord, recipe: str, folder: RunFolder, drawn: list[figu
         "load": _load(folder, record),
         "lines": view.task_lines(record),
         "metrics": view.all_metrics(record),
+        "details": details.sections(record),
         "stages": stages.rows(record),
         "stages_heads": stages.HEADS,
         "mined": mined.rows(record),

@@ -17,6 +17,16 @@ OWN_SIMILARITY = (
 F = TypeVar("F", bound="Files")
 
 
+class Grouped(Block):
+    """A task whose items fall into groups."""
+
+    group: str | None = Field(
+        None,
+        description="Column of the files (of queries.jsonl in a folder), by whose values the main number is given too, "
+        "with the gap between the best group and the worst.",
+    )
+
+
 class Files(Block):
     """Rows of one or more files."""
 

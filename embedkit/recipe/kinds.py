@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from embedkit.recipe.base import LONG_TEXTS, Block, invalid
 from embedkit.recipe.columns import (
     OWN_SIMILARITY,
+    Grouped,
     LabelColumns,
     MatchColumns,
     PairColumns,
@@ -37,7 +38,7 @@ class _Compared(_Measured):
     similarity: Similarity | None = Field(None, description=OWN_SIMILARITY)
 
 
-class ClassificationTask(TrainColumns, _Measured):
+class ClassificationTask(TrainColumns, _Measured, Grouped):
     """Labelled texts: a logistic regression on embeddings of `train`, judged on `files`."""
 
     main: ClassVar[str] = "accuracy"
@@ -50,7 +51,7 @@ class ClassificationTask(TrainColumns, _Measured):
     experiments: int = Field(10, gt=0, description="Draws, whose scores are averaged.")
 
 
-class FewShotTask(TrainColumns, _Measured):
+class FewShotTask(TrainColumns, _Measured, Grouped):
     """Labelled texts: what a logistic regression learns from a few of `train` per class, for several such numbers."""
 
     type: Literal["few_shot"] = "few_shot"
@@ -74,7 +75,7 @@ class FewShotTask(TrainColumns, _Measured):
         return tuple(f"{name}@{shots}" for name in ("accuracy", "f1") for shots in self.shots)
 
 
-class LabelPromptTask(LabelColumns, _Compared):
+class LabelPromptTask(LabelColumns, _Compared, Grouped):
     """Labelled texts without training texts: each gets the label whose own text is the most similar."""
 
     model_config = LONG_TEXTS
@@ -107,7 +108,7 @@ class LabelPromptTask(LabelColumns, _Compared):
         return self
 
 
-class TransferTask(LabelColumns, _Measured):
+class TransferTask(LabelColumns, _Measured, Grouped):
     """Labelled texts in SentEval's manner: a logistic regression whose strength is chosen in folds."""
 
     main: ClassVar[str] = "accuracy"
@@ -140,7 +141,7 @@ class ClusteringTask(LabelColumns, _Measured):
     type: Literal["clustering"] = "clustering"
 
 
-class PairTask(MatchColumns, _Compared):
+class PairTask(MatchColumns, _Compared, Grouped):
     """Pairs that match (1) or do not (0): average precision of the similarity."""
 
     main: ClassVar[str] = "ap"
@@ -149,7 +150,7 @@ class PairTask(MatchColumns, _Compared):
     type: Literal["pair_classification"] = "pair_classification"
 
 
-class RerankingTask(RerankColumns, _Compared):
+class RerankingTask(RerankColumns, _Compared, Grouped):
     """Queries, each with texts that match and texts that do not: JSONL or Parquet with lists, or one text."""
 
     main: ClassVar[str] = "map"
@@ -158,7 +159,7 @@ class RerankingTask(RerankColumns, _Compared):
     type: Literal["reranking"] = "reranking"
 
 
-class BitextTask(PairColumns, _Compared):
+class BitextTask(PairColumns, _Compared, Grouped):
     """Translations: each first text looks for its own second text among all."""
 
     main: ClassVar[str] = "f1"

@@ -16,6 +16,7 @@ from embedkit.evaluation.kinds.probe import over_draws, scores
 from embedkit.evaluation.side import Side
 from embedkit.foreign.quoting import listed, quoted
 from embedkit.recipe.kinds import LabelPromptTask
+from embedkit.types import Groups
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class Prompted:
     labels: np.ndarray
     prompts: list[list[str]]
     digest: str
+
+    @property
+    def groups(self) -> Groups | None:
+        """Of the test texts."""
+        return self.content.groups
 
     @property
     def texts(self) -> Texts:

@@ -15,6 +15,7 @@ from embedkit.evaluation.content import Content, Texts
 from embedkit.evaluation.kinds.base import SEED
 from embedkit.foreign.quoting import quoted
 from embedkit.recipe.columns import TrainColumns
+from embedkit.types import Groups
 
 MAX_ITER = 100
 """Of the solver, as in mteb."""
@@ -41,6 +42,11 @@ class Labelled:
     def used(self) -> np.ndarray:
         """Places of all texts that some draw learns from, ascending."""
         return np.unique(np.concatenate([draw for draws in self.draws.values() for draw in draws]))
+
+    @property
+    def groups(self) -> Groups | None:
+        """Of the test texts."""
+        return self.content.groups
 
     @property
     def texts(self) -> Texts:

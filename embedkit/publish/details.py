@@ -1,0 +1,83 @@
+"""What an evaluation found besides the metrics of its tasks, for the report: groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from embedkit.types import RunRecord
+
+MOST = 30
+"""Groups of a task that are shown."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the report.
+
+    Attributes:
+        title: above it.
+        heads: of its columns.
+        rows: texts; all but the first column are numbers.
+        note: below it.
+    """
+
+    title: str
+    heads: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    note: str
+
+
+def sections(record: RunRecord) -> list[tuple[str, list[Table]]]:
+    """Heading and tables of what there is."""
+    found = [("Groups", _of(record, "groups"))]
+    return [(heading, tables) for heading, tables in found if tables]
+
+
+def _of(record: RunRecord, key: str) -> list[Table]:
+    before = {task["task"]: task.get("details", {}).get(key) for task in (record.scores_before or {}).get("tasks", ())}
+    found = []
+    for task in (record.scores_after or record.scores_before or {}).get("tasks", ()):
+        own = task.get("details", {}).get(key)
+        if own:
+            old = before.get(task["task"]) if record.scores_after else None
+            found.append(_groups(task["task"], own, old or {}))
+    return found
+
+
+def _groups(task: str, own: Mapping[str, Any], old: Mapping[str, Any]) -> Table:
+    values = {row["name"]: row["value"] for row in old.get("rows", ())}
+    rows = sorted(own["rows"], key=lambda row: (row["value"] is None, row["value"]))
+    return Table(
+        f"{task} by {own['column']}, {own['metric']}",
+        ("group", "items", *(("before", "after") if old else ("score",)), "interval"),
+        [
+            (
+                row["name"],
+                f"{row['items']:,}",
+                *([_number(values.get(row["name"]))] if old else []),
+                _number(row["value"]),
+                _span(row["interval"]),
+            )
+            for row in rows[:MOST]
+        ],
+        _gap(own, len(rows)),
+    )
+
+
+def _gap(own: Mapping[str, Any], count: int) -> str:
+    gap, more = own["gap"], f" The {MOST} lowest of {count:,} groups." if count > MOST else ""
+    if gap is None:
+        return f"Fewer than two groups can be compared.{more}"
+    apart = f" ({_span(gap['interval'])})" if gap["interval"] else ""
+    ends = f"{gap['best']} to {gap['worst']}"
+    return f"Gap: {gap['value']:.2f}{apart}, {ends}. A group without an interval is too small to count.{more}"
+
+
+def _number(value: float | None) -> str:
+    return "—" if value is None else f"{value:.2f}"
+
+
+def _span(ends: list[float] | None) -> str:
+    return "—" if ends is None else f"{ends[0]:.2f} to {ends[1]:.2f}"
