@@ -1,4 +1,4 @@
-"""What tasks were asked for besides their metrics, as tables: groups."""
+"""What tasks were asked for besides their metrics, as tables: groups, and texts changed by rule."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ MOST = 30
 
 
 def grids(tasks: Sequence[TaskScore]) -> Iterator[Grid]:
-    """A table for each task that has groups."""
+    """A table for each task that has groups, and one of all tasks whose texts were changed."""
     for task in tasks:
         if "groups" in task.details:
             yield _groups(task)
+    if changed := [task for task in tasks if "perturbed" in task.details]:
+        yield _perturbed(changed)
 
 
 def _groups(task: TaskScore) -> Grid:
@@ -34,6 +36,31 @@ def _groups(task: TaskScore) -> Grid:
     for row in rows[:MOST]:
         value = "-" if row["value"] is None else f"{row['value']:.2f}"
         made.add(shown(row["name"]), f"{row['items']:,}", value, _span(row["interval"]))
+    return made
+
+
+def _perturbed(tasks: Sequence[TaskScore]) -> Grid:
+    made = Grid(
+        [
+            name_column("task"),
+            Column("changed by", 2, right=False),
+            Column("main", 3, style="bold"),
+            Column("drop"),
+            Column("95 % interval", 1),
+            Column("of it", 4),
+            Column("texts", 5),
+        ],
+        "Texts changed by rule: 100 x the main metric",
+        "Drop: in points, and of it, in per cent. Typing errors and case leave the meaning as it is; word order and "
+        "negation change it, and a score that stays has not read them.",
+        HINT,
+    )
+    for task in tasks:
+        for rule, own in task.details["perturbed"].items():
+            share = "-" if own["relative"] is None else f"{own['relative']:+.1f}"
+            texts = f"{own['changed']:,} of {own['items']:,}"
+            drop = f"{own['drop']:+.2f}"
+            made.add(shown(task.task), rule, f"{own['value']:.2f}", drop, _span(own["interval"]), share, texts)
     return made
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from embedkit.evaluation import robustness
 from embedkit.evaluation.kept import Kept
 from embedkit.evaluation.loading import StsData
 from embedkit.evaluation.mteb.running import MtebData
@@ -175,7 +176,7 @@ def _distinct(suite: Suite, data: Sequence[TaskData], kept: Kept | None) -> list
     return [
         Text(text, role, task.max_length)
         for task, own in zip(suite.tasks, data, strict=True)
-        for texts, role in inputs(own)
+        for texts, role in [*inputs(own), *robustness.texts(task, own)]
         for text in (dict.fromkeys(texts) if kept is None else kept.missing(texts, role, task.max_length))
     ]
 

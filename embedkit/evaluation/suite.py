@@ -18,7 +18,7 @@ import numpy as np
 from embedkit import __version__
 from embedkit.disk import paths
 from embedkit.errors import DataError, EmbedkitError, RecipeError
-from embedkit.evaluation import groups, stats
+from embedkit.evaluation import groups, robustness, stats
 from embedkit.evaluation.compare import Comparison, compare
 from embedkit.evaluation.files import file_digest
 from embedkit.evaluation.kept import Kept
@@ -220,6 +220,8 @@ def _measure(
             found = getattr(own, "groups", None)
             if found is not None:
                 details["groups"] = groups.measured(score, found, *draws)
+            if robustness.rules_of(task):
+                details["perturbed"] = robustness.measured(encoder, task, own, score, *draws, options)
             scores.append(replace(score, details=details))
     if not scores:
         what = f"none of the {len(errors)} tasks could be measured"

@@ -1,8 +1,8 @@
-"""What an evaluation found besides the metrics of its tasks, for the report: groups."""
+"""What an evaluation found besides the metrics of its tasks, for the report: groups, and texts changed by rule."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,26 +31,26 @@ class Table:
 
 def sections(record: RunRecord) -> list[tuple[str, list[Table]]]:
     """Heading and tables of what there is."""
-    found = [("Groups", _of(record, "groups"))]
+    found = [("Groups", _of(record, "groups", _groups)), ("Robustness", _of(record, "perturbed", _perturbed))]
     return [(heading, tables) for heading, tables in found if tables]
 
 
-def _of(record: RunRecord, key: str) -> list[Table]:
+def _of(record: RunRecord, key: str, made: Callable[[Mapping[str, Any], Any, Any], Table]) -> list[Table]:
     before = {task["task"]: task.get("details", {}).get(key) for task in (record.scores_before or {}).get("tasks", ())}
     found = []
     for task in (record.scores_after or record.scores_before or {}).get("tasks", ()):
         own = task.get("details", {}).get(key)
         if own:
             old = before.get(task["task"]) if record.scores_after else None
-            found.append(_groups(task["task"], own, old or {}))
+            found.append(made(task, own, old or {}))
     return found
 
 
-def _groups(task: str, own: Mapping[str, Any], old: Mapping[str, Any]) -> Table:
+def _groups(task: Mapping[str, Any], own: Mapping[str, Any], old: Mapping[str, Any]) -> Table:
     values = {row["name"]: row["value"] for row in old.get("rows", ())}
     rows = sorted(own["rows"], key=lambda row: (row["value"] is None, row["value"]))
     return Table(
-        f"{task} by {own['column']}, {own['metric']}",
+        f"{task['task']} by {own['column']}, {own['metric']}",
         ("group", "items", *(("before", "after") if old else ("score",)), "interval"),
         [
             (
@@ -63,6 +63,26 @@ def _groups(task: str, own: Mapping[str, Any], old: Mapping[str, Any]) -> Table:
             for row in rows[:MOST]
         ],
         _gap(own, len(rows)),
+    )
+
+
+def _perturbed(task: Mapping[str, Any], own: Mapping[str, Any], old: Mapping[str, Any]) -> Table:
+    return Table(
+        f"{task['task']}, {task['main']}",
+        ("changed by", "texts", "score", *(("drop before", "drop after") if old else ("drop",)), "interval"),
+        [
+            (
+                rule,
+                f"{found['changed']:,} of {found['items']:,}",
+                f"{found['value']:.2f}",
+                *([f"{old[rule]['drop']:+.2f}" if rule in old else "—"] if old else []),
+                f"{found['drop']:+.2f}",
+                _span(found["interval"]),
+            )
+            for rule, found in own.items()
+        ],
+        "Typing errors and case leave the meaning as it is; word order and negation change it, and a score that stays "
+        "has not read them.",
     )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, TypeAlias, TypeVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from embedkit.recipe.base import Block
+from embedkit.recipe.base import Block, invalid
 
 Place = Callable[[str], str]
 Similarity: TypeAlias = Literal["cos", "dot"]
+Rule: TypeAlias = Literal["typos", "case", "order", "negation"]
 OWN_SIMILARITY = (
     "What compares embeddings. None: what the model says of itself (its `similarity_fn_name`), else the cosine."
 )
@@ -25,6 +26,24 @@ class Grouped(Block):
         description="Column of the files (of queries.jsonl in a folder), by whose values the main number is given too, "
         "with the gap between the best group and the worst.",
     )
+
+
+class Perturbed(Block):
+    """A task that is measured again with other texts."""
+
+    perturb: tuple[Rule, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Measure again with the queries (first texts, texts that are classified) changed by these rules: "
+        "typing errors, case, word order, negation (English).",
+    )
+
+    @field_validator("perturb")
+    @classmethod
+    def _each_once(cls, value: tuple[Rule, ...] | None) -> tuple[Rule, ...] | None:
+        if value is not None and len(set(value)) < len(value):
+            raise invalid("perturb names a rule twice", "remove one")
+        return value
 
 
 class Files(Block):

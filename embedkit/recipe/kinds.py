@@ -14,6 +14,7 @@ from embedkit.recipe.columns import (
     MatchColumns,
     PairColumns,
     ParallelColumns,
+    Perturbed,
     Place,
     RerankColumns,
     Similarity,
@@ -38,7 +39,7 @@ class _Compared(_Measured):
     similarity: Similarity | None = Field(None, description=OWN_SIMILARITY)
 
 
-class ClassificationTask(TrainColumns, _Measured, Grouped):
+class ClassificationTask(TrainColumns, _Measured, Grouped, Perturbed):
     """Labelled texts: a logistic regression on embeddings of `train`, judged on `files`."""
 
     main: ClassVar[str] = "accuracy"
@@ -51,7 +52,7 @@ class ClassificationTask(TrainColumns, _Measured, Grouped):
     experiments: int = Field(10, gt=0, description="Draws, whose scores are averaged.")
 
 
-class FewShotTask(TrainColumns, _Measured, Grouped):
+class FewShotTask(TrainColumns, _Measured, Grouped, Perturbed):
     """Labelled texts: what a logistic regression learns from a few of `train` per class, for several such numbers."""
 
     type: Literal["few_shot"] = "few_shot"
@@ -75,7 +76,7 @@ class FewShotTask(TrainColumns, _Measured, Grouped):
         return tuple(f"{name}@{shots}" for name in ("accuracy", "f1") for shots in self.shots)
 
 
-class LabelPromptTask(LabelColumns, _Compared, Grouped):
+class LabelPromptTask(LabelColumns, _Compared, Grouped, Perturbed):
     """Labelled texts without training texts: each gets the label whose own text is the most similar."""
 
     model_config = LONG_TEXTS
@@ -141,7 +142,7 @@ class ClusteringTask(LabelColumns, _Measured):
     type: Literal["clustering"] = "clustering"
 
 
-class PairTask(MatchColumns, _Compared, Grouped):
+class PairTask(MatchColumns, _Compared, Grouped, Perturbed):
     """Pairs that match (1) or do not (0): average precision of the similarity."""
 
     main: ClassVar[str] = "ap"
@@ -150,7 +151,7 @@ class PairTask(MatchColumns, _Compared, Grouped):
     type: Literal["pair_classification"] = "pair_classification"
 
 
-class RerankingTask(RerankColumns, _Compared, Grouped):
+class RerankingTask(RerankColumns, _Compared, Grouped, Perturbed):
     """Queries, each with texts that match and texts that do not: JSONL or Parquet with lists, or one text."""
 
     main: ClassVar[str] = "map"
@@ -159,7 +160,7 @@ class RerankingTask(RerankColumns, _Compared, Grouped):
     type: Literal["reranking"] = "reranking"
 
 
-class BitextTask(PairColumns, _Compared, Grouped):
+class BitextTask(PairColumns, _Compared, Grouped, Perturbed):
     """Translations: each first text looks for its own second text among all."""
 
     main: ClassVar[str] = "f1"

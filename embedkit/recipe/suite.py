@@ -11,13 +11,13 @@ from pydantic import Field, model_validator
 from embedkit.errors import RecipeError
 from embedkit.foreign.quoting import listed
 from embedkit.recipe.base import Block, invalid
-from embedkit.recipe.columns import OWN_SIMILARITY, GradedColumns, Grouped, Place, Similarity
+from embedkit.recipe.columns import OWN_SIMILARITY, GradedColumns, Grouped, Perturbed, Place, Similarity
 from embedkit.recipe.kinds import OwnTask
 from embedkit.recipe.mteb import MtebTask
 from embedkit.recipe.pydocs import PydocsSource
 
 
-class StsTask(GradedColumns, Grouped):
+class StsTask(GradedColumns, Grouped, Perturbed):
     """Graded pairs: correlation of the similarity with the score."""
 
     main: ClassVar[str] = "spearman"
@@ -35,7 +35,7 @@ class StsTask(GradedColumns, Grouped):
     max_length: int | None = Field(None, gt=2, description="Tokens kept; None keeps the model's setting.")
 
 
-class RetrievalTask(Grouped):
+class RetrievalTask(Grouped, Perturbed):
     """Queries against a corpus with relevance judgements, in BEIR layout, or from pydocs."""
 
     type: Literal["retrieval"] = "retrieval"

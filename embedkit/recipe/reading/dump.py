@@ -35,6 +35,8 @@ LATER = {
     ("data", "sources", "label_texts"),
     ("eval", "suite", "tasks", "group"),
     ("eval", "during", "tasks", "group"),
+    ("eval", "suite", "tasks", "perturb"),
+    ("eval", "during", "tasks", "perturb"),
 }
 """Keys that came after recipes had been published, places in lists left out: absent where they are null, so that hashes
 stay what they were."""
