@@ -35,7 +35,7 @@ _MAIN = {
     "f1": "F1",
 }
 _OTHERS = {
-    "classification": {"f1": "F1", "precision": "precision", "recall": "recall"},
+    "classification": {"f1": "F1", "precision": "precision", "recall": "recall", "ece": "ECE"},
     "label_prompts": {"accuracy_worst": "worst", "f1": "F1"},
     "transfer": {"f1": "F1"},
     "clustering": {"ami": "AMI"},
@@ -53,7 +53,7 @@ _OTHERS = {
 """Metric -> heading of a column besides the main one."""
 _NOTES = {
     "classification": "F1, precision, recall: means over classes. Per class: texts learnt from, drawn several "
-    "times; sd: of the accuracy over the draws.",
+    "times; sd: of the accuracy over the draws; ECE: expected calibration error, smaller is better.",
     "few_shot": "Accuracy with that many texts of each class; mean of several draws, and the 95 % interval of that "
     "mean.",
     "label_prompts": "Means over the templates; worst: the template with the lowest accuracy; sd: over the templates.",

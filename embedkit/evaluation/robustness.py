@@ -11,6 +11,7 @@ from embedkit.evaluation.content import Content
 from embedkit.evaluation.loading import StsData
 from embedkit.evaluation.perturbing import changed
 from embedkit.evaluation.tasks import TaskData, run_task
+from embedkit.evaluation.two_stage import TwoStage
 from embedkit.recipe.columns import Rule
 from embedkit.recipe.suite import Task
 from embedkit.types import Encodes, RetrievalData, TaskScore
@@ -28,7 +29,7 @@ def texts(task: Task, data: TaskData) -> Iterator[tuple[list[str], str]]:
 
 
 def measured(
-    encoder: Encodes,
+    encoder: Encodes | TwoStage,
     task: Task,
     data: TaskData,
     clean: TaskScore,
@@ -39,7 +40,7 @@ def measured(
     """The main metric after each rule, and the drop with the interval of the paired bootstrap.
 
     Args:
-        encoder: the model.
+        encoder: the model, or a reranker.
         task: what to measure.
         data: its data.
         clean: its score on the texts as they are, with units.
@@ -56,7 +57,7 @@ def measured(
     for rule in rules_of(task):
         own = _own(data)
         new = [changed(text, rule) for text in own]
-        score = run_task(encoder, task, _with(data, new), **options | {"insight": False, "geometry": False})
+        score = run_task(encoder, task, with_texts(data, new, rule), **options | {"insight": False, "geometry": False})
         drop = before - score.metrics[score.main]
         interval = None
         if resamples:
@@ -85,17 +86,18 @@ def _own(data: Any) -> list[str]:
     return _own(data.retrieval) if data.retrieval is not None else data.test[_column(data)]
 
 
-def _with(data: Any, texts: list[str]) -> Any:
-    """The same data with these in the place of `_own`."""
+def with_texts(data: Any, texts: list[str], rule: Rule) -> Any:
+    """The same data with other texts in the place of those that a rule changes, and another digest."""
+    if not isinstance(data, (StsData, RetrievalData, Content)):
+        return replace(data, content=with_texts(data.content, texts, rule))
+    digest = f"{data.digest} {rule}"
     if isinstance(data, StsData):
-        return replace(data, first=texts)
+        return replace(data, first=texts, digest=digest)
     if isinstance(data, RetrievalData):
-        return replace(data, queries=dict(zip(data.queries, texts, strict=True)))
-    if not isinstance(data, Content):
-        return replace(data, content=_with(data.content, texts))
+        return replace(data, queries=dict(zip(data.queries, texts, strict=True)), digest=digest)
     if data.retrieval is not None:
-        return replace(data, retrieval=_with(data.retrieval, texts))
-    return replace(data, test={**data.test, _column(data): texts})
+        return replace(data, retrieval=with_texts(data.retrieval, texts, rule), digest=digest)
+    return replace(data, test={**data.test, _column(data): texts}, digest=digest)
 
 
 def _column(data: Content) -> str:

@@ -21,8 +21,6 @@ from embedkit.recipe.columns import (
     TrainColumns,
 )
 
-_PROBED = ("accuracy", "f1", "f1_weighted", "precision", "recall")
-
 
 class _Measured(Block):
     """What every task has."""
@@ -43,7 +41,7 @@ class ClassificationTask(TrainColumns, _Measured, Grouped, Perturbed):
     """Labelled texts: a logistic regression on embeddings of `train`, judged on `files`."""
 
     main: ClassVar[str] = "accuracy"
-    metrics = _PROBED
+    metrics = ("accuracy", "f1", "f1_weighted", "precision", "recall", "ece", "brier")
 
     type: Literal["classification"] = "classification"
     samples_per_label: int | None = Field(

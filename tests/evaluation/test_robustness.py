@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from embedkit.evaluation import stats
+from embedkit.evaluation import robustness, stats
 from embedkit.evaluation import suite as suites
 from embedkit.evaluation.forecast import forecast
 from embedkit.evaluation.perturbing import changed
+from embedkit.evaluation.two_stage import FirstStage
 from embedkit.recipe.kinds import FewShotTask, LabelPromptTask
 from embedkit.recipe.suite import RetrievalTask, StsTask, Suite
-from embedkit.types import Scores
+from embedkit.types import RetrievalData, Scores
 from tests.evaluation.hashing import HashingEncoder
 from tests.evaluation.kinds.sets import write_all
 
@@ -72,6 +73,20 @@ def test_a_file_with_the_changed_texts_has_the_same_score(tmp_path: Path) -> Non
     assert found["value"] == other.metrics["spearman"]
     drawn = [stats.draws(s, 200, 0)["spearman"] for s in (score, other)]
     assert found["interval"] == pytest.approx(list(np.quantile(drawn[0] - drawn[1], [0.025, 0.975])))
+
+
+def test_a_first_stage_searches_for_the_changed_queries() -> None:
+    """What it found is kept by the data's hash, which changed texts have to change."""
+    task = RetrievalTask(name="faq", folder=str(PACKS / "mini-retrieval"))
+    (data,) = suites.load_data(Suite(tasks=(task,)))
+    assert isinstance(data, RetrievalData)
+    own = list(data.queries.values())
+    other = robustness.with_texts(data, [changed(text, "typos") for text in own], "typos")
+    first = FirstStage(HashingEncoder(dim=64))
+    clean, worse = (first.search(task, each, 8192, False) for each in (data, other))
+    fresh = FirstStage(HashingEncoder(dim=64)).search(task, other, 8192, False)
+    ranks = [[one.rank.tolist() for one in found] for found in (clean, worse, fresh)]
+    assert ranks[1] == ranks[2] != ranks[0]
 
 
 def test_without_resamples_and_without_rules(suite: Suite) -> None:

@@ -47,7 +47,9 @@ def measure(side: Side, task: ClassificationTask, data: Labelled) -> Measured:
         "unconverged": answers.unconverged,
     }
     metrics = {name: float(np.mean(values)) for name, values in found.items()}
-    return Measured(metrics, {"accuracy": _right(answers, gold)}, details, overlap(data.content))
+    metrics |= {"ece": float(np.mean(answers.ece)), "brier": float(answers.brier.mean())}
+    units = {"accuracy": _right(answers, gold), "brier": _per_draw(answers.brier)}
+    return Measured(metrics, units, details, overlap(data.content))
 
 
 def measure_few_shot(side: Side, task: FewShotTask, data: Labelled) -> Measured:
@@ -70,17 +72,21 @@ def _answers(side: Side, data: Labelled) -> dict[int, Answers]:
     found, place = side.encode(texts, role)
     used = data.used
     rows, test = found[place[: len(used)]], found[place[len(used) :]]
-    labels = np.array(data.content.train["label"])[used]
+    labels, gold = np.array(data.content.train["label"])[used], np.array(data.content.test["label"])
     return {
-        shots: probe(rows, labels, test, [np.searchsorted(used, draw) for draw in draws])
+        shots: probe(rows, labels, test, [np.searchsorted(used, draw) for draw in draws], gold)
         for shots, draws in data.draws.items()
     }
 
 
 def _right(answers: Answers, gold: np.ndarray) -> np.ndarray:
     """Whether each text was recognised, [n] for one classifier, [n, draws] for several."""
-    right = (answers.said == gold).T
-    return right[:, 0] if right.shape[1] == 1 else right
+    return _per_draw(answers.said == gold)
+
+
+def _per_draw(values: np.ndarray) -> np.ndarray:
+    """[draws, n] as units: [n], or [n, draws]."""
+    return values[0] if len(values) == 1 else values.T
 
 
 def _counts(data: Labelled) -> dict[str, int]:

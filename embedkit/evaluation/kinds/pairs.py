@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from embedkit.evaluation import similarity
+from embedkit.evaluation.calibration import by_similarity
 from embedkit.evaluation.content import Content, read_columns
 from embedkit.evaluation.kinds.base import Measured
 from embedkit.evaluation.metrics import codes, pair_metrics
@@ -36,6 +37,6 @@ def measure(side: Side, task: PairTask, data: Content) -> Measured:
 
 def judged(compared: np.ndarray, match: np.ndarray, details: dict[str, Any]) -> Measured:
     """The metrics of similarities [n] of pairs of which those in `match` [n] match; `details` are added to."""
-    counts = {"items": len(match), "matching": int(match.sum())}
+    own = {"items": len(match), "matching": int(match.sum()), "calibration": by_similarity(compared, match)}
     found = pair_metrics(codes(compared), match)
-    return Measured(found, {"similarity": compared, "match": match}, counts | details)
+    return Measured(found, {"similarity": compared, "match": match}, own | details)

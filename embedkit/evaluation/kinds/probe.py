@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from embedkit.errors import DataError
+from embedkit.evaluation.calibration import brier, expected_error
 from embedkit.evaluation.content import Content, Texts
 from embedkit.evaluation.kinds.base import SEED
 from embedkit.foreign.quoting import quoted
@@ -103,33 +104,43 @@ class Answers:
 
     Attributes:
         said: [draws, n] labels.
+        brier: [draws, n], see `embedkit.evaluation.calibration`.
+        ece: [draws] expected calibration errors.
         unconverged: classifiers whose solver stopped at its last iteration.
     """
 
     said: np.ndarray
+    brier: np.ndarray
+    ece: list[float]
     unconverged: int
 
 
-def probe(rows: np.ndarray, labels: np.ndarray, test: np.ndarray, draws: Sequence[np.ndarray]) -> Answers:
+def probe(
+    rows: np.ndarray, labels: np.ndarray, test: np.ndarray, draws: Sequence[np.ndarray], gold: np.ndarray
+) -> Answers:
     """Fit a logistic regression (L2, C = 1, embeddings as they are) on each draw.
 
     Args:
         rows: [m, d] embeddings of the training texts.
         labels: [m].
         test: [n, d].
-        draws: places among the m of each draw.
+        draws: places among the m of each draw; each has some of every class.
+        gold: [n] right labels, 0 to the number of classes.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    said, unconverged = [], 0
+    said, errors, ece, unconverged = [], [], [], 0
     for draw in draws:
         with warnings.catch_warnings(record=True) as raised:
             warnings.simplefilter("always")
             model = LogisticRegression(max_iter=MAX_ITER, random_state=SEED).fit(rows[draw], labels[draw])
         unconverged += any(issubclass(w.category, ConvergenceWarning) for w in raised)
         said.append(model.predict(test))
-    return Answers(np.array(said), unconverged)
+        probabilities = model.predict_proba(test)
+        errors.append(brier(probabilities, gold))
+        ece.append(expected_error(probabilities.max(axis=1), said[-1] == gold))
+    return Answers(np.array(said), np.array(errors), ece, unconverged)
 
 
 def scores(gold: np.ndarray, said: np.ndarray) -> dict[str, list[float]]:

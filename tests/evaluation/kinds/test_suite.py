@@ -100,6 +100,15 @@ def test_few_shots_with_as_many_texts_are_the_classification(scores: Scores) -> 
     assert draws["interval"][0] < draws["mean"] < draws["interval"][1]
 
 
+def test_pairs_say_what_a_similarity_means(scores: Scores) -> None:
+    found = next(task for task in scores.tasks if task.type == "pair_classification").details
+    rows = found["calibration"]
+    assert sum(row["pairs"] for row in rows) == found["items"] and len(rows) > 5
+    matching = sum(row["matching"] * row["pairs"] for row in rows)
+    assert matching == pytest.approx(found["matching"])
+    assert rows[0]["matching"] < rows[-1]["matching"] and rows[0]["to"] < rows[-1]["from"]
+
+
 def test_all_of_the_training_texts_are_one_fit(suite_file: Path) -> None:
     whole = ClassificationTask(
         name="whole",
