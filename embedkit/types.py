@@ -374,13 +374,7 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class Groups:
-    """What group each item of a task is in.
-
-    Attributes:
-        column: of the files.
-        names: of the groups.
-        codes: [items] places among them.
-    """
+    """The group of each item of a task: `codes` [items] are places among `names`, the values of `column`."""
 
     column: str
     names: tuple[str, ...]
@@ -395,8 +389,7 @@ class RetrievalData:
         queries: query id -> text; only queries with at least one judgement above 0.
         corpus: document id -> text (title and text joined by a space).
         qrels: query id -> {document id: graded relevance}.
-        digest: content hash.
-        groups: of the queries, where the task asks for some.
+        digest: content hash; groups: of the queries, where the task asks for some.
     """
 
     queries: dict[str, str]
