@@ -70,7 +70,7 @@ class GroCo(Objective):
 
     def columns(self, e: Embeddings) -> int:
         views = 1 + e.positive.shape[1]
-        return views * max(len(e), (self.top_k + views - 1) ** 2)
+        return views * max(len(e), (self.top_k + views - 1) ** 3)  # each layer keeps its shares
 
     def forward(self, e: Embeddings, rows: Tensor) -> LossOut:
         needs_positives(e, "groco")

@@ -75,6 +75,7 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         ),
         "dclr": ("embedkit.recipe.objectives.dclr:DCLR", "embedkit.objectives.dclr:DCLR"),
         "debiased": ("embedkit.recipe.objectives.debiased:Debiased", "embedkit.objectives.debiased:Debiased"),
+        "simlap": (f"{_O}.simlap:SimLAP", "embedkit.objectives.simlap:SimLAP"),
         "dcl": (f"{_O}.decoupled:DCL", "embedkit.objectives.decoupled:DCL"),
         "align_uniform": (f"{_O}.uniformity:AlignUniform", "embedkit.objectives.uniformity:AlignUniform"),
         "decoupled_uniformity": (

@@ -25,7 +25,12 @@ _LABELS: dict[str, Case] = {
     "label_triplet-hardest": Case(o.LabelTriplet(margin=0.5, triplets="hardest"), batch(p=0, n=6, label=TWO)),
 }
 
-LABELS = {name: case._replace(alone=False) for name, case in _LABELS.items()}
+LABELS = {name: case._replace(alone=False) for name, case in _LABELS.items()} | {
+    "simlap": Case(o.SimLAP(classes=3, hidden=5), knotted(batch(n=6, label=TWO, weight=WEIGHT[:6]))),
+    "simlap-classes": Case(
+        o.SimLAP(classes=4, hidden=None, pairs="identical", with_itself=True), batch(p=0, n=6, label=TWO), alone=False
+    ),
+}
 _NAMES = ("circle", "circle_batch", "multi_similarity", "label_contrastive", "label_triplet")
 TOGETHER_LABELS = {
     "sum-labels": Case(

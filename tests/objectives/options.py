@@ -27,6 +27,7 @@ from embedkit.recipe.objectives.scored import *  # noqa: F403
 from embedkit.recipe.objectives.self_distillation import *  # noqa: F403
 from embedkit.recipe.objectives.sepclr import *  # noqa: F403
 from embedkit.recipe.objectives.shifting import *  # noqa: F403
+from embedkit.recipe.objectives.simlap import *  # noqa: F403
 from embedkit.recipe.objectives.sogclr import *  # noqa: F403
 from embedkit.recipe.objectives.spcl import *  # noqa: F403
 from embedkit.recipe.objectives.spectrum import *  # noqa: F403

@@ -90,6 +90,7 @@ def test_row_blocks_add_up_to_the_whole(name: str, rows: int) -> None:
 def draws_by_place(case: Case) -> bool:
     return (
         isinstance(case.config, o.MoCHi)
+        or getattr(case.config, "pairs", "") in ("permutation", "arbitrary")
         or getattr(case.config, "negatives", "") == "shuffled"
         or getattr(case.config, "mix", "list") in ("pairs", True)
         or isinstance(case.config, o.STORM)

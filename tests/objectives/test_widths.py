@@ -24,7 +24,7 @@ from tests.objectives.helpers import make
         (o.CACR(), 2 * 12 * 2),
         (o.CWCL(), 24),
         (o.OneToK(), 24),
-        (o.GroCo(top_k=4), 2 * 25),
+        (o.GroCo(top_k=4), 2 * 125),
         (o.Symile(negatives="all"), 12),
         (o.CACRKeys(), 2 * 12),
         (o.MultiSimilarity(), 2 * 12 * 2),

@@ -39,6 +39,7 @@ LOOK = (
     "rank-",
     "sbcl",
     "sepclr",
+    "simlap",
     "spcl",
     "st",
     "w_mse",

@@ -26,4 +26,4 @@ class GroCo(MultiView):
         return min(self.top_k, n - 1), "those of its text"
 
     def columns(self, n: int, p: int, m: int) -> int:
-        return (1 + p) * max(n, (self.top_k + p) ** 2)
+        return (1 + p) * max(n, (self.top_k + p) ** 3)
