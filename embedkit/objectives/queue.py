@@ -102,24 +102,37 @@ class MoCo(Keyed):
 
     def forward(self, e: Embeddings, rows: Tensor) -> LossOut:
         _no_negatives(e, self.name)
-        query = unit(e.query[rows])
-        positive = (query[:, None] * keys(e, self.momentum, self.name)[rows]).sum(-1)
-        stored = self.memory
-        usable = self._usable(e, rows, stored.text, stored.asked)
-        cosine = products(query, stored.key.to(query)) if len(stored) else query.new_zeros(len(rows), 0)
+        query, positive = self.pairs(e, unit(e.query[rows]), keys(e, self.momentum, self.name)[rows])
+        stored, each = self.memory, query.shape[1]
+        key, usable = self.negatives(e, stored.key.to(query), self._usable(e, rows, stored.text, stored.asked))
+        has, usable = usable.any(1), usable.repeat_interleave(each, 0)
+        cosine = products(query.flatten(0, 1), key) if len(stored) else query.new_zeros(len(usable), 0)
         if self.top is not None and self.top < cosine.shape[1]:
             best = cosine.detach().masked_fill(~usable, -torch.inf).topk(self.top, dim=1).indices
             usable = usable & torch.zeros_like(usable).scatter_(1, best, True)
-        rest = _total(cosine / self.temperature, usable)
+        rest = _total(cosine / self.temperature, usable).view(len(rows), each)
         logit = positive / self.temperature
-        has = usable.any(1)
-        value = torch.where(has[:, None], torch.logaddexp(logit, rest[:, None]) - logit, 0.0).mean(1)
+        value = torch.where(has[:, None], torch.logaddexp(logit, rest) - logit, 0.0).mean(1)
         metrics = {
             "positive_similarity": positive.detach().mean(),
             "negatives": usable.sum(1).to(value.dtype).mean(),
             "negative_similarity": mean_where(cosine.detach(), usable),
         }
         return LossOut(value, example_weight(e, rows) * has, metrics)
+
+    def pairs(self, e: Embeddings, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        """What is compared with the queue, [m, P, d] or [m, 1, d] for all positives alike, and [m, P] their cosines.
+
+        Args:
+            e: the batch.
+            query: [m, d].
+            key: [m, P, d].
+        """
+        return query[:, None], (query[:, None] * key).sum(-1)
+
+    def negatives(self, e: Embeddings, key: Tensor, usable: Tensor) -> tuple[Tensor, Tensor]:
+        """[K, d] the keys of the queue as they stand in the loss, and [m, K] which of them may."""
+        return key, usable
 
 
 class ASCL(Keyed):

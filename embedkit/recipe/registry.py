@@ -100,6 +100,7 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "macl": ("embedkit.recipe.objectives.macl:MACL", "embedkit.objectives.macl:MACL"),
         "supcon": ("embedkit.recipe.objectives.supcon:SupCon", "embedkit.objectives.supcon:SupCon"),
         "moco": ("embedkit.recipe.objectives.queue:MoCo", "embedkit.objectives.queue:MoCo"),
+        "feature_transform": (f"{_O}.transformed:FeatureTransform", "embedkit.objectives.transformed:FeatureTransform"),
         "ascl": ("embedkit.recipe.objectives.queue:ASCL", "embedkit.objectives.queue:ASCL"),
         "sogclr": ("embedkit.recipe.objectives.sogclr:SogCLR", "embedkit.objectives.sogclr:SogCLR"),
         "spcl": ("embedkit.recipe.objectives.spcl:SPCL", "embedkit.objectives.spcl:SPCL"),

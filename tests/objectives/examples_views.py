@@ -33,7 +33,14 @@ _VIEWS: dict[str, Case] = {
     "poly_view": Case(o.PolyView(), knotted(batch(p=2, n=6, weight=WEIGHT[:6]))),
 }
 
-VIEWS = {name: case._replace(alone=False) for name, case in _VIEWS.items()}
+VIEWS = {name: case._replace(alone=False) for name, case in _VIEWS.items()} | {
+    "feature_transform": Case(
+        o.FeatureTransform(temperature=0.3, queue=9), followed(knotted(batch(p=2, n=6, weight=WEIGHT[:6])))
+    ),
+    "feature_transform-positives": Case(
+        o.FeatureTransform(temperature=0.3, queue=9, negative_alpha=None, momentum=None), batch(n=6), alone=False
+    ),
+}
 
 
 def together(*names: str) -> o.Sum:

@@ -36,5 +36,6 @@ from embedkit.recipe.objectives.st import *  # noqa: F403
 from embedkit.recipe.objectives.storm import *  # noqa: F403
 from embedkit.recipe.objectives.supcon import *  # noqa: F403
 from embedkit.recipe.objectives.symile import *  # noqa: F403
+from embedkit.recipe.objectives.transformed import *  # noqa: F403
 from embedkit.recipe.objectives.uniformity import *  # noqa: F403
 from embedkit.recipe.objectives.wrappers import *  # noqa: F403

@@ -112,7 +112,20 @@ def stops_gradient(case: Case) -> bool:
     moved = isinstance(case.config, DCLR) and case.config.noise_times and case.config.noise_steps
     fixed = isinstance(
         case.config,
-        (o.MACL, o.MoCHi, o.SogCLR, o.ASCL, o.MoCo, o.Circle, o.CircleBatch, o.CACRKeys, o.SwAV, o.BYOL, o.STORM),
+        (
+            o.MACL,
+            o.MoCHi,
+            o.SogCLR,
+            o.ASCL,
+            o.MoCo,
+            o.FeatureTransform,
+            o.Circle,
+            o.CircleBatch,
+            o.CACRKeys,
+            o.SwAV,
+            o.BYOL,
+            o.STORM,
+        ),
     ) or any(getattr(case.config, option, False) for option in ("detach_weights", "detach_others"))
     other = getattr(case.config, "activation", "") == "rep_relu"
     other = other or (isinstance(case.config, o.GML) and case.config.learn_temperature)

@@ -31,10 +31,12 @@ from tests.train.runs import recipe, trainer
 
 LOOK = (
     "auxiliary",
+    "bce-",
     "contrastive_tension",
     "dclr",
     "gml",
     "head-",
+    "lambda_loss",
     "macl",
     "rank-",
     "sbcl",
@@ -42,6 +44,7 @@ LOOK = (
     "simlap",
     "spcl",
     "st",
+    "sum-single-texts",
     "w_mse",
 )
 """Cases that look at values or pick rows by a mask: they refuse what they cannot use, or work on those rows alone."""

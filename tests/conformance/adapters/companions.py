@@ -11,17 +11,22 @@ from torch import Tensor
 
 from embedkit.objectives.base import build
 from embedkit.objectives.sogclr import SogCLR as SogCLRObjective
+from embedkit.objectives.transformed import Draws
 from embedkit.recipe.objectives.queue import ASCL, MoCo
 from embedkit.recipe.objectives.sogclr import SogCLR
+from embedkit.recipe.objectives.transformed import FeatureTransform
 from embedkit.types import Embeddings
+from tests.conformance.inputs import NotImplementedYet
 from tests.conformance.ours import embeddings, mean, option
 from tests.conformance.runner import Case, adapter
 
 
-def _queued(config: Any, case: Case, key: str) -> dict[str, Tensor]:
-    """The loss against a queue that holds what the entry draws."""
+def _queued(config: Any, case: Case, key: str, **instead: Any) -> dict[str, Tensor]:
+    """The loss against a queue that holds what the entry draws; `instead` of the objective's own methods."""
     queue = case["queue"]
     objective: Any = build(config).double()
+    for name, value in instead.items():
+        setattr(objective, name, value)
     texts = torch.arange(len(queue)) - len(queue) - 1  # nobody's
     objective.memory.push(queue, texts, texts)
     batch = embeddings(case["A"], case[key])
@@ -39,6 +44,19 @@ def moco(case: Case) -> dict[str, Tensor]:
 def moco_top(case: Case) -> dict[str, Tensor]:
     options = {"temperature": float(case.hyper["temperature"]), "top": case.hyper["k"]}
     return _queued(option(MoCo, queue=len(case["queue"]), momentum=None, **options), case, "B")
+
+
+@adapter("objectives", "feature_transform")
+def feature_transform(case: Case) -> dict[str, Tensor]:
+    """The entry gives the draws; its setting begins with what is transformed."""
+    case.inputs.fields.remark("q")
+    kind = case.entry.setting.partition(",")[0]
+    if kind not in ("pos", "neg", "posneg"):
+        raise NotImplementedYet(f"setting {kind!r}")
+    alphas = {"positive_alpha": 2.0 if "pos" in kind else None, "negative_alpha": 1.6 if "neg" in kind else None}
+    options = {"temperature": float(case.hyper["temperature"]), "queue": len(case["queue"]), **alphas}
+    draws = Draws(float(case.hyper["lambda_ex"]), float(case.hyper["lambda_in"]), case["perm"])
+    return _queued(option(FeatureTransform, momentum=None, **options), case, "k", draw=lambda e: draws)
 
 
 @adapter("objectives", "ascl")

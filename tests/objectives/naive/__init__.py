@@ -106,6 +106,7 @@ LOOPS: dict[str, Any] = {
     "spread_out": spread.spread_out,
     "energy_hinge": hinge.energy_hinge,
     "moco": companions.moco,
+    "feature_transform": companions.feature_transform,
     "ascl": companions.ascl,
     "sogclr": companions.sogclr,
     "spcl": companions.spcl,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,6 +50,39 @@ def moco(c: o.MoCo, e: Embeddings, past: Past) -> Rows:
             terms.append(total.log() - positive)
         values.append(torch.stack(terms).mean())
         weights.append(example_weight(e, i) * bool(scores))
+    return torch.stack(values), torch.stack(weights)
+
+
+def feature_transform(c: o.FeatureTransform, e: Embeddings, past: Past) -> Rows:
+    queue = _queue(past, c.queue, c.momentum)
+    rng = np.random.default_rng([0x46545231, e.step])
+    apart = 1 + rng.beta(c.positive_alpha or 1.0, c.positive_alpha or 1.0)
+    share = rng.beta(c.negative_alpha or 1.0, c.negative_alpha or 1.0)
+    order = rng.permutation(len(queue))
+    values, weights = [], []
+    for i in range(len(e)):
+        q = e.query[i] / e.query[i].norm()
+        allowed = [bool(_allowed(e, i, [one], c.mask_duplicates)) for one in queue]
+        terms, seen = [], 0
+        for k in range(e.positive.shape[1]):
+            key = _keys(e, c.momentum)[i, k]
+            key = key / key.norm()
+            a, b = (
+                (q, key) if c.positive_alpha is None else (apart * q + (1 - apart) * key, apart * key + (1 - apart) * q)
+            )
+            rest = []
+            for j, (stored, _, _) in enumerate(queue):
+                other = queue[order[j]][0]
+                n, m = stored / stored.norm(), other / other.norm()
+                if c.negative_alpha is None and allowed[j]:
+                    rest.append(a @ n)
+                if c.negative_alpha is not None and allowed[j] and allowed[order[j]]:
+                    rest.append(a @ (share * n + (1 - share) * m))
+            seen += len(rest)
+            logits = torch.stack([a @ b, *rest]) / c.temperature
+            terms.append(logits.exp().sum().log() - logits[0])
+        values.append(torch.stack(terms).mean())
+        weights.append(example_weight(e, i) * bool(seen))
     return torch.stack(values), torch.stack(weights)
 
 
