@@ -64,15 +64,21 @@ def measured(
             drawn = [stats.draws(s, resamples, seed)[s.main] for s in (clean, score)]
             ends = stats.interval(drop, drawn[0] - drawn[1])
             interval = [ends.low, ends.high]
+        share = relative_drop(before, score.metrics[score.main])
         found[str(rule)] = {
             "value": score.metrics[score.main],
             "drop": drop,
-            "relative": 100 * drop / before if before > 0 else None,
+            "relative": None if share is None else 100 * share,
             "interval": interval,
             "changed": sum(a != b for a, b in zip(own, new, strict=True)),
             "items": len(own),
         }
     return found
+
+
+def relative_drop(clean: float, other: float) -> float | None:
+    """``(clean - other) / clean``; None where the clean score is not above 0, and a share of it means nothing."""
+    return (clean - other) / clean if clean > 0 else None
 
 
 def _own(data: Any) -> list[str]:

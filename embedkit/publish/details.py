@@ -1,8 +1,8 @@
-"""What an evaluation found besides the metrics of its tasks, for the report: groups, and texts changed by rule."""
+"""What an evaluation found besides its metrics, for the report: groups, texts changed by rule, calibration."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ class Table:
 def sections(record: RunRecord) -> list[tuple[str, list[Table]]]:
     """Heading and tables of what there is."""
     found = [("Groups", _of(record, "groups", _groups)), ("Robustness", _of(record, "perturbed", _perturbed))]
+    found.append(("What a similarity means", _of(record, "calibration", _calibrated)))
     return [(heading, tables) for heading, tables in found if tables]
 
 
@@ -83,6 +84,23 @@ def _perturbed(task: Mapping[str, Any], own: Mapping[str, Any], old: Mapping[str
         ],
         "Typing errors and case leave the meaning as it is; word order and negation change it, and a score that stays "
         "has not read them.",
+    )
+
+
+def _calibrated(task: Mapping[str, Any], own: Sequence[Mapping[str, float]], old: Any) -> Table:
+    return Table(
+        f"{task['task']}, {'after training' if old else 'pairs by similarity'}",
+        ("similarity", "mean", "pairs", "matching"),
+        [
+            (
+                f"{row['from']:.3f} to {row['to']:.3f}",
+                f"{row['mean']:.3f}",
+                f"{row['pairs']:,}",
+                f"{100 * row['matching']:.1f} %",
+            )
+            for row in own
+        ],
+        "Parts of equally many pairs, equal similarities in one. Matching: share of the pairs that match.",
     )
 
 

@@ -47,6 +47,17 @@ def test_probabilities_of_the_probe_are_scikit_learns() -> None:
         assert found.brier[i] == pytest.approx(np.square(own - np.eye(3)[gold]).sum(axis=1))
 
 
+def test_the_report_says_what_a_similarity_means() -> None:
+    from embedkit.publish import details
+    from tests.publish.records import record
+
+    rows = by_similarity(np.array([0.1] * 7 + [0.9] * 3), np.array([0] * 7 + [1] * 3))
+    task = {"task": "P", "type": "pair_classification", "main": "ap", "details": {"calibration": rows}}
+    ((heading, (table,)),) = details.sections(record(scores_before=None, scores_after={"tasks": [task]}))
+    assert heading == "What a similarity means"
+    assert table.rows == [("0.100 to 0.100", "0.100", "7", "0.0 %"), ("0.900 to 0.900", "0.900", "3", "100.0 %")]
+
+
 def test_shares_rise_with_the_similarity() -> None:
     similarity = np.linspace(0, 1, 100)
     match = (np.arange(100) >= 50).astype(int)
