@@ -64,7 +64,8 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="An objective,
         "golden": f"{one.golden} entries of the authors' values" if one.golden else "no entry; see its tests",
     }
     say(f"{name}: {one.line}")
-    say(f"\n{text}\n")
+    for line in ("", *text.splitlines(), ""):
+        say(line)
     for label, value in facts.items():
         say(f"{label:<13}{value}")
     table = Table(box=None, pad_edge=False)

@@ -22,11 +22,13 @@ def test_ls_has_a_line_for_each(embedkit: Run, monkeypatch: pytest.MonkeyPatch) 
     assert re.search(r"query, positive +in-batch +row +\d+ +Cross-entropy", lines["infonce"])
     assert "row, remembers" in lines["moco"] and "what it remembers" in lines["moco"]
     assert "wrapper" in lines["matryoshka"]
+    assert re.search(r"query, positive +none +row, remembers +\d+ +Each view predicts", lines["swav"])
 
 
 def test_show_gives_formula_paper_options_and_recipes(embedkit: Run) -> None:
     done = embedkit("objectives", "show", "mann_whitney")
     assert done.code == 0
+    assert "\\n" not in done.out and "\n\nMetrics: auc, the share of pairs in the right order.\n" in done.out
     assert "softplus((s- - s_i+) / t)" in done.out and "https://arxiv.org/abs/2510.00137" in done.out
     assert "retrieval/mw" in done.out and re.search(r"golden +\d+ entries", done.out)
     assert re.search(r"^temperature +a number", done.out, re.MULTILINE)

@@ -451,6 +451,11 @@ WARNED = [
     (SCORED, ["objective=cosent", "train.rows_per_block=4"], "not cut into blocks"),
     (PAIR, ["objective={name: swav, queue: 0}"], "300 prototypes are shared equally by 64 texts, less than two each"),
     (PAIR, ["train.optimizer=lion"], "lion moves every weight by all of the learning rate, and 2e-05 is usual for Ad"),
+    (
+        source("labels.csv", "query: sentence, label: intent"),
+        ["objective=sbcl", "train.steps=100"],
+        "objective.every: sbcl makes subclasses after every 200 updates, and the run has 100",
+    ),
     (PAIR, ["objective=vicreg", "model.normalize=true"], "far below the hinge of vicreg at 1"),
     (PAIR, ["eval.every=5"], "the run has 1 updates, so the model is evaluated after the last one alone"),
     (PAIR, ["eval.select=A/b"], "eval.select: chooses among evaluations during training, and there are none"),

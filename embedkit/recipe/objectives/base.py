@@ -18,7 +18,7 @@ class ObjectiveConfig(Block):
     `remembers` whether it keeps state between steps; `takes_pairs` whether a reranker's scores of a row's own
     candidates are enough for it; `explicit` whether it has a place for explicit negatives, or leaves
     them alone; `least` how many positives an example needs where it needs any; `sized` whether it has parameters
-    of the embeddings' size.
+    of the embeddings' size; `without_negatives` whether it has none by design, whatever it remembers.
     """
 
     name: str
@@ -32,6 +32,7 @@ class ObjectiveConfig(Block):
     least: ClassVar[int] = 1
     state_of: ClassVar[str] = ""
     sized: ClassVar[bool] = False
+    without_negatives: ClassVar[bool] = False
 
     @property
     def weighs(self) -> bool:

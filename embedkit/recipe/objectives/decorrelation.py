@@ -13,6 +13,7 @@ class _Decorrelated(ObjectiveConfig):
     """Pairs, and statistics of the coordinates over the whole batch."""
 
     scope: ClassVar[Literal["row", "batch"]] = "batch"
+    without_negatives: ClassVar[bool] = True
 
     @property
     def compares(self) -> None:

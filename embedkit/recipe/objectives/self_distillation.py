@@ -16,6 +16,7 @@ class SwAV(ObjectiveConfig):
     sized: ClassVar[bool] = True
     remembers: ClassVar[bool] = True
     explicit: ClassVar[bool] = False
+    without_negatives: ClassVar[bool] = True
 
     name: Literal["swav"] = "swav"
     prototypes: int = Field(
@@ -51,6 +52,7 @@ class BYOL(ObjectiveConfig):
     scope: ClassVar[Literal["row", "batch"]] = "batch"
     sized: ClassVar[bool] = True
     explicit: ClassVar[bool] = False
+    without_negatives: ClassVar[bool] = True
 
     name: Literal["byol"] = "byol"
     momentum: float | None = Field(

@@ -16,6 +16,7 @@ class SepCLR(ObjectiveConfig):
     scope: ClassVar[Literal["row", "batch"]] = "batch"
     needs: ClassVar[frozenset[str]] = frozenset({"query", "positive", "label"})
     explicit: ClassVar[bool] = False
+    without_negatives: ClassVar[bool] = True
 
     name: Literal["sepclr"] = "sepclr"
     salient: int = Field(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from embedkit.recipe.objectives.base import ObjectiveConfig, leaves, momenta
+from embedkit.recipe.objectives.long_tail import SBCL
 from embedkit.recipe.objectives.wrappers import Sum
 from embedkit.recipe.planning.context import Context, objective_path, problem
 from embedkit.recipe.reading.problems import Problem
@@ -65,4 +66,14 @@ def examples_come_again(c: Context) -> Iterator[Problem]:
                 yield problem(objective_path(source), what, "train two epochs or more, or take infonce")
 
 
-WARNINGS = [examples_come_again]
+def clusters_are_made(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        for leaf in leaves(source.objective):
+            if isinstance(leaf, SBCL) and c.updates is not None and leaf.every >= c.updates:
+                what = f"sbcl makes subclasses after every {leaf.every} updates, and the run has {c.updates}"
+                yield problem(
+                    (*objective_path(source), "every"), what, f"use {max(1, c.updates // 10)}, or take supcon"
+                )
+
+
+WARNINGS = [examples_come_again, clusters_are_made]

@@ -91,6 +91,8 @@ def _negatives(config: type[ObjectiveConfig], wraps: bool) -> str:
     if wraps:
         return "those of what it wraps"
     sources = [word for word, there in (("in-batch", config.in_batch), ("own", "negative" in config.needs)) if there]
+    if config.without_negatives:
+        return "none"
     return " + ".join(sources) or ("what it remembers" if config.remembers else "none")
 
 
