@@ -31,7 +31,7 @@ from tests.objectives.examples_labels import LABELS, TOGETHER_LABELS
 from tests.objectives.examples_views import TOGETHER_VIEWS, VIEWS
 
 TOGETHER_OTHERS = {
-    "sum-single-texts": Case(
+    "sbcl-and-single-texts": Case(
         o.Sum(
             terms=(
                 o.SumTerm(weight=0.5, objective=o.ConR(window=0.1, weight=1.0, error="squared")),
@@ -41,6 +41,15 @@ TOGETHER_OTHERS = {
             )
         ),
         batch(p=0, label=CLASSES, score=scores(1), weight=WEIGHT),
+    ),
+    "sum-decorrelated": Case(
+        o.Sum(
+            terms=(
+                o.SumTerm(objective=o.VICReg(variance=10.0, scaling="paper")),
+                o.SumTerm(weight=3.0, objective=o.BarlowTwins(off_diagonal=0.3)),
+            )
+        ),
+        batch(),
     ),
     "sum-views-without-negatives": Case(
         o.Sum(
@@ -233,8 +242,8 @@ EXAMPLES: dict[str, Case] = {
         tangled(batch(label=torch.arange(N) % 2)),
     ),
     "storm": Case(o.STORM(objective=infonce(), rate=0.5), tangled(batch(m=1, weight=WEIGHT))),
-    "vicreg": Case(o.VICReg(variance=10.0, scaling="paper"), batch()),
-    "barlow_twins": Case(o.BarlowTwins(off_diagonal=0.3), batch()),
+    "vicreg": Case(o.VICReg(variance=10.0, scaling="paper"), batch(), alone=False),
+    "barlow_twins": Case(o.BarlowTwins(off_diagonal=0.3), batch(), alone=False),
     "w_mse": Case(o.WMSE(eps=0.1), batch()),
     "rank": Case(o.Rank(), batch(p=0)),
     "rank-effective": Case(o.Rank(quantity="effective_rank", of="all"), tangled(batch(m=2, weight=WEIGHT))),

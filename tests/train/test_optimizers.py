@@ -70,7 +70,7 @@ def test_depths_follow_the_names_of_the_layers() -> None:
 
 
 def test_lion_with_rates_by_layer_resumes_bit_by_bit(base: Path, tmp_path: Path) -> None:
-    asked = recipe(base, optimizer="lion", betas=(0.95, 0.98), layer_decay=0.7, steps=4, save_every=2)
+    asked = recipe(base, optimizer="lion", betas=(0.95, 0.98), layer_decay=0.7, steps=4, save_every=2, accumulation=1)
     whole = trainer(asked, tmp_path / "whole")
     whole.train()
     assert isinstance(getattr(whole.optimizer, "optimizer", None), Lion)  # accelerate's is around it
