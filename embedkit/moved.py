@@ -20,6 +20,7 @@ MOVED = {
     **{f"embedkit.model.{name}": f"embedkit.{room}.{name}" for room, names in _ROOMS.items() for name in names.split()},
     "embedkit.assembly": "embedkit.run.build",
     "embedkit.data.readers": "embedkit.inputs.records",
+    "embedkit.evaluation.mteb.content": "embedkit.evaluation.content",
     "embedkit.limits": "embedkit.foreign.limits",
     "embedkit.measuring": "embedkit.run.measuring",
     "embedkit.model.auxiliary": "embedkit.auxiliary.base",

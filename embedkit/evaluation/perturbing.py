@@ -7,9 +7,9 @@ model whose score stays has not read them.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable, Mapping
 
+from embedkit.data.negation import negate
 from embedkit.recipe.columns import Rule
 
 SHARE = 0.2
@@ -18,12 +18,6 @@ SHORTEST = 4
 """Letters of a word that gets one."""
 TRIES = 10
 _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
-_HELPERS = (
-    "is are was were am will would can could should shall may might must has have had does do did".split()  # noqa: SIM905
-)
-_NOT = re.compile(r"\b(not|never)\s+|\b(\w+)n't\b", re.IGNORECASE)
-_HELPER = re.compile(rf"\b({'|'.join(_HELPERS)})\b(?!n't)", re.IGNORECASE)
-_SHORT = {"wo": "will", "ca": "can", "sha": "shall"}
 
 
 def changed(text: str, rule: Rule, seed: int = 0) -> str:
@@ -87,24 +81,9 @@ def _order(text: str, draw: random.Random) -> str:
     return text
 
 
-def _negation(text: str, draw: random.Random) -> str:
-    """Without its first negation; without one, with ``not`` behind its first helping verb."""
-    if _NOT.search(text):
-        return _NOT.sub(_affirmed, text, count=1)
-    return _HELPER.sub(lambda found: f"{found[0]} not", text, count=1)
-
-
-def _affirmed(found: re.Match[str]) -> str:
-    verb = found[2]
-    if verb is None:
-        return ""
-    whole = _SHORT.get(verb.lower(), verb)
-    return whole.capitalize() if verb[0].isupper() else whole
-
-
 _RULES: Mapping[Rule, Callable[[str, random.Random], str]] = {
     "typos": _typos,
     "case": _case,
     "order": _order,
-    "negation": _negation,
+    "negation": lambda text, draw: negate(text),
 }

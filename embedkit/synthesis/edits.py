@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from string import punctuation
 
+from embedkit.data.negation import negate
 from embedkit.errors import RecipeError
 from embedkit.foreign.quoting import did_you_mean
 
@@ -52,32 +53,6 @@ _LISTS: tuple[tuple[str, ...], ...] = (
     ("he", "she"),
 )
 _OTHERS = {word: tuple(o for o in words if o != word) for words in _LISTS for word in words}
-_CARRIERS = frozenset(
-    [
-        "is",
-        "are",
-        "was",
-        "were",
-        "am",
-        "be",
-        "been",
-        "can",
-        "could",
-        "will",
-        "would",
-        "shall",
-        "should",
-        "may",
-        "might",
-        "must",
-        "has",
-        "have",
-        "had",
-        "do",
-        "does",
-        "did",
-    ]
-)
 
 
 def shuffle_places(words: Sequence[str], places: Sequence[int], order: Order) -> list[str]:
@@ -185,18 +160,6 @@ def change_number(text: str, rng: random.Random) -> str:
     return f"{text[: match.start()]}{number}{text[match.end() :]}"
 
 
-def negate(text: str, rng: random.Random) -> str:
-    """`not` is taken out where it stands, else put behind the first auxiliary verb."""
-    words = text.split(" ")
-    plain = [word.lower().strip(punctuation) for word in words]
-    if "not" in plain:
-        return " ".join(word for word, bare in zip(words, plain, strict=True) if bare != "not")
-    for i, word in enumerate(words):
-        if word.lower() in _CARRIERS and i + 1 < len(words):
-            return " ".join([*words[: i + 1], "not", *words[i + 1 :]])
-    return text
-
-
 def _by_words(change: Callable[[Sequence[str], Order], list[str]]) -> Edit:
     return lambda text, rng: " ".join(change(text.split(), by_python(rng)))
 
@@ -212,7 +175,7 @@ RULES: dict[str, Edit] = {
     "bigrams": _ngrams,
     "exchange": exchange_word,
     "number": change_number,
-    "negation": negate,
+    "negation": lambda text, rng: negate(text),
 }
 """Rules that need no tagger, by the names that the command line knows."""
 

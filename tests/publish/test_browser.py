@@ -50,6 +50,19 @@ def side(shift: float) -> insight.Side:
     )
 
 
+def looked_at(text: str) -> dict[str, Any]:
+    """Groups, texts changed by rule, and shares of pairs that match."""
+    rows = [{"name": name, "items": 1234, "value": 45.6, "interval": [12.3, 78.9]} for name in (text, "usual")]
+    gap = {"best": text, "worst": "usual", "value": 1.2, "interval": [-3.4, 5.6]}
+    rule = {"value": 45.6, "drop": 1.2, "relative": 3.4, "interval": [-5.6, 7.8], "changed": 1234, "items": 5678}
+    part = {"from": 0.123, "to": 0.456, "mean": 0.3, "matching": 0.5, "pairs": 138}
+    return {
+        "groups": {"column": text, "metric": "map", "rows": rows, "gap": gap},
+        "perturbed": {"typos": rule, "order": rule},
+        "calibration": [part] * 3,
+    }
+
+
 def hostile(text: str) -> tuple[RunRecord, insight.Insight]:
     """A record and insight with `text` wherever a user's or a file's text can stand."""
     made = records.record(
@@ -60,6 +73,7 @@ def hostile(text: str) -> tuple[RunRecord, insight.Insight]:
         assert scores is not None
         scores["suite"] = scores["tasks"][0]["task"] = text
         scores["tasks"][0]["metrics"][text] = 1.0
+        scores["tasks"][0]["details"] = looked_at(text)
     change = Change(text, text, 1034, 1, 1954, None, None, text, 100.0)
     pair = Change(text, text, 12.5, 3, 1379, 2.5, 4.2, "", 9.0)
     edges = [i / insight.BINS for i in range(insight.BINS + 1)]

@@ -13,7 +13,6 @@ from embedkit.synthesis.edits import (
     change_number,
     edits,
     exchange_word,
-    negate,
     rules_called,
     shuffle_ngrams,
     shuffle_within,
@@ -61,13 +60,6 @@ def test_a_number_becomes_another_of_as_many_digits(text: str, digits: int) -> N
 @pytest.mark.parametrize("text", ["version 1.2.3", "3,50 euros", "model X9b", "no digits", "12345678901234"])
 def test_what_is_no_whole_number_stays(text: str) -> None:
     assert change_number(text, random.Random(0)) == text
-
-
-def test_negation_is_put_in_or_taken_out() -> None:
-    rng = random.Random(0)
-    assert negate("He is here.", rng) == "He is not here."
-    assert negate("He is not here.", rng) == "He is here."
-    assert negate("Rain falls", rng) == "Rain falls" and negate("What he is", rng) == "What he is"
 
 
 def test_an_edit_is_never_the_text_another_positive_or_another_edit() -> None:
