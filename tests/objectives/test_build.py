@@ -24,7 +24,7 @@ from tests.objectives.helpers import assert_same_loss, loss_of, make
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
 def test_the_declared_scope_is_the_objective_s(name: str) -> None:
-    config, _, weighting = EXAMPLES[name]
+    config, _, weighting = EXAMPLES[name][:3]
     for leaf in o.leaves(config):
         pieces = weighting if leaf.reweightable else ()
         assert build(leaf, pieces).scope == leaf.scope
@@ -121,7 +121,7 @@ def test_a_registered_objective_can_be_built_and_wrapped(plugin: type[Objective]
 def test_columns_is_the_widest_matrix_of_a_row(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from embedkit.objectives import logits
 
-    config, e, weighting = EXAMPLES[name]
+    config, e, weighting = EXAMPLES[name][:3]
     widths = []
     whole = logits.Pool.candidates
 
