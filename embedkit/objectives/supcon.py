@@ -7,13 +7,14 @@ from torch import Tensor
 from embedkit.objectives.base import Objective, example_weight, mean_where
 from embedkit.objectives.logits import log_sum_exp
 from embedkit.objectives.views import Views, needs_labels, needs_positives, no_negatives
+from embedkit.recipe.objectives.contrastive import Similarity
 from embedkit.types import Embeddings, LossOut
 
 
 class SupCon(Objective):
     """SupCon (arXiv 2004.11362) as SupCL-Seq uses it (arXiv 2109.07424).
 
-    Views are the query and its positives, V = 1 + P per example. For view a, with cosines c and temperature t::
+    Views are the query and its positives, V = 1 + P per example. For view a, with similarities c and temperature t::
 
         loss_a = -(t / base) mean over its positives b of [ c_ab / t - log sum over all other views j of e^(c_aj / t) ]
 
@@ -25,13 +26,21 @@ class SupCon(Objective):
         temperature: t.
         base_temperature: base; None leaves the factor out.
         labels: whether examples of one label are positives of each other.
+        similarity: cos or dot.
 
     Raises:
         DataError: no labels although `labels` is set, no positive anywhere without them, or explicit negatives.
     """
 
-    def __init__(self, temperature: float = 0.05, base_temperature: float | None = 0.07, labels: bool = True) -> None:
+    def __init__(
+        self,
+        temperature: float = 0.05,
+        base_temperature: float | None = 0.07,
+        labels: bool = True,
+        similarity: Similarity = "cos",
+    ) -> None:
         super().__init__()
+        self.similarity: Similarity = similarity
         self.temperature, self.labels = temperature, labels
         self.factor = 1.0 if base_temperature is None else temperature / base_temperature
 
@@ -46,7 +55,7 @@ class SupCon(Objective):
         else:
             needs_positives(e, "supcon without labels")
         no_negatives(e, "supcon")
-        views = Views(e, rows)
+        views = Views(e, rows, self.similarity)
         attract = views.alike(labels) & views.other
         logits = views.cosine / self.temperature
         log_p = logits - log_sum_exp(logits, views.other)[:, None]

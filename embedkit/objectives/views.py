@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from embedkit.errors import DataError
-from embedkit.objectives.logits import products, same_text, unit
+from embedkit.objectives.logits import prepare, products, same_text
+from embedkit.recipe.objectives.contrastive import Similarity
 from embedkit.types import Embeddings
 
 
-def stacked(e: Embeddings) -> Tensor:
-    """[N, V, d] unit vectors, the query first, in float32 at least."""
-    return unit(torch.cat([e.query[:, None], e.positive], dim=1))
+def stacked(e: Embeddings, similarity: Similarity = "cos") -> Tensor:
+    """[N, V, d] unit vectors, the query first, in float32 at least; for dot the embeddings as they are."""
+    return prepare(torch.cat([e.query[:, None], e.positive], dim=1), similarity)
 
 
 def view_ids(e: Embeddings) -> Tensor:
@@ -77,17 +78,18 @@ class Views:
     Args:
         e: the global batch, V views per example.
         rows: [m] rows that are anchors.
+        similarity: cos; or dot, which takes the embeddings as they are.
 
     Attributes:
         count: V.
-        vectors: [N, V, d] unit vectors.
-        cosine: [a, C]; anchors and columns are ordered by example, then view.
+        vectors: [N, V, d] unit vectors, or the embeddings for dot.
+        cosine: [a, C] their products; anchors and columns are ordered by example, then view.
         other: [a, C] whether the column is another text than the anchor, by its place.
     """
 
-    def __init__(self, e: Embeddings, rows: Tensor) -> None:
+    def __init__(self, e: Embeddings, rows: Tensor, similarity: Similarity = "cos") -> None:
         self.e, self.rows = e, rows
-        self.vectors = stacked(e)
+        self.vectors = stacked(e, similarity)
         self.count = self.vectors.shape[1]
         self.cosine = products(self.vectors[rows].flatten(0, 1), self.vectors.flatten(0, 1))
         place = torch.arange(len(e) * self.count, device=rows.device).view(len(e), self.count)

@@ -199,6 +199,7 @@ EXAMPLES: dict[str, Case] = {
         o.SupCon(temperature=0.2, base_temperature=None), batch(p=0, label=torch.tensor([0, 0, 0, 1, 1, 2] * 2))
     ),
     "supcon-lone": Case(o.SupCon(temperature=0.5), batch(p=0, label=torch.tensor([*range(10), 0, 1]))),
+    "supcon-dot": Case(o.SupCon(temperature=2.0, similarity="dot"), batch(p=1, label=CLASSES), alone=False),
     "supcon-texts": Case(o.SupCon(labels=False), tangled(batch(p=3))),
     "moco": Case(o.MoCo(queue=15), followed(batch())),
     "moco-top": Case(o.MoCo(temperature=0.2, top=4, momentum=None), tangled(batch(p=2, weight=WEIGHT))),
@@ -271,6 +272,14 @@ EXAMPLES: dict[str, Case] = {
     ),
     "bce-alone": Case(o.BCE(reduction="mean"), batch(score=graded(), weight=WEIGHT)),
     "lce": Case(o.LCE(temperature=0.1), tangled(batch(m=3, weight=WEIGHT))),
+    "focal_smoothed": Case(o.FocalSmoothed(), tangled(batch(m=3, weight=WEIGHT))),
+    "focal_smoothed-zero": Case(
+        o.FocalSmoothed(absent="zero", gamma=1.5, temperature=0.3), tangled(batch(m=2)), alone=False
+    ),
+    "hard_negative_nce": Case(o.HardNegativeNCE(temperature=0.1, beta=0.5), tangled(batch(m=2, weight=WEIGHT))),
+    "hard_negative_nce-raw": Case(
+        o.HardNegativeNCE(temperature=0.2, normalize=False, query_weight=1.0), tangled(batch(p=2)), alone=False
+    ),
     "listnet": Case(o.ListNet(temperature=0.2), tangled(batch(m=3, weight=WEIGHT))),
     "listnet-grades": Case(
         o.ListNet(similarity="dot", temperature=2.0, target_temperature=0.5), tangled(batch(m=3, score=relevance(4)))

@@ -11,6 +11,7 @@ from embedkit.recipe.objectives.debiased import *  # noqa: F403
 from embedkit.recipe.objectives.decorrelation import *  # noqa: F403
 from embedkit.recipe.objectives.decoupled import *  # noqa: F403
 from embedkit.recipe.objectives.distillation import *  # noqa: F403
+from embedkit.recipe.objectives.edited import *  # noqa: F403
 from embedkit.recipe.objectives.groco import *  # noqa: F403
 from embedkit.recipe.objectives.hinge import *  # noqa: F403
 from embedkit.recipe.objectives.long_tail import *  # noqa: F403

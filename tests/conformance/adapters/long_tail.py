@@ -11,7 +11,9 @@ from torch import Tensor
 from embedkit.objectives.base import build
 from embedkit.objectives.logits import products, unit
 from embedkit.recipe.objectives.long_tail import GML, SBCL, CoreTuning
-from tests.conformance.ours import embeddings, loss, option
+from embedkit.recipe.objectives.supcon import SupCon
+from embedkit.recipe.objectives.wrappers import Sum, SumTerm
+from tests.conformance.ours import embeddings, loss, nt_xent, option
 from tests.conformance.runner import Case, adapter
 
 
@@ -20,6 +22,20 @@ def core_tuning(case: Case) -> dict[str, Tensor]:
     x = case["X"]
     batch = embeddings(x, x.new_zeros(len(x), 0, x.shape[1]), label=case.inputs.fields["labels"])
     return {"loss": loss(option(CoreTuning, temperature=float(case.hyper["temperature"])), batch)}
+
+
+@adapter("retrieval", "supcon_simcse_joint")
+def joint(case: Case) -> dict[str, Tensor]:
+    """One temperature; the contrast of views has the views of all other examples as negatives."""
+    share, temperature = float(case.hyper["supervised_weight"]), float(case.hyper["temperature"])
+    batch = embeddings(case["v1"], case["v2"], label=case.inputs.fields["labels"])
+    by_label, by_text = (
+        option(SupCon, temperature=temperature, base_temperature=None, similarity="dot"),
+        nt_xent(temperature, similarity="dot"),
+    )
+    both = Sum(terms=(SumTerm(weight=share, objective=by_label), SumTerm(weight=1 - share, objective=by_text)))
+    parts = {"extra.supervised": loss(by_label, batch), "extra.unsupervised": loss(by_text, batch)}
+    return {"loss": loss(both, batch), **parts}
 
 
 @adapter("objectives", "sbcl_ccl", "sbcl_rank")

@@ -18,7 +18,9 @@ def supcon(c: o.SupCon, e: Embeddings) -> Rows:
         match = ids(e.query_id[i], e.positive_id[i], e.known_id[i])
         losses = []
         for u in range(len(views[i])):
-            logits = {a: similarity(views[i][u], views[a[0]][a[1]], "cos") / c.temperature for a in flat if a != (i, u)}
+            logits = {
+                a: similarity(views[i][u], views[a[0]][a[1]], c.similarity) / c.temperature for a in flat if a != (i, u)
+            }
             total = torch.stack(list(logits.values())).exp().sum().log()
             positives = [
                 total - logit
