@@ -22,7 +22,7 @@ LONG = "n" * 5000
         (["check", "r.yaml", f"model.base={LONG}"], "must have at most 1,000 characters"),
         (["check", "r.yaml", f"model.base={'n' * 500}"], "is no folder, and the Hub has no such ids"),
         (["check", "r.yaml", "model.base=two words"], "'two words' is no folder, and the Hub has no such ids"),
-        (["eval", LONG, "--suite", "suite.yaml"], "base: must have at most 1,000 characters"),
+        (["eval", LONG, "--suite", "suite.yaml"], "is no folder, and the Hub has no such ids"),
         (["eval", f"./{LONG[:500]}", "--suite", "suite.yaml"], "there is no folder"),
         (["eval", "tiny", "--suite", LONG], "no such suite"),
         (["eval", "tiny", "--suite", f"mini:{LONG}"], "suite 'mini' has no task"),

@@ -135,7 +135,7 @@ def test_a_draw_that_is_not_understood_is_an_error(text: str) -> None:
         "unit(a, out=a)",
         "a and a",
         "f'{a}'",
-        "a % 2",
+        "a // 2",
         "0 < a < 1",
     ],
 )
