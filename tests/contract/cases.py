@@ -37,6 +37,9 @@ class Layout:
 
 LAYOUTS = [Layout(*c) for c in product((1, 3, None), (1, 2), (True, False), (None, 2))]
 
+FEW = [Layout(1, 1, True, None), Layout(3, 2, False, 2), Layout(None, 1, False, None), Layout(1, 2, True, 2)]
+"""Every size of micro-batch, accumulation, graph and block at least once; the whole product is a slow test."""
+
 
 def answer(encoder: ToyEncoder, built: Built, loss: float) -> Answer:
     """Loss and all gradients; a parameter without gradient counts as zeros."""

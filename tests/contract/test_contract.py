@@ -12,7 +12,7 @@ from embedkit.recipe.objectives.base import leaves
 from embedkit.train.distributed import Comm
 from tests.contract import parts
 from tests.contract.answers import Answer, assert_same
-from tests.contract.cases import LAYOUTS, Layout, oracle, run
+from tests.contract.cases import FEW, LAYOUTS, Layout, oracle, run
 from tests.workers import run_two
 
 CASES = sorted(parts.CASES)
@@ -41,19 +41,39 @@ def test_the_oracle_has_a_gradient(case: str, oracles: dict[tuple[str, int], Ans
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_one_process(case: str, oracles: dict[tuple[str, int], Answer]) -> None:
+    _one_process(case, FEW, oracles)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
 def test_one_process_in_every_layout(case: str, oracles: dict[tuple[str, int], Answer]) -> None:
-    for layout in LAYOUTS:
-        assert_same(run(case, layout, Comm()), oracles[case, layout.accumulation], f"{case}, {layout}", RELATIVE)
+    _one_process(case, LAYOUTS, oracles)
 
 
 @pytest.mark.dist
+def test_two_processes(tmp_path: Path, oracles: dict[tuple[str, int], Answer]) -> None:
+    _two_processes("few", FEW, tmp_path, oracles)
+
+
+@pytest.mark.slow
+@pytest.mark.dist
 def test_two_processes_in_every_layout(tmp_path: Path, oracles: dict[tuple[str, int], Answer]) -> None:
-    run_two("tests.contract.worker", tmp_path, ",".join(CASES))
+    _two_processes("all", LAYOUTS, tmp_path, oracles)
+
+
+def _one_process(case: str, layouts: list[Layout], oracles: dict[tuple[str, int], Answer]) -> None:
+    for layout in layouts:
+        assert_same(run(case, layout, Comm()), oracles[case, layout.accumulation], f"{case}, {layout}", RELATIVE)
+
+
+def _two_processes(which: str, layouts: list[Layout], folder: Path, oracles: dict[tuple[str, int], Answer]) -> None:
+    run_two("tests.contract.worker", folder, which, ",".join(CASES))
     for rank in range(2):
-        answers = torch.load(tmp_path / f"answers-{rank}.pt")
-        assert len(answers) == len(CASES) * len(LAYOUTS)
+        answers = torch.load(folder / f"answers-{rank}.pt")
+        assert len(answers) == len(CASES) * len(layouts)
         for case in CASES:
-            for layout in LAYOUTS:
+            for layout in layouts:
                 what = f"{case}, process {rank} of 2, {layout}"
                 assert_same(answers[case, str(layout)], oracles[case, layout.accumulation], what, RELATIVE)
 
@@ -69,4 +89,6 @@ def test_layouts_are_all_there() -> None:
     assert {lo.micro for lo in LAYOUTS} == {1, 3, None}
     assert {lo.accumulation for lo in LAYOUTS} == {1, 2}
     assert len(LAYOUTS) == len(set(LAYOUTS)) == 24
-    assert Layout(1, 1, True, None) in LAYOUTS
+    assert set(FEW) < set(LAYOUTS)
+    for part in ("micro", "accumulation", "keep", "block"):
+        assert {getattr(lo, part) for lo in FEW} == {getattr(lo, part) for lo in LAYOUTS}
