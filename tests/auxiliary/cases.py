@@ -77,6 +77,9 @@ class Layout:
 
 LAYOUTS = [Layout(*c) for c in product((1, 3, None), (1, 2), (True, False))]
 
+FEW = [Layout(1, 2, True), Layout(3, 1, False), Layout(None, 2, False)]
+"""What is fast to test; the whole product is a slow test."""
+
 
 class Setting:
     """Encoder, heads and auxiliary of a case, in float64 without dropout."""

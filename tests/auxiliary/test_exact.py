@@ -9,7 +9,7 @@ import torch
 
 from embedkit.recipe import registry
 from embedkit.train.distributed import Comm
-from tests.auxiliary.cases import CASES, LAYOUTS, oracle, run
+from tests.auxiliary.cases import CASES, FEW, LAYOUTS, Layout, oracle, run
 from tests.contract.answers import Answer, assert_same
 from tests.workers import run_two
 
@@ -32,19 +32,25 @@ def test_the_gradient_reaches_encoder_and_auxiliary(name: str, oracles: dict[tup
         assert max(float(t.abs().max()) for n, t in answer.items() if n.startswith(part)) > 1e-6, part
 
 
+@pytest.mark.parametrize("layouts", [FEW, pytest.param(LAYOUTS, marks=pytest.mark.slow)], ids=["few", "all"])
 @pytest.mark.parametrize("name", CASES)
-def test_one_process_in_every_layout(name: str, oracles: dict[tuple[str, int], Answer], folder: Path) -> None:
-    for layout in LAYOUTS:
+def test_one_process(name: str, layouts: list[Layout], oracles: dict[tuple[str, int], Answer], folder: Path) -> None:
+    for layout in layouts:
         got = run(name, layout, Comm(), folder / "base", folder / "generator")
         assert_same(got, oracles[name, layout.accumulation], f"{name}, {layout}", RELATIVE)
 
 
 @pytest.mark.cpu
 @pytest.mark.dist
-def test_two_processes_with_unequal_micro_batches(oracles: dict[tuple[str, int], Answer], folder: Path) -> None:
-    run_two("tests.auxiliary.worker", folder)
+@pytest.mark.parametrize("which", ["few", pytest.param("all", marks=pytest.mark.slow)])
+def test_two_processes_with_unequal_micro_batches(
+    which: str, oracles: dict[tuple[str, int], Answer], folder: Path, tmp_path: Path
+) -> None:
+    for name in ("base", "generator"):
+        (tmp_path / name).symlink_to(folder / name)
+    run_two("tests.auxiliary.worker", tmp_path, which)
     for rank in range(2):
-        answers = torch.load(folder / f"answers-{rank}.pt")
+        answers = torch.load(tmp_path / f"answers-{rank}.pt")
         assert {case for case, _ in answers} == set(CASES)
         for (case, layout), got in answers.items():
             accumulation = 2 if "accumulation=2" in layout else 1

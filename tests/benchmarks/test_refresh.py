@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.cpu
+@pytest.mark.slow
 def test_it_prints_the_cost_of_both_ways(tmp_path: Path) -> None:
     material(tmp_path)
     arguments = [

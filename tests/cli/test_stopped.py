@@ -14,7 +14,7 @@ import pytest
 
 from tests.cli.conftest import spawn
 
-ENDLESS = ("train", "r.yaml", "train.steps=100000", "train.save_every=20", "eval.suite=null", "--out", "run")
+ENDLESS = ("train", "r.yaml", "train.steps=100000", "train.save_every=5", "eval.suite=null", "--out", "run")
 
 
 def trains(child: subprocess.Popen[str], folder: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_stopped_run_leaves_a_checkpoint_and_says_how_to_go_on(work: Path, num
     record = json.loads(Path("run/run.json").read_text())
     assert (record["updates"], record["failed"]) == (update, f"stopped by {number.name}")
     assert f"{number.name}: stopping after this update, with a checkpoint" in err
-    command = "embedkit train r.yaml train.steps=100000 train.save_every=20 eval.suite=null --out run --resume"
+    command = "embedkit train r.yaml train.steps=100000 train.save_every=5 eval.suite=null --out run --resume"
     assert f"stopped by {number.name}; checkpoint-{update} is whole; to go on: {command}" in err
 
 

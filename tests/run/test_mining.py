@@ -138,10 +138,9 @@ def test_a_resumed_run_is_the_uncut_one(
 @pytest.mark.parametrize(
     ("mode", "moment"),
     [
-        *(("sync", moment) for moment in ("search", "hand-over")),
-        ("background", "step"),
-        *(pytest.param("sync", moment, marks=pytest.mark.slow) for moment in ("table", "step")),
-        pytest.param("background", "hand-over", marks=pytest.mark.slow),
+        ("sync", "hand-over"),
+        *(pytest.param("sync", moment, marks=pytest.mark.slow) for moment in ("search", "table", "step")),
+        *(pytest.param("background", moment, marks=pytest.mark.slow) for moment in ("hand-over", "step")),
     ],
 )
 def test_after_kill_nine(

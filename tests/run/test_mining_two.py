@@ -35,7 +35,7 @@ def run(folder: Path, recipe: Path, out: str, *extra: str) -> None:
     assert done.returncode == 0, done.stdout[-9000:] + done.stderr[-9000:]
 
 
-@pytest.mark.parametrize("mode", ["sync", "background"])
+@pytest.mark.parametrize("mode", ["sync", pytest.param("background", marks=pytest.mark.slow)])
 def test_two_processes_mine_what_one_mines(tmp_path: Path, mode: str) -> None:
     material(tmp_path)
     tiny_bert(tmp_path / "still", dropout=0.0)

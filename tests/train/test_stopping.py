@@ -50,12 +50,12 @@ def worker(base: Path, folder: Path, what: str) -> subprocess.CompletedProcess[s
     ("what", "update"),
     [
         ("SIGTERM@2", 3),  # between two evaluations and two logged lines
-        ("SIGUSR1@4", 5),
-        ("SIGHUP@0", 1),
-        ("SIGTERM@3", 4),  # where an evaluation is due: it is left to the resumed run
+        pytest.param("SIGUSR1@4", 5, marks=pytest.mark.slow),
+        pytest.param("SIGHUP@0", 1, marks=pytest.mark.slow),
+        pytest.param("SIGTERM@3", 4, marks=pytest.mark.slow),  # an evaluation is due: it is left to the resumed run
         ("SIGTERM@evaluation4", 4),  # in the middle of it
-        ("SIGTERM@evaluation8", 8),  # no update is left
-        ("SIGTERM@7", 8),
+        pytest.param("SIGTERM@evaluation8", 8, marks=pytest.mark.slow),  # no update is left
+        pytest.param("SIGTERM@7", 8, marks=pytest.mark.slow),
     ],
 )
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
