@@ -1,4 +1,4 @@
-"""What tasks were asked for besides their metrics, as tables: groups, and texts changed by rule."""
+"""What tasks were asked for besides their metrics, as tables: groups, collapse, penalties, texts changed by rule."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ MOST = 30
 
 
 def grids(tasks: Sequence[TaskScore]) -> Iterator[Grid]:
-    """A table for each task that has groups, and one of all tasks whose texts were changed."""
+    """A table for each task that has groups, and one of all tasks for each other thing."""
     for task in tasks:
         if "groups" in task.details:
             yield _groups(task)
+    if split := [task for task in tasks if "class_collapse" in task.details]:
+        yield _collapse(split)
+    if pushed := [task for task in tasks if task.details.get("penalty")]:
+        yield _penalty(pushed)
     if changed := [task for task in tasks if "perturbed" in task.details]:
         yield _perturbed(changed)
 
@@ -36,6 +40,47 @@ def _groups(task: TaskScore) -> Grid:
     for row in rows[:MOST]:
         value = "-" if row["value"] is None else f"{row['value']:.2f}"
         made.add(shown(row["name"]), f"{row['items']:,}", value, _span(row["interval"]))
+    return made
+
+
+def _collapse(tasks: Sequence[TaskScore]) -> Grid:
+    made = Grid(
+        [
+            name_column("task"),
+            Column("within classes", 2),
+            Column("of it by subclass", 1, style="bold"),
+            Column("within / between", 3),
+        ],
+        "Class collapse: how the variance of the unit embeddings is split",
+        "Within classes: its share of the whole. Of it by subclass: what of that tells subclasses apart, near 0 where "
+        "they have collapsed into their class; compare two models on the same texts.",
+        HINT,
+    )
+    for task in tasks:
+        found = task.details["class_collapse"]
+        names = ("within_class_share", "subclass_share_of_within", "within_over_between")
+        made.add(shown(task.task), *("-" if found[name] is None else f"{found[name]:.3f}" for name in names))
+    return made
+
+
+def _penalty(tasks: Sequence[TaskScore]) -> Grid:
+    made = Grid(
+        [
+            name_column("task"),
+            Column("temperature", 1),
+            Column("pushed", 2),
+            Column("of", 3),
+            Column("push", style="bold"),
+        ],
+        "What a contrastive loss would do to the positive pairs, by its temperature",
+        "Pushed: among how many of the negatives a row's push is shared (exp of the mean entropy). Push: mean of 1 - p "
+        "of the positive; near 0 there is nothing left to learn from these negatives.",
+        HINT,
+    )
+    for task in tasks:
+        for own in task.details["penalty"]:
+            at = f"{own['temperature']:g}"
+            made.add(shown(task.task), at, f"{own['pushed']:.1f}", f"{own['negatives']:,}", f"{own['push']:.3f}")
     return made
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from embedkit.evaluation import geometry as shape
-from embedkit.evaluation import groups, similarity
+from embedkit.evaluation import groups, penalty, similarity
 from embedkit.evaluation import insight as insights
 from embedkit.evaluation.kept import Kept
 from embedkit.evaluation.kinds.all import KINDS
@@ -143,6 +143,7 @@ def _sts(side: Side, task: StsTask, data: StsData, geometry: bool, insight: bool
     if geometry:
         close = shape.positives(data.gold)
         details["geometry"] = asdict(shape.measure(rows, first[close], second[close]))
+        details["penalty"] = penalty.by_temperature(rows, first[close], second[close])
     return _score(task, name_main(metrics, task.aggregate), units, details, arrays)
 
 

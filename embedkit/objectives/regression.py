@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -101,6 +102,21 @@ class ConR(Objective):
         return loss.view(-1, views.count).mean(1), metrics
 
 
+@dataclass(frozen=True)
+class Side:
+    """What the anchors [a] find among the texts, or among the mixtures.
+
+    Attributes:
+        total: log of the sum of weighted exponentials; -inf where there is none.
+        pulled: sum of the logits of the positives.
+        count: positives.
+    """
+
+    total: Tensor
+    pulled: Tensor
+    count: Tensor
+
+
 class SupReMix(Objective):
     """SupReMix (arXiv 2309.16633): contrast by the distance of numbers, with mixtures that are hard.
 
@@ -157,35 +173,46 @@ class SupReMix(Objective):
     def forward(self, e: Embeddings, rows: Tensor) -> LossOut:
         no_negatives(e, "supremix")
         views = Views(e, rows)
-        score = targets(e, "supremix")[:, 0].to(views.cosine.dtype)
-        if self.bins is not None:
-            score = (score / self.bins).round() * self.bins
-        gap = views.spread(score[rows, None] - score)
-        logits = views.cosine / self.temperature
-        totals = [log_sum_exp(logits + self._log_weight(gap.abs()), views.other)]
-        positive = (gap == 0) & views.other
-        pulled, count = logits.masked_fill(~positive, 0.0).sum(1), positive.sum(1)
-        if self.mix:
-            mixed, more, many = self._mixtures(views, gap, self.draw(e)[rows].reshape(-1, 1))
-            totals, pulled, count = [*totals, *mixed], pulled + more, count + many
-        total = torch.stack(totals, dim=1)
+        gap = self._gap(e, views)
+        sides = self.sides(e, views, gap)
+        total = torch.stack([side.total for side in sides], dim=1)
         total = log_sum_exp(total, ~total.isneginf())
+        pulled, count = sum(side.pulled for side in sides), sum(side.count for side in sides)
+        assert isinstance(pulled, Tensor) and isinstance(count, Tensor)
         counts = count > 0
         loss = torch.where(counts, total - pulled / count.clamp_min(1), 0.0)
         value, share = views.mean(torch.where(total.isneginf(), 0.0, loss), counts)
         metrics = {
             "positives": count.to(loss.dtype).mean(),
-            "positive_similarity": mean_where(views.cosine.detach(), positive),
+            "positive_similarity": mean_where(views.cosine.detach(), (gap == 0) & views.other),
         }
         return LossOut(value, example_weight(e, rows) * share, metrics)
+
+    def sides(self, e: Embeddings, views: Views, gap: Tensor) -> list[Side]:
+        """The texts, and the mixtures where there are some.
+
+        Args:
+            e: the global batch.
+            views: of the rows to answer for.
+            gap: [a, C] number of the anchor less that of the text.
+        """
+        logits = views.cosine / self.temperature
+        positive = (gap == 0) & views.other
+        total = log_sum_exp(logits + self._log_weight(gap.abs()), views.other)
+        texts = Side(total, logits.masked_fill(~positive, 0.0).sum(1), positive.sum(1))
+        return [texts, self._mixtures(views, gap, self.draw(e)[views.rows].reshape(-1, 1))] if self.mix else [texts]
+
+    def _gap(self, e: Embeddings, views: Views) -> Tensor:
+        score = targets(e, "supremix")[:, 0].to(views.cosine.dtype)
+        if self.bins is not None:
+            score = (score / self.bins).round() * self.bins
+        return views.spread(score[views.rows, None] - score)
 
     def _log_weight(self, gap: Tensor) -> Tensor:
         return torch.log1p(gap.square() if self.squared else gap)
 
-    def _mixtures(self, views: Views, gap: Tensor, alpha: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Logs of the sums of the mixtures' weighted exponentials; [a] the sum of the positive ones' logits, [a] count.
-
-        The logit of a mixture is the mixture of logits, so no mixture is ever made.
+    def _mixtures(self, views: Views, gap: Tensor, alpha: Tensor) -> Side:
+        """The logit of a mixture is the mixture of logits, so no mixture is ever made.
 
         Args:
             views: of the rows.
@@ -201,5 +228,6 @@ class SupReMix(Objective):
         share = -gap[:, None] / torch.where(both, gap[:, :, None] - gap[:, None], 1.0)
         positive = share * logits[:, :, None] + (1 - share) * logits[:, None]
         positive, both = positive.flatten(1), both.flatten(1)
-        totals = [log_sum_exp(negative, gap != 0), log_sum_exp(positive, both)]
-        return totals, positive.masked_fill(~both, 0.0).sum(1), both.sum(1)
+        totals = torch.stack([log_sum_exp(negative, gap != 0), log_sum_exp(positive, both)], dim=1)
+        total = log_sum_exp(totals, ~totals.isneginf())
+        return Side(total, positive.masked_fill(~both, 0.0).sum(1), both.sum(1))

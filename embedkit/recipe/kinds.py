@@ -138,6 +138,11 @@ class ClusteringTask(LabelColumns, _Measured):
     metrics = ("v_measure", "ami")
 
     type: Literal["clustering"] = "clustering"
+    subclass: str | None = Field(
+        None,
+        description="Column of a finer label, each value inside one label: whether the classes keep these apart is "
+        "measured too (class collapse).",
+    )
 
 
 class PairTask(MatchColumns, _Compared, Grouped, Perturbed):

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import random
 import warnings
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
-from embedkit.evaluation.content import Content, read_columns
+from embedkit.evaluation.collapse import check_nested, class_collapse
+from embedkit.evaluation.content import Content, Texts, label_of, read_columns, rows
+from embedkit.evaluation.files import column
 from embedkit.evaluation.kinds.base import SEED, Measured, means
 from embedkit.evaluation.side import Side
 from embedkit.recipe.kinds import ClusteringTask
+from embedkit.vectors.view import unit
 
 CLUSTERINGS = 10
 MOST = 16_384
@@ -19,23 +24,53 @@ BATCH = 512
 """Of k-means."""
 
 
-def read(task: ClusteringTask) -> Content:
+@dataclass(frozen=True)
+class Clustered:
+    """Labelled texts, and their finer labels where the task asks for some.
+
+    Attributes:
+        content: of the files.
+        subclasses: [n] int from 0, or None.
+    """
+
+    content: Content
+    subclasses: np.ndarray | None = None
+
+    @property
+    def texts(self) -> Texts:
+        """All of them."""
+        return self.content.texts
+
+    @property
+    def digest(self) -> str:
+        """Content hash."""
+        return self.content.digest
+
+
+def read(task: ClusteringTask) -> Clustered:
     """Read the files.
 
     Raises:
-        DataError: see `embedkit.evaluation.content`.
+        DataError: see `embedkit.evaluation.content`; or subclasses that do not lie inside classes.
     """
-    return read_columns(task)
+    content = read_columns(task)
+    if task.subclass is None:
+        return Clustered(content)
+    column_of = task.subclass
+    values = [label_of(column(row, column_of), column_of, row) for row in rows(task.files, (task.text, column_of))]
+    labels = [content.names[code] for code in content.test["label"]]
+    check_nested(labels, values, ", ".join(task.files))
+    return Clustered(content, np.unique(np.array(values, dtype=object), return_inverse=True)[1])
 
 
-def measure(side: Side, task: ClusteringTask, data: Content) -> Measured:
+def measure(side: Side, task: ClusteringTask, data: Clustered) -> Measured:
     """V-measure and adjusted mutual information, means over `CLUSTERINGS` resamples of the texts, as mteb does."""
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.metrics import adjusted_mutual_info_score
 
     ((texts, role),) = data.texts
     found, place = side.encode(texts, role)
-    rows, labels = found[place], np.array(data.test["label"])
+    vectors, labels = found[place], np.array(data.content.test["label"])
     draw, size = random.Random(SEED), min(MOST, len(labels))  # noqa: S311
     classes = len(np.unique(labels))
     model = MiniBatchKMeans(classes, batch_size=BATCH, init="k-means++", n_init=1, random_state=SEED)
@@ -44,11 +79,13 @@ def measure(side: Side, task: ClusteringTask, data: Content) -> Measured:
         chosen = np.array(draw.choices(range(len(labels)), k=size))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # fewer different embeddings than clusters, which the score shows
-            clusters = model.fit_predict(rows[chosen])
+            clusters = model.fit_predict(vectors[chosen])
         per_item.append(spread(v_measure_items(labels[chosen], clusters), chosen, len(labels)))
         ami.append(float(adjusted_mutual_info_score(labels[chosen], clusters)))
     units = {"v_measure": np.stack(per_item, axis=1)}
-    details = {"items": len(labels), "classes": classes, "clusterings": CLUSTERINGS, "size": size}
+    details: dict[str, Any] = {"items": len(labels), "classes": classes, "clusterings": CLUSTERINGS, "size": size}
+    if data.subclasses is not None:
+        details["class_collapse"] = asdict(class_collapse(unit(vectors), labels, data.subclasses))
     return Measured({**means(units), "ami": float(np.mean(ami))}, units, details)
 
 

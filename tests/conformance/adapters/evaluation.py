@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from embedkit.evaluation.collapse import class_collapse
 from embedkit.evaluation.harm import allocation_harm, group_cosines, representation_harm
 from embedkit.evaluation.kinds.no_answer import abstention
+from embedkit.evaluation.penalty import relative_penalty
 from embedkit.evaluation.robustness import relative_drop
 from tests.conformance.runner import Case, adapter
 
@@ -44,3 +47,17 @@ def by_embeddings_or_classifier(case: Case) -> dict[str, Any]:
     fields = case.inputs.fields
     found = allocation_harm(*(np.array(fields[name]) for name in ("balanced", "mediator", "imbalanced")))
     return {name: values.tolist() for name, values in found.items()}
+
+
+@adapter("retrieval", "relative_penalty")
+def pushed(case: Case) -> dict[str, Any]:
+    share, entropy, push = relative_penalty(
+        case["q"].detach().numpy(), case["p"].detach().numpy(), float(case.hyper["temperature"])
+    )
+    return {"relative_penalty": share.tolist(), "entropy": entropy.tolist(), "positive_weight": push.tolist()}
+
+
+@adapter("retrieval", "class_collapse")
+def collapsed(case: Case) -> dict[str, Any]:
+    labels, subclasses = (np.array(case.inputs.fields[name]) for name in ("labels", "subclasses"))
+    return asdict(class_collapse(case["x"].numpy(), labels, subclasses))

@@ -17,11 +17,17 @@ from tests.conformance.ours import embeddings, loss, nt_xent, option
 from tests.conformance.runner import Case, adapter
 
 
-@adapter("objectives", "core_tuning_focal_paper")
+@adapter("objectives", "core_tuning_focal_paper", "core_tuning_focal")
 def core_tuning(case: Case) -> dict[str, Tensor]:
-    x = case["X"]
-    batch = embeddings(x, x.new_zeros(len(x), 0, x.shape[1]), label=case.inputs.fields["labels"])
-    return {"loss": loss(option(CoreTuning, temperature=float(case.hyper["temperature"])), batch)}
+    """`core_tuning_focal` is what the released code gives: the sum over positives divided by the batch's size."""
+    x, label = case["X"], torch.tensor(case.inputs.fields["labels"])
+    batch = embeddings(x, x.new_zeros(len(x), 0, x.shape[1]), label=label)
+    config = option(CoreTuning, temperature=float(case.hyper["temperature"]))
+    if case.entry.name == "core_tuning_focal_paper":
+        return {"loss": loss(config, batch)}
+    out = build(config)(batch, torch.arange(len(x)))
+    positives = (label[:, None] == label).sum(1) - 1
+    return {"loss": (out.value * positives / len(x)).sum() / (positives > 0).sum()}
 
 
 @adapter("retrieval", "supcon_simcse_joint")
