@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from embedkit.data.augment_text import TextTransform
+from embedkit.data.demonstrations import Given
 from embedkit.disk import paths
 from embedkit.recipe import registry
 from embedkit.recipe import views as options
@@ -167,6 +168,12 @@ class Viewing:
         self.unlabelled = tuple(self._view(views, slot, towers) for slot in range(views.count))
         self.labelled = tuple(View(variant=self.variants.index(options.variant((), s, towers))) for s in (0, 1))
 
+    def setup(self, given: Given) -> None:
+        """Give every transform of words what the run knows."""
+        for view in self.unlabelled:
+            for transform in view.texts:
+                transform.setup(given)
+
     @property
     def needs_pool(self) -> bool:
         """Whether the words of the whole batch are needed."""
@@ -194,6 +201,7 @@ class Viewing:
 
 def _build(config: options.TransformConfig) -> Any:
     fields = {name: getattr(config, name) for name in type(config).model_fields if name != "name"}
-    if fields.get("synonyms") is not None:
-        fields["synonyms"] = str(paths.file(fields["synonyms"]) or fields["synonyms"])
+    for key in ("synonyms", "file"):
+        if fields.get(key) is not None:
+            fields[key] = str(paths.file(fields[key]) or fields[key])
     return registry.resolve(registry.lookup("view", config.name).target)(**fields)

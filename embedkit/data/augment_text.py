@@ -13,6 +13,7 @@ from string import punctuation
 
 import numpy as np
 
+from embedkit.data.demonstrations import Given
 from embedkit.errors import DataError
 from embedkit.inputs.cures import PLAIN
 from embedkit.inputs.lines import TextFile
@@ -27,6 +28,9 @@ class TextTransform:
     that set `needs_pool`; else it is empty."""
 
     needs_pool = False
+
+    def setup(self, given: Given) -> None:
+        """Called once before training, with what the run knows; most transforms need none of it."""
 
     def __call__(self, words: list[str], rng: np.random.Generator, pool: Sequence[str]) -> list[str]:
         raise NotImplementedError

@@ -12,7 +12,7 @@ from embedkit.types import Embeddings, LossOut
 
 
 class SupCon(Objective):
-    """SupCon (arXiv 2004.11362) as SupCL-Seq uses it (arXiv 2109.07424).
+    """SupCon (arXiv 2004.11362) as SupCL-Seq (arXiv 2109.07424) and LM-SupCon (arXiv 2205.01308) use it.
 
     Views are the query and its positives, V = 1 + P per example. For view a, with similarities c and temperature t::
 

@@ -130,6 +130,7 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "w_mse": ("embedkit.recipe.objectives.decorrelation:WMSE", "embedkit.objectives.decorrelation:WMSE"),
         "rank": ("embedkit.recipe.objectives.spectrum:Rank", "embedkit.objectives.spectrum:Rank"),
         "spread_out": ("embedkit.recipe.objectives.spread:SpreadOut", "embedkit.objectives.spread:SpreadOut"),
+        "cosine_pull": (f"{_O}.pull:CosinePull", "embedkit.objectives.pull:CosinePull"),
         "energy_hinge": ("embedkit.recipe.objectives.hinge:EnergyHinge", "embedkit.objectives.hinge:EnergyHinge"),
         "contrastive_tension": (
             "embedkit.recipe.objectives.scored:ContrastiveTension",
@@ -164,6 +165,7 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "reorder_words": (f"{_V}:ReorderWords", "embedkit.data.augment_text:ReorderWords"),
         "substitute_words": (f"{_V}:SubstituteWords", "embedkit.data.augment_text:SubstituteWords"),
         "repeat_words": (f"{_V}:RepeatWords", "embedkit.data.augment_text:RepeatWords"),
+        "template": (f"{_V}:Template", "embedkit.data.templates:Template"),
         "feature_cutoff": (f"{_V}:FeatureCutoff", "embedkit.data.augment:FeatureCutoff"),
         "token_cutoff": (f"{_V}:TokenCutoff", "embedkit.data.augment:TokenCutoff"),
         "element_dropout": (f"{_V}:ElementDropout", "embedkit.data.augment:ElementDropout"),

@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from embedkit.recipe.base import Block, Leads, invalid, validate_named
+from embedkit.recipe.base import LONG_TEXTS, Block, Leads, invalid, validate_named
+from embedkit.recipe.templates import Demonstrations, fault
 
 
 class TransformConfig(Block):
@@ -102,6 +103,43 @@ class RepeatWords(TransformConfig):
         return f"up to {self.rate:.0%} of the words said twice (at most {self.least} in short texts)"
 
 
+class Template(TransformConfig):
+    """Words around the text: a template, drawn anew for every use (LM-SupCon, arXiv 2205.01308; PAFT, arXiv
+    2502.12859). Exactly one of texts, file."""
+
+    model_config = LONG_TEXTS
+
+    name: Literal["template"] = "template"
+    texts: tuple[str, ...] | None = Field(
+        None, description="Each with {text} once, and at most one {label}, where the text itself gets the mask token."
+    )
+    file: Annotated[str | None, Leads("file")] = Field(
+        None,
+        description="UTF-8 file, a template per line. Relative to the recipe file, else to the working folder.",
+    )
+    demonstrations: Demonstrations | None = Field(
+        None, description="Solved examples behind the text; every template then needs {label}."
+    )
+
+    @model_validator(mode="after")
+    def _something_to_draw(self) -> Template:
+        if (self.texts is None) == (self.file is None):
+            raise invalid("template needs exactly one of texts, file", "e.g. `texts: ['{text} It was {label}.', ...]`")
+        if self.texts is not None:
+            wrong = fault(self.texts, labelled=self.demonstrations is not None)
+            if wrong is not None:
+                raise invalid(*wrong[1:])
+            if len(self.texts) < 2 and self.demonstrations is None:
+                what = f"{len(self.texts)} template and no demonstrations: there is nothing to draw"
+                raise invalid(what, "give two templates or more, or put the one into model.prompts")
+        return self
+
+    def words(self) -> str:
+        templates = f"of {self.file}" if self.texts is None else f"one of {len(self.texts)}"
+        shown = "" if self.demonstrations is None else ", and a demonstration of each class"
+        return f"a template ({templates}) around the text{shown}"
+
+
 class FeatureCutoff(TransformConfig):
     """int(width * rate) columns of the text's embedding layer output are zeroed (ConSERT, 2021.acl-long.393)."""
 
@@ -179,6 +217,12 @@ class Views(Block):
         if len(self.transforms) > self.count:
             what = f"views.transforms has {len(self.transforms)} lists and there are {self.count} views"
             raise invalid(what, f"set views.count to {len(self.transforms)}, or remove lists")
+        for transforms in self.transforms:
+            if any(isinstance(t, Template) and t.demonstrations is not None for t in transforms[1:]):
+                what = (
+                    "demonstrations are chosen by the text as it stands in the data, and another transform comes first"
+                )
+                raise invalid(what, "make `template` the first of its list")
         if self.pairing == "tension" and self.count != 2:
             raise invalid(f"pairing `tension` makes pairs, and views.count is {self.count}", "set views.count to 2")
         return self

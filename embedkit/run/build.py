@@ -10,7 +10,6 @@ import torch
 from transformers import TrainerCallback, set_seed
 
 from embedkit.auxiliary.base import Auxiliary
-from embedkit.data.augment import Viewing
 from embedkit.data.clusters import ClusterOrder
 from embedkit.data.sampler import StepSampler
 from embedkit.data.sources import LoadedSource
@@ -31,6 +30,7 @@ from embedkit.recipe.pool import is_mined, negatives_per_query
 from embedkit.recipe.reading.dump import of_the_model
 from embedkit.recipe.schema import Model, Recipe, Source
 from embedkit.run import mining
+from embedkit.run.prompting import viewing_of
 from embedkit.run.state import Run, process_zero_first
 from embedkit.train.arguments import optimization, training_arguments
 from embedkit.train.callbacks import ProgressBar
@@ -133,7 +133,7 @@ def _pipeline(
         encoder,
         comm,
         views=recipe.views,
-        viewing=Viewing(recipe.views, recipe.model.towers),
+        viewing=viewing_of(recipe, sources, encoder),
         per_query=[_per_query(recipe, s, c) for s, c in zip(sources, configs, strict=True)],
         one_positive=recipe.data.one_positive,
         tokens_per_micro_batch=recipe.train.tokens_per_micro_batch,

@@ -123,6 +123,8 @@ def test_every_path_of_the_schema_is_marked() -> None:
         "LabelTexts.file",
         "Clusters.model",
         "SubstituteWords.synonyms",
+        "Template.file",
+        "Demonstrations.model",
         "Guide.model",
         "Mining.corpus",
         "Mining.filters",

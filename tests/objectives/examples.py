@@ -57,6 +57,7 @@ TOGETHER_OTHERS = {
                 o.SumTerm(objective=o.SwAV(prototypes=4, queue=0, freeze=1, temperature=0.5)),
                 o.SumTerm(weight=0.5, objective=o.BYOL(momentum=None, batch_norm=False)),
                 o.SumTerm(objective=o.NonNegative(objective=o.SupCon(temperature=0.2, labels=False))),
+                o.SumTerm(objective=o.CosinePull(weight=0.7)),
             )
         ),
         batch(p=2),
@@ -192,6 +193,7 @@ EXAMPLES: dict[str, Case] = {
     "spread_out": Case(o.SpreadOut(), batch()),
     "spread_out-tangled": Case(o.SpreadOut(), tangled(batch(p=2, m=1, weight=WEIGHT))),
     "spread_out-query": Case(o.SpreadOut(of="query", similarity="dot"), batch(p=0)),
+    "cosine_pull": Case(o.CosinePull(weight=0.5), tangled(batch(p=2, weight=WEIGHT)), alone=False),
     "macl": Case(o.MACL(), batch()),
     "macl-tangled": Case(o.MACL(tau0=0.1, alpha=1.0, a0=0.5), tangled(batch(p=2, m=1, weight=WEIGHT))),
     "supcon": Case(o.SupCon(), tangled(batch(p=2, label=CLASSES, weight=WEIGHT))),

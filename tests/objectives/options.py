@@ -22,6 +22,7 @@ from embedkit.recipe.objectives.multi_view import *  # noqa: F403
 from embedkit.recipe.objectives.nonnegative import *  # noqa: F403
 from embedkit.recipe.objectives.one_to_k import *  # noqa: F403
 from embedkit.recipe.objectives.penalty import *  # noqa: F403
+from embedkit.recipe.objectives.pull import *  # noqa: F403
 from embedkit.recipe.objectives.queue import *  # noqa: F403
 from embedkit.recipe.objectives.regression import *  # noqa: F403
 from embedkit.recipe.objectives.scored import *  # noqa: F403

@@ -293,6 +293,7 @@ REFUSED = [
         ["model.head={}", NESTED],
         "model.head.keep: matryoshka orders the output of the head, which is dropped",
     ),
+    (PAIR, ["objective=cosine_pull"], "objective: cosine_pull alone draws all texts into one point"),
     (TEXT, ["model.dropout=0"], "the views of an unlabelled text differ by dropout only, and dropout is 0"),
     (TEXT, ["views.pairing=tension"], "tension also pairs different texts, and objective infonce does not look"),
     (TEXT, ["views.transforms=[[{name: substitute_words, rate: 0.5, source: synonyms, synonyms: no.tsv}]]"], "no.tsv"),

@@ -76,6 +76,16 @@ def test_the_plan_says_how_texts_are_paired(make: Make) -> None:
             "views.transforms.0.0.synonyms",
             "no such file: no.tsv",
         ),
+        (
+            "views: {transforms: [[{name: template, file: no.txt}]]}",
+            "views.transforms.0.0.file",
+            "no such file: no.txt",
+        ),
+        (
+            "views: {transforms: [[{name: template, texts: ['{text} {label}'], demonstrations: {}}]]}",
+            "data.sources.0",
+            "text.txt has no labels",
+        ),
     ],
 )
 def test_refusals(make: Make, text: str, where: str, part: str) -> None:
@@ -119,6 +129,17 @@ def test_warnings_of_contrastive_tension(make: Make) -> None:
         ("views: {transforms: [[{name: shufle}]]}", ["unknown view 'shufle'", "did you mean 'shuffle'"]),
         ("views: {transforms: [[{name: token_cutoff, ratio: 0.5}]]}", ["ratio", "rate"]),
         ("views: {transforms: [[{name: delete_words}]]}", ["rate"]),
+        ("views: {transforms: [[{name: template, texts: ['{text} a']}]]}", ["nothing to draw", "two templates"]),
+        ("views: {transforms: [[template]]}", ["exactly one of texts, file"]),
+        ("views: {transforms: [[{name: template, texts: ['{text} a', 'b']}]]}", ["0 places for the text"]),
+        (
+            "views: {transforms: [[{name: template, texts: ['{text} a', '{text} {label}'], demonstrations: {}}]]}",
+            ["'{text} a' has no place for the label"],
+        ),
+        (
+            "views: {transforms: [[shuffle, {name: template, texts: ['{text} {label}'], demonstrations: {}}]]}",
+            ["another transform comes first"],
+        ),
         ("views: {transforms: [[{name: reorder_words, rate: 1.5, span: 1}]]}", ["rate"]),
     ],
 )

@@ -11,7 +11,7 @@ from embedkit.recipe.objectives.contrastive import Similarity
 
 
 class SupCon(ObjectiveConfig):
-    """Supervised contrastive loss over all views (Khosla et al. 2020; SupCL-Seq): one label, or one text, attracts."""
+    """Supervised contrast over all views (Khosla et al. 2020; SupCL-Seq, LM-SupCon): labels, or texts, attract."""
 
     in_batch: ClassVar[bool] = True
     explicit: ClassVar[bool] = False

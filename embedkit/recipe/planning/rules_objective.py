@@ -10,6 +10,7 @@ from embedkit.recipe.objectives.contrastive import InfoNCE
 from embedkit.recipe.objectives.debiased import Debiased
 from embedkit.recipe.objectives.mixing import MixedNegatives
 from embedkit.recipe.objectives.penalty import CLP
+from embedkit.recipe.objectives.pull import CosinePull
 from embedkit.recipe.objectives.storm import STORM
 from embedkit.recipe.objectives.wrappers import Matryoshka
 from embedkit.recipe.planning.context import Context, objective_path, problem
@@ -162,6 +163,14 @@ def rows_have_losses(c: Context) -> Iterator[Problem]:
                     yield problem(objective_path(source), what, "take infonce, or another with one loss per row")
 
 
+def pull_has_a_counterpart(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        if not c.recipe.auxiliary and all(isinstance(leaf, CosinePull) for leaf in leaves(source.objective)):
+            what = "cosine_pull alone draws all texts into one point"
+            cure = "put it beside another term: {name: sum, terms: [{objective: supcon}, {objective: cosine_pull}]}"
+            yield problem(objective_path(source), what, cure)
+
+
 def temperature_fits_dot(c: Context) -> Iterator[Problem]:
     for source, leaf in _infonce(c):
         if leaf.similarity == "dot" and leaf.temperature < 1 and c.recipe.model.normalize is not True:
@@ -215,6 +224,7 @@ REFUSALS = [
     matryoshka_fits,
     parameters_have_one_size,
     rows_have_losses,
+    pull_has_a_counterpart,
     matryoshka_not_on_a_dropped_head,
 ]
 WARNINGS = [

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from embedkit.disk import paths
 from embedkit.recipe.objectives.base import leaves
-from embedkit.recipe.planning.context import Context, objective_path, problem
+from embedkit.recipe.planning.context import Context, objective_path, place, problem
 from embedkit.recipe.reading.problems import Problem
-from embedkit.recipe.views import SubstituteWords, TransformConfig, transforms_of, variant
+from embedkit.recipe.views import SubstituteWords, Template, TransformConfig, transforms_of, variant
 
 
 def views_differ(c: Context) -> Iterator[Problem]:
@@ -49,14 +50,30 @@ def transforms_have_text(c: Context) -> Iterator[Problem]:
         yield problem(("views", "transforms"), what, "remove them, or name a column in roles.text")
 
 
-def synonyms_are_there(c: Context) -> Iterator[Problem]:
+def files_are_there(c: Context) -> Iterator[Problem]:
     for v, transforms in enumerate(c.recipe.views.transforms):
         for t, transform in enumerate(transforms):
-            if not isinstance(transform, SubstituteWords) or transform.synonyms is None:
-                continue
-            if paths.file(transform.synonyms) is None:
-                path = ("views", "transforms", v, t, "synonyms")
-                yield problem(path, f"no such file: {transform.synonyms}", "check the path")
+            for key in ("synonyms", "file"):
+                named = getattr(transform, key, None)
+                if isinstance(transform, (SubstituteWords, Template)) and named and paths.file(named) is None:
+                    yield problem(("views", "transforms", v, t, key), f"no such file: {named}", "check the path")
+
+
+def demonstrations_have_labels(c: Context) -> Iterator[Problem]:
+    """They are drawn from the labelled texts of the one source whose texts have views."""
+    shown = [t for t in chain.from_iterable(c.recipe.views.transforms) if isinstance(t, Template) and t.demonstrations]
+    sources = [s for s in c.sources if s.unlabelled]
+    if not shown or not sources:
+        return
+    if len(sources) > 1:
+        what = f"demonstrations are drawn from the source itself, and {len(sources)} sources have bare text"
+        yield problem(("views", "transforms"), what, "keep one of them")
+    elif sources[0].config.streaming:
+        what = "demonstrations are drawn from all labelled texts, and a stream never has them"
+        yield problem(place(sources[0], "streaming"), what, "remove streaming, or demonstrations")
+    elif sources[0].gives("label") is False:
+        what = f"demonstrations need labelled texts, and {sources[0].name} has no labels"
+        yield problem(place(sources[0], "roles"), what, "name the columns: `roles: {text: COLUMN, label: COLUMN}`")
 
 
 def tension_is_as_published(c: Context) -> Iterator[Problem]:
@@ -69,5 +86,5 @@ def tension_is_as_published(c: Context) -> Iterator[Problem]:
         yield problem(("model", "dropout"), "Contrastive Tension's authors train without dropout", "set it to 0")
 
 
-REFUSALS = [views_differ, tension_has_its_objective, transforms_have_text, synonyms_are_there]
+REFUSALS = [views_differ, tension_has_its_objective, transforms_have_text, files_are_there, demonstrations_have_labels]
 WARNINGS = [tension_is_as_published]

@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from embedkit.data.demonstrations import demonstration_filter
 from embedkit.data.label_texts import entailment_rows
 from embedkit.data.pairs import setfit_pairs
+from embedkit.recipe.objectives.pull import CosinePull
+from embedkit.recipe.objectives.supcon import SupCon
+from tests.conformance.ours import embeddings, loss, option
 from tests.conformance.runner import Case, adapter
 
 
@@ -40,3 +46,31 @@ def entailment(case: Case) -> dict[str, Any]:
     rows = [[text, c, int(own)] for text, label in enumerate(labels) for c, own in entailment_rows(label, classes)]
     entailed = sum(row[2] for row in rows)
     return {"rows": rows, "n_entailment": entailed, "n_not_entailment": len(rows) - entailed}
+
+
+@adapter("retrieval", "lm_supcon_two_views")
+def lm_supcon(case: Case) -> dict[str, Tensor]:
+    temperatures = {name: float(case.hyper[name]) for name in ("temperature", "base_temperature")}
+    labels = torch.tensor(case.inputs.fields["labels"])
+    config = option(SupCon, similarity="dot", **temperatures)  # the views are unit vectors already
+    return {"loss": loss(config, embeddings(case["v1"], case["v2"], label=labels))}
+
+
+@adapter("retrieval", "demo_tuning_cosine")
+def demo_tuning(case: Case) -> dict[str, Any]:
+    config = option(CosinePull, weight=case.hyper["lambda_cl"])
+    found = loss(config, embeddings(case["v1"], case["v2"]))
+    return {"loss": found, "extra.mean_cosine": found / (-2 * config.weight)}
+
+
+@adapter("retrieval", "lmbff_demonstration_filter")
+def demonstrations(case: Case) -> dict[str, Any]:
+    kept = demonstration_filter(
+        case["support"].numpy(),
+        case["queries"].numpy(),
+        case.inputs.fields["labels"],
+        case.hyper["rate"],
+        classes=case.hyper["num_labels"],
+        same=case.hyper.only("mode", "train", "dev") == "train",
+    )
+    return {"kept": [places.tolist() for places in kept]}
