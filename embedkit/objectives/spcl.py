@@ -12,7 +12,7 @@ from embedkit.objectives.logits import log_sum_exp, products, unit
 from embedkit.types import Embeddings, LossOut
 
 GUARD = 1e-8
-"""Added to probability and similarity, inferred from what the released code gives; the loss is 18.4 at most."""
+"""Added to probability and similarity in the released code; the loss is 18.4 at most."""
 
 
 class SPCL(Objective):

@@ -1,7 +1,6 @@
 """Entries that embedkit does not compare: why, and what stands for them."""
 
 LEFT_OUT = {
-    "isogclr_bimodal": "the code makes a mask of negatives and does not use it; its bimodal variants are not built",
     "fsc_local_hard_negative": "it compares tokens of two texts, and an objective sees one vector of a text: texts are "
     "encoded in any micro-batch and gathered without their tokens; `fsc_global_hard_negative` is the loss without them",
 }

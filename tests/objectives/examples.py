@@ -210,6 +210,9 @@ EXAMPLES: dict[str, Case] = {
     "ascl-adaptive": Case(o.ASCL(neighbours=3, targets="adaptive", momentum=None), batch()),
     "ascl-hard": Case(o.ASCL(neighbours=2, targets="hard", queue=0), followed(tangled(batch()))),
     "sogclr": Case(o.SogCLR(temperature=0.5), batch()),
+    "sogclr-pairs": Case(
+        o.SogCLR(contrast="pairs", rho=0.3, temperature_clip=1.5), tangled(batch(weight=WEIGHT)), alone=False
+    ),
     "sogclr-temperatures": Case(o.SogCLR(rho=0.3, temperature_clip=1.5), tangled(batch(weight=WEIGHT))),
     "spcl": Case(o.SPCL(pool=4, support=4), batch(p=0, label=CLASSES, weight=WEIGHT)),
     "spcl-new-classes": Case(

@@ -28,11 +28,17 @@ class SogCLR(ObjectiveConfig):
     )
     temperature_clip: float | None = Field(None, gt=0, description="Bound of a temperature's gradient; null: none.")
 
+    contrast: Literal["views", "pairs"] = Field(
+        "views",
+        description="views: both texts of a row against both texts of all others, one state. pairs: the query against "
+        "other positives and the positive against other queries, a state each (the authors' form for two modalities).",
+    )
+
     def columns(self, n: int, p: int, m: int) -> int:
         return 4 * n
 
     def state_bytes(self, dim: int) -> int:
-        return 8 + 3 * 4
+        return 8 + (2 if self.contrast == "pairs" else 1) * 3 * 4
 
     @model_validator(mode="after")
     def _bounds(self) -> SogCLR:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -10,10 +11,13 @@ import torch
 from torch import Tensor
 
 from embedkit.objectives.base import build
+from embedkit.objectives.logits import unit
 from embedkit.objectives.sogclr import SogCLR as SogCLRObjective
+from embedkit.objectives.spcl import GUARD
 from embedkit.objectives.transformed import Draws
 from embedkit.recipe.objectives.queue import ASCL, MoCo
 from embedkit.recipe.objectives.sogclr import SogCLR
+from embedkit.recipe.objectives.spcl import SPCL
 from embedkit.recipe.objectives.transformed import FeatureTransform
 from embedkit.types import Embeddings
 from tests.conformance.inputs import NotImplementedYet
@@ -100,6 +104,24 @@ def exact(case: Case) -> dict[str, Tensor]:
     return {"loss": half - half.detach() + out.metrics["objective"]}
 
 
+@adapter("retrieval", r"SPCL with default centres as prototypes .*")
+def spcl(case: Case) -> dict[str, Tensor]:
+    """A centre is the prototype of its class: what a pool with that one text gives.
+
+    The released code adds 1e-8 to the number of positives and to that of the rows that count, too.
+    """
+    case.hyper.only("decoupled", False)
+    sizes = {"pool": case.hyper["pool_size"], "support": case.hyper["support_set_size"]}
+    objective: Any = build(option(SPCL, temperature=float(case.hyper["temperature"]), **sizes)).double()
+    centres = case["c"]
+    objective.memory.push(unit(centres), torch.arange(len(centres)))
+    x = case["x"]
+    label = torch.tensor(case.hyper["labels"])
+    out = objective(embeddings(x, x.new_zeros(len(x), 0, x.shape[1]), label=label), torch.arange(len(x)))
+    more = torch.log1p(GUARD / (label[:, None] == label).sum(1).to(x.dtype))
+    return {"loss": ((out.value + more) * out.weight).sum() / (out.weight.sum() + GUARD)}
+
+
 @adapter("objectives", "isogclr_unimodal")
 def isogclr(case: Case) -> dict[str, Any]:
     """SogCLR_DRO_Loss; gamma is 1 in its epoch 0, in which all examples of the entry are met first."""
@@ -115,6 +137,39 @@ def isogclr(case: Case) -> dict[str, Any]:
     )
     loss, s, u, tau = _stepped(config, case)
     return {"loss": loss, "extra.s_after": s, "extra.u_after": u, "extra.tau_after": tau}
+
+
+@adapter("objectives", "isogclr_bimodal")
+def bimodal(case: Case) -> dict[str, Any]:
+    """A state for each side. The released code begins from s = 0 and leaves the pair itself, e^0, among its negatives.
+
+    Here the example was met before, with the s that makes up for both.
+    """
+    gamma, temperature = float(case.hyper["gamma"]), float(case.hyper["tau_init"])
+    config = option(
+        SogCLR,
+        contrast="pairs",
+        temperature=temperature,
+        gamma=gamma,
+        rho=float(case.hyper["rho"]),
+        temperature_bounds=(float(case.hyper["tau_min"]), float(case.hyper["tau_max"])),
+        temperature_rate=float(case.hyper["eta"]),
+        temperature_momentum=float(case.hyper["beta_u"]),
+        temperature_clip=float(case.hyper["grad_clip"]),
+    )
+    case.hyper.only("eps", 1e-10)
+    case.inputs.fields.remark("table_size")
+    index = torch.tensor(case.inputs.fields["index"])
+    batch = _indexed(case["A"], case["B"], index)
+    objective: Any = build(config).double()
+    before = math.log(gamma / (1 - gamma) / (len(batch) - 1))
+    given = torch.tensor([before, 0.0, temperature] * 2, dtype=torch.float64)
+    objective.state.put(batch.query_id, given.expand(len(batch), -1))
+    value = mean(objective(batch, torch.arange(len(batch))))
+    _remember(objective, batch)
+    after, _ = objective.state.find(batch.query_id, given)
+    states = {"s_I": after[:, 0].exp(), "tau_I": after[:, 2], "tau_T": after[:, 5]}
+    return {"loss": value, **{f"extra.{name}_after": found for name, found in states.items()}}
 
 
 def _stepped(config: SogCLR, case: Case) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -118,30 +118,35 @@ def _views(e: Embeddings, i: int) -> tuple[Tensor, Tensor]:
     return e.query[i], e.positive[i, 0]
 
 
-def _rivals(e: Embeddings, i: int) -> list[Tensor]:
+def _rivals(c: o.SogCLR, e: Embeddings, i: int, side: int) -> list[Tensor]:
     match = ids(e.query_id[i], e.positive_id[i], e.known_id[i])
-    return [
-        v for j in range(len(e)) if j != i and not match & ids(e.query_id[j], e.positive_id[j]) for v in _views(e, j)
-    ]
+    others = [j for j in range(len(e)) if j != i and not match & ids(e.query_id[j], e.positive_id[j])]
+    if c.contrast == "pairs":
+        return [_views(e, j)[1 - side] for j in others]
+    return [v for j in others for v in _views(e, j)]
 
 
-def _row(c: o.SogCLR, e: Embeddings, i: int, table: dict[int, list[float]]) -> dict[str, Any]:
+States = dict[int, list[list[float]]]
+"""[s, u, t] by query id: of both sides for pairs, of one for views."""
+
+
+def _row(c: o.SogCLR, e: Embeddings, i: int, table: States) -> dict[str, Any]:
     """g, s, the surrogate and the temperature's gradient of row i."""
     known = table.get(int(e.query_id[i]))
-    t = c.temperature if known is None else known[2]
-    gamma = 1.0 if known is None else c.gamma
     loss, states, slopes = (e.query[i] * 0).sum(), [], []
-    a, b = _views(e, i)
-    positive = similarity(a, b, "cos")
-    rivals = _rivals(e, i)
-    for view in (a, b):
-        scores = [similarity(view, z, "cos") for z in rivals]
-        hs = [s / t for s in scores]
-        g = float(torch.stack([h.detach().exp() for h in hs]).mean()) if hs else 0.0
-        s = (1 - gamma) * (0.0 if known is None else known[0]) + gamma * g
-        if not hs:
+    positive = similarity(*_views(e, i), "cos")
+    for side, view in enumerate(_views(e, i)):
+        old = (0.0, 0.0, c.temperature) if known is None else known[side if c.contrast == "pairs" else 0]
+        gamma = 1.0 if known is None else c.gamma
+        scores = [similarity(view, z, "cos") for z in _rivals(c, e, i, side)]
+        if not scores:
             continue
-        loss = loss - positive
+        if c.contrast == "pairs":
+            scores = [s - positive for s in scores]
+        else:
+            loss = loss - positive
+        hs = [s / old[2] for s in scores]
+        s = (1 - gamma) * old[0] + gamma * float(torch.stack([h.detach().exp() for h in hs]).mean())
         slope = math.log(s) + (c.rho or 0.0)
         for score, h in zip(scores, hs, strict=True):
             w = float(h.detach().exp()) / s / len(hs)
@@ -149,30 +154,42 @@ def _row(c: o.SogCLR, e: Embeddings, i: int, table: dict[int, list[float]]) -> d
             slope -= w * float(h.detach())
         states.append(s)
         slopes.append(slope)
-    return {"loss": loss, "s": states, "slope": slopes, "has": bool(rivals), "t": t}
+    return {"loss": loss, "s": states, "slope": slopes, "has": bool(states)}
 
 
-def sogclr_table(c: o.SogCLR, past: Past) -> dict[int, list[float]]:
-    """[s, u, t] by query id."""
-    table: dict[int, list[float]] = {}
+def _moved(c: o.SogCLR, old: list[float], slope: float) -> list[float]:
+    """u and t after a step."""
+    if c.rho is None:
+        return old[1:]
+    if c.temperature_clip is not None:
+        slope = max(-c.temperature_clip, min(c.temperature_clip, slope))
+    u = (1 - c.temperature_momentum) * old[1] + c.temperature_momentum * slope
+    return [u, max(c.temperature_bounds[0], min(c.temperature_bounds[1], old[2] - c.temperature_rate * u))]
+
+
+def sogclr_table(c: o.SogCLR, past: Past) -> States:
+    table: States = {}
     for e in past:
-        new: dict[int, list[list[float]]] = {}
+        new: dict[int, list[list[list[float]]]] = {}
         for i in range(len(e)):
             row = _row(c, e, i, table)
             if not row["has"]:
                 continue
-            old = table.get(int(e.query_id[i]), [0.0, 0.0, c.temperature])
-            u, t = old[1], old[2]
-            if c.rho is not None:
-                slope = sum(row["slope"]) / 2
-                if c.temperature_clip is not None:
-                    slope = max(-c.temperature_clip, min(c.temperature_clip, slope))
-                u = (1 - c.temperature_momentum) * u + c.temperature_momentum * slope
-                t = max(c.temperature_bounds[0], min(c.temperature_bounds[1], t - c.temperature_rate * u))
-            new.setdefault(int(e.query_id[i]), []).append([sum(row["s"]) / 2, u, t])
-        for text, rows in new.items():
-            logs = sum(math.log(r[0]) for r in rows) / len(rows)  # of a text given twice
-            table[text] = [math.exp(logs), *(sum(r[k] for r in rows) / len(rows) for k in (1, 2))]
+            sides = 2 if c.contrast == "pairs" else 1
+            old = table.get(int(e.query_id[i]), [[0.0, 0.0, c.temperature]] * sides)
+            if sides == 2:
+                found = [[row["s"][k], *_moved(c, old[k], row["slope"][k])] for k in (0, 1)]
+            else:
+                found = [[sum(row["s"]) / 2, *_moved(c, old[0], sum(row["slope"]) / 2)]]
+            new.setdefault(int(e.query_id[i]), []).append(found)
+        for text, rows in new.items():  # the mean of a text given twice
+            table[text] = [
+                [
+                    math.exp(sum(math.log(r[k][0]) for r in rows) / len(rows)),
+                    *(sum(r[k][n] for r in rows) / len(rows) for n in (1, 2)),
+                ]
+                for k in range(len(rows[0]))
+            ]
     return table
 
 
