@@ -22,6 +22,7 @@ from embedkit.cli import (
     mine,
     objectives,
     publish,
+    raters,
     recipes,
     synth,
     train,
@@ -51,6 +52,7 @@ app.command("whiten", no_args_is_help=True)(whiten.whiten)
 app.command("synth", no_args_is_help=True)(synth.synth)
 app.command("edit", no_args_is_help=True)(edit.edit)
 app.command("debias", no_args_is_help=True)(debias.debias)
+app.command("raters", no_args_is_help=True)(raters.raters)
 app.command("export", no_args_is_help=True)(export.export)
 app.command("publish", no_args_is_help=True)(publish.publish)
 app.add_typer(recipes.app, name="recipes")

@@ -112,6 +112,8 @@ def _perturbed(tasks: Sequence[TaskScore]) -> Grid:
 def _said(found: dict[str, object], count: int) -> str:
     gap = found["gap"]
     more = f" The {MOST} lowest of {count:,} groups; scores.json holds all." if count > MOST else ""
+    mean = found.get("mean")
+    more = (f" Mean of the groups: {mean:.2f}." if isinstance(mean, float) else "") + more
     if not isinstance(gap, dict):
         return "Gap: fewer than two groups can be compared." + more
     between = f"{quoted(gap['best'])} to {quoted(gap['worst'])}"

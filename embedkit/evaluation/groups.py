@@ -76,9 +76,11 @@ def measured(score: TaskScore, groups: Groups, resamples: int, seed: int) -> dic
 
     Returns:
         ``column``, ``metric``, ``rows`` (``name``, ``items``, ``value``, ``interval``; a value of None is not defined)
-        and ``gap`` (``best``, ``worst``, ``value``, ``interval``), None where fewer than two groups can be compared.
+        ``mean`` of the values over the groups, whatever their sizes; and ``gap`` (``best``, ``worst``, ``value``,
+        ``interval``), None where fewer than two groups can be compared.
     """
-    found, draws = [], {}
+    found: list[dict[str, Any]] = []
+    draws: dict[str, Any] = {}
     for place, name in enumerate(groups.names):
         member = groups.codes == place
         part = _part(score, member, name)
@@ -89,7 +91,9 @@ def measured(score: TaskScore, groups: Groups, resamples: int, seed: int) -> dic
             own = None if drawn is None else _ends(stats.interval(value, drawn))
             draws[name] = drawn
         found.append({"name": name, "items": int(member.sum()), "value": value, "interval": own})
-    return {"column": groups.column, "metric": score.main, "rows": found, "gap": _gap(found, draws)}
+    known = [row["value"] for row in found if row["value"] is not None]
+    mean = float(np.mean(known)) if known else None
+    return {"column": groups.column, "metric": score.main, "rows": found, "mean": mean, "gap": _gap(found, draws)}
 
 
 def _gap(found: list[dict[str, Any]], draws: dict[str, Any]) -> dict[str, Any] | None:

@@ -18,6 +18,8 @@ _TITLES = {
     "reranking": "Reranking",
     "bitext": "Bitext mining",
     "consistency": "The same questions in several languages",
+    "choice": "The right text among near ones",
+    "analogy": "Analogies: one relation, one direction",
     "no_answer": "Queries that nothing answers",
 }
 _ITEMS = {
@@ -25,6 +27,8 @@ _ITEMS = {
     "bitext": "pairs",
     "reranking": "queries",
     "consistency": "items",
+    "choice": "queries",
+    "analogy": "pairs",
     "no_answer": "queries",
 }
 _MAIN = {
@@ -43,6 +47,8 @@ _OTHERS = {
     "reranking": {"mrr": "MRR", "ndcg@10": "NDCG@10", "auc": "AUC"},
     "bitext": {"accuracy": "accuracy", "precision": "precision"},
     "consistency": {"recall@10": "recall@10", "mrr": "MRR", "rank_variance": "MRV", "rank_std": "rank sd"},
+    "choice": {"margin": "margin"},
+    "analogy": {"alignment": "alignment", "accuracy": "accuracy"},
     "no_answer": {
         "hallucination_rate": "answered",
         "error_rate": "refused",
@@ -59,6 +65,10 @@ _NOTES = {
     "label_prompts": "Means over the templates; worst: the template with the lowest accuracy; sd: over the templates.",
     "consistency": "Means over the languages. MRV: variance of an item's rank over the languages, mean over the items; "
     "rank sd: its standard deviation. Both depend on the number of answers; smaller is better.",
+    "choice": "Chance: of a choice by lot. Margin: similarity of the right text less that of the most similar wrong "
+    "one.",
+    "analogy": "Consistency: how often two offsets of a relation are closer than two of pairs that were dealt anew, "
+    "chance 50. Alignment: of an offset with the mean direction of its relation. Accuracy: b - a + c is nearest to d.",
     "no_answer": "At the threshold that is best on the dev queries. Answered: share of the queries without a relevant "
     "document that are answered all the same; refused: share of the others that are not. Balanced accuracy: 100 minus "
     "the mean of the two.",
@@ -83,6 +93,8 @@ def _of(kind: str, title: str, tasks: Sequence[TaskScore]) -> Grid:
             (Column(_ITEMS.get(kind, "texts"), 4), lambda task: f"{task.details['items']:,}"),
             (Column("classes", 5), lambda task: _count(task, "classes")),
             (Column("languages", 5), lambda task: str(len(task.details["languages"])) if kind == "consistency" else ""),
+            (Column("relations", 5), lambda task: str(len(task.details["relations"])) if kind == "analogy" else ""),
+            (Column("chance", 5), lambda task: f"{task.details['chance']:.2f}" if "chance" in task.details else ""),
             (Column("without", 5), lambda task: _count(task, "without")),
             (Column("per class", 6), _per_class),
             (Column("main", style="bold"), lambda task: f"{task.metrics[task.main]:.2f}"),

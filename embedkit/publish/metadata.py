@@ -25,6 +25,8 @@ _KINDS = {
     "label_prompts": ("zero-shot-classification", "Zero-Shot Classification"),
     "transfer": ("text-classification", "Text Classification"),
     "consistency": ("information-retrieval", "Information Retrieval"),
+    "choice": ("text-ranking", "Text Ranking"),
+    "analogy": ("feature-extraction", "Feature Extraction"),
     "no_answer": ("information-retrieval", "Information Retrieval"),
     "clustering": ("clustering", "Clustering"),
     "pair_classification": ("binary-classification", "Binary Classification"),

@@ -100,6 +100,22 @@ class ParallelColumns(Files):
     answer: str = Field("answer", description="Column of the text that answers it, or of a list of some.")
 
 
+class ChoiceColumns(Files):
+    """Queries, each with the one right text and with wrong ones."""
+
+    query: str = Field("query", description="Column of the query.")
+    right: str = Field("right", description="Column of the text that is right.")
+    wrong: str = Field("wrong", description="Column of a wrong text, or of a list of some.")
+
+
+class AnalogyColumns(Files):
+    """Pairs of texts that stand in a relation."""
+
+    first: str = Field("first", description="Column of the first text.")
+    second: str = Field("second", description="Column of the second text.")
+    relation: str = Field("relation", description="Column of the relation's name.")
+
+
 class TrainColumns(LabelColumns):
     """Labelled texts to learn from, and others to be judged on."""
 

@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from embedkit.recipe.base import LONG_TEXTS, Block, invalid
 from embedkit.recipe.columns import (
     OWN_SIMILARITY,
+    AnalogyColumns,
+    ChoiceColumns,
     Grouped,
     LabelColumns,
     MatchColumns,
@@ -181,6 +183,30 @@ class ConsistencyTask(ParallelColumns, _Compared):
     type: Literal["consistency"] = "consistency"
 
 
+class ChoiceTask(ChoiceColumns, _Compared, Grouped):
+    """Queries with several texts of which one is right, and the others nearly so: is it the most similar one?"""
+
+    main: ClassVar[str] = "accuracy"
+    metrics = ("accuracy", "margin")
+
+    type: Literal["choice"] = "choice"
+    ties: Literal["wrong", "right"] = Field(
+        "wrong",
+        description="What counts where a wrong text is as similar as the right one. right: as in the figures that ARO "
+        "gives for word order, where a constant similarity has 100.",
+    )
+
+
+class AnalogyTask(AnalogyColumns, _Compared):
+    """Pairs of texts by relation: does the same relation lead in the same direction?"""
+
+    main: ClassVar[str] = "consistency"
+    metrics = ("consistency", "alignment", "accuracy")
+
+    type: Literal["analogy"] = "analogy"
+    shuffles: int = Field(10, gt=0, le=1000, description="How often the second texts of a relation are dealt anew.")
+
+
 class NoAnswerTask(_Compared):
     """Queries that some document answers, and queries that none does: is it seen from the best similarity?"""
 
@@ -220,6 +246,8 @@ OwnTask: TypeAlias = (
     | RerankingTask
     | BitextTask
     | ConsistencyTask
+    | ChoiceTask
+    | AnalogyTask
     | NoAnswerTask
 )
 OWN: tuple[type[Block], ...] = get_args(OwnTask)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from embedkit.evaluation.kinds import (
+    analogy,
     bitext,
+    choice,
     classification,
     clustering,
     consistency,
@@ -19,7 +21,9 @@ from embedkit.evaluation.kinds import (
 )
 from embedkit.evaluation.kinds.base import Measured, Read
 from embedkit.recipe.kinds import (
+    AnalogyTask,
     BitextTask,
+    ChoiceTask,
     ClassificationTask,
     ClusteringTask,
     ConsistencyTask,
@@ -55,5 +59,7 @@ KINDS: Mapping[type, Kind] = {
     RerankingTask: Kind(reranking.read, reranking.measure),
     BitextTask: Kind(bitext.read, bitext.measure),
     ConsistencyTask: Kind(consistency.read, consistency.measure),
+    ChoiceTask: Kind(choice.read, choice.measure),
+    AnalogyTask: Kind(analogy.read, analogy.measure),
     NoAnswerTask: Kind(no_answer.read, no_answer.measure),
 }

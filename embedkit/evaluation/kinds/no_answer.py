@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -162,6 +163,26 @@ def abstention(best: np.ndarray, answered: np.ndarray, threshold: float) -> dict
         "error_rate": error,
         "coverage": answers.astype(np.float64),
     }
+
+
+def answer_rates(answers: Sequence[bool | None], answerable: bool) -> dict[str, float]:
+    """NoMIRACL's shares of what a language model answers to queries that are all of one of its two subsets.
+
+    ``error_rate``: answered where nothing is relevant (the hallucination rate), or not answered where something is;
+    ``accuracy``: the other way round; ``invalid_rate``: neither. The authors' code leaves the error rate out where no
+    answer is right.
+
+    Args:
+        answers: whether a query is answered; None where what was said is neither an answer nor a refusal.
+        answerable: whether a document is relevant, for all of the queries.
+
+    Raises:
+        DataError: no answers: their shares are not defined.
+    """
+    if not answers:
+        raise DataError("no answers", "answers", "a rate needs one query at least")
+    shares = {said: sum(answer is said for answer in answers) / len(answers) for said in (True, False, None)}
+    return {"accuracy": shares[answerable], "error_rate": shares[not answerable], "invalid_rate": shares[None]}
 
 
 def among(values: np.ndarray, members: np.ndarray) -> np.ndarray:
