@@ -1,0 +1,96 @@
+"""The kinds of data that objectives are compared on."""
+
+from __future__ import annotations
+
+from benchmarks.objectives import data
+from benchmarks.objectives.data import Kind
+
+_STS = "Spearman's correlation of the cosine, mean of STS-B test and SICK test"
+_FOUND = "mean average precision of finding the texts of the query's class among texts that were not trained on"
+_PAIRS = [{"type": "sts", "name": "STS-B dev", "files": ["dev.tsv"]}]
+_TEST_PAIRS = [
+    {"type": "sts", "name": "STS-B", "files": ["test-stsb.tsv"]},
+    {"type": "sts", "name": "SICK-R", "files": ["test-sick.tsv"]},
+]
+
+
+def _search(part: str, metric: str) -> list[dict[str, object]]:
+    return [{"type": "retrieval", "name": part, "folder": part, "split": "test", "metric": metric, "ks": [1, 10]}]
+
+
+def _labelled(name: str, title: str, what: str, source: object) -> Kind:
+    return Kind(
+        name=name,
+        shape="labels",
+        title=title,
+        what=what,
+        train="train.tsv",
+        roles={"query": "text", "label": "label"},
+        has=frozenset({"query", "label"}),
+        metric=_FOUND,
+        make=data.labelled(source),  # type: ignore[arg-type]
+        dev=_search("dev", "map"),
+        test=_search("test", "map"),
+    )
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            name="graded",
+            shape="graded",
+            title="Graded pairs",
+            what="STS-B train, scores brought to 0..1; the rate is chosen on STS-B dev",
+            train="train.tsv",
+            roles={"query": "sentence1", "positive": "sentence2", "score": "score"},
+            has=frozenset({"query", "positive", "score"}),
+            metric=_STS,
+            make=data.graded,
+            dev=_PAIRS,
+            test=_TEST_PAIRS,
+        ),
+        _labelled(
+            "banking77",
+            "Labelled sentences: Banking77",
+            "Banking77, every fourth intent; dev queries and all that is searched are held out of train",
+            data.banking77,
+        ),
+        Kind(
+            name="unlabelled",
+            shape="unlabelled",
+            title="Unlabelled sentences",
+            what="sentences of English Wikipedia, each its own positive under another dropout; the rate is chosen on STS-B dev",
+            train="train.txt",
+            roles={},
+            has=frozenset({"query", "positive"}),
+            metric=_STS,
+            make=data.unlabelled,
+            dev=_PAIRS,
+            test=_TEST_PAIRS,
+        ),
+        Kind(
+            name="scifact",
+            shape="retrieval",
+            title="Queries, documents and hard negatives: SciFact",
+            what="SciFact train, two hard negatives per query found once by the base; dev queries are held out of train, "
+            "and test queries look among all relevant documents and others drawn by chance",
+            train="train.parquet",
+            roles={},
+            has=frozenset({"query", "positive", "negative"}),
+            metric="nDCG@10 among the documents that are kept",
+            make=data.scifact,
+            dev=_search("dev", "ndcg@10"),
+            test=_search("test", "ndcg@10"),
+            share=0.5,
+            negatives=2,
+        ),
+        _labelled(
+            "trec",
+            "Labelled sentences: TREC",
+            "TREC question types, 6 classes; dev queries and all that is searched are held out of train",
+            data.trec,
+        ),
+    )
+}
+"""In the order in which they are measured."""
