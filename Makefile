@@ -17,7 +17,7 @@ PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: $(READY) ## Create .venv and install embedkit (PYTHON=..., TORCH=... to choose)
@@ -79,6 +79,10 @@ bench: $(READY) ## The benchmarks against sentence-transformers; most of an hour
 .PHONY: compare
 compare: $(READY) ## Methods on one base: make compare BASE=encoder TEXT=sentences.txt DATA=folder [ARGS=--help]
 	@$(PY) -m benchmarks.compare $(if $(BASE),--base "$(BASE)") $(if $(TEXT),--text "$(TEXT)") $(if $(DATA),--data "$(DATA)") $(ARGS)
+
+.PHONY: compare-objectives
+compare-objectives: $(READY) ## Objectives on one base, by kind of data: BASE=encoder DATA=folder [ARGS=--help]
+	@$(PY) -m benchmarks.objectives $(if $(BASE),--base "$(BASE)") $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 .PHONY: docs
 docs: $(READY) ## Write docs/reference from the code

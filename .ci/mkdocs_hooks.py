@@ -28,7 +28,13 @@ GUIDES = (
     "others",
 )
 """Pages in the order of their reading; what is not named here follows them."""
-ROOMS = {"Cookbook": "cookbook", "Methods": "methods", "Results": "results", "Reference": "reference"}
+ROOMS = {
+    "Cookbook": "cookbook",
+    "Methods": "methods",
+    "Results": "results",
+    "Objectives": "objectives",
+    "Reference": "reference",
+}
 TOP = {"README.md": "index.md", "ARCHITECTURE.md": "ARCHITECTURE.md", "SECURITY.md": "SECURITY.md"}
 """Pages of the site that stand at the top of the repository."""
 

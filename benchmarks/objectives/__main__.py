@@ -5,12 +5,14 @@
 
 For every kind of data and every objective: each rate of the grid is trained with the first seed and scored on dev; the
 best is trained with all seeds and tested. Every cell is a file below --work: stop it at any time, start it again, and
-it goes on. The page, its numbers (.json) and a picture are written to --out; --page writes them from what is there.
+it goes on. The page, its numbers (.json) and a picture are written to --out, kind by kind: what another command measured
+of other kinds stays there. --page writes them from the cells that are there.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
 import json
 import shlex
@@ -21,7 +23,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.compare.__main__ import _absolute, _last, _portable, _quiet
+from benchmarks.compare.__main__ import _absolute, _last, _name, _portable, _quiet
 from benchmarks.objectives import table
 from benchmarks.objectives.data import Sizes
 from benchmarks.objectives.table import Part
@@ -59,8 +61,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--device", default="cpu", help="cpu, cuda or mps")
     made.add_argument("--table", type=Path, default=table.DEFAULT, help="table of objectives")
     made.add_argument("--work", type=Path, default=Path("runs") / "objectives", help="results (default: %(default)s)")
-    made.add_argument("--out", type=Path, default=ROOT / "docs" / "results", help="page, numbers and picture")
-    made.add_argument("--name", default="objectives", help="of the page (default: %(default)s)")
+    made.add_argument("--out", type=Path, default=ROOT / "docs" / "objectives", help="page, numbers and picture")
+    made.add_argument("--name", help="of the page; default: the base's")
     made.add_argument("--threads", type=int, help="torch threads")
     made.add_argument("--page", action="store_true", help="train nothing: write the page of what is there")
     made.add_argument("--list", action="store_true", help="print the table, and why the others are left out, and stop")
@@ -88,7 +90,9 @@ def compare(args: argparse.Namespace, known: dict[str, Part]) -> int:
     from benchmarks.objectives.kinds import KINDS
 
     if args.data is None:
-        raise RecipeError("the comparison needs its data named", "--data DIR", "make compare-objectives BASE=... DATA=...")
+        raise RecipeError(
+            "the comparison needs its data named", "--data DIR", "make compare-objectives BASE=... DATA=..."
+        )
     if args.seeds < 1 or args.steps < 1 or args.batch < 4:
         raise RecipeError("--seeds and --steps start at 1, --batch at 4", "arguments")
     rates = _rates(args.rates)
@@ -101,40 +105,50 @@ def compare(args: argparse.Namespace, known: dict[str, Part]) -> int:
         _absolute(args.base), args.data.resolve(), args.work.resolve(), args.steps, args.batch, args.max_length,
         sizes=sizes, device=args.device,
     )  # fmt: skip
-    seeds, found = list(range(1, args.seeds + 1)), {}
+    seeds, whole = list(range(1, args.seeds + 1)), True
     for name in kinds:
         kind = KINDS[name]
         place = Place(bench, kind)
         cells = Cells(place, seeds[-1], say=lambda line: console.print(line, markup=False))
         rows = table.choose(known[kind.shape], _named(args.objectives))
         chosen = summary.measured(cells, rows, rates, seeds, train=not args.page)
+        left_out = table.reasons(known[kind.shape], kind.has)
+        found = summary.summarise(kind, rows, chosen, left_out)
+        whole = whole and not found["missing"]
         if chosen:
-            left_out = table.reasons(known[kind.shape], kind.has)
-            found[name] = summary.summarise(kind, rows, chosen, left_out, seeds)
-            write(args, bench, rates, found)
-    whole = found and all(one["rows"] and not one["missing"] for one in found.values()) and len(found) == len(kinds)
+            write(args, name, {**found, "made": facts(args, bench, rates)})
     return 0 if whole else 1
 
 
-def write(args: argparse.Namespace, bench: Any, rates: Sequence[float], found: dict[str, Any]) -> None:
-    """Numbers, page and picture."""
-    from benchmarks.objectives import page
+def facts(args: argparse.Namespace, bench: Any, rates: Sequence[float]) -> dict[str, Any]:
+    """What a kind of data was compared with."""
     from embedkit.run.environment import versions
 
-    facts = {
+    return {
         "base": bench.origin,
         "steps": args.steps,
         "batch": args.batch,
         "length": args.max_length,
         "rates": list(rates),
         "seeds": list(range(1, args.seeds + 1)),
+        "sizes": dataclasses.asdict(bench.sizes),
         "versions": versions(),
         "command": command(args),
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
     }
+
+
+def write(args: argparse.Namespace, name: str, found: dict[str, Any]) -> None:
+    """Put one kind of data into the numbers, whose other kinds stay, and write page and picture anew."""
+    from benchmarks.objectives import page
+    from benchmarks.objectives.kinds import KINDS
+
     args.out.mkdir(parents=True, exist_ok=True)
-    numbers = args.out / f"{args.name}.json"
-    numbers.write_text(json.dumps({"comparison": facts, "kinds": found}, indent=1) + "\n", encoding="utf-8")
+    numbers = args.out / f"{_name(args)}.json"
+    stored = json.loads(numbers.read_text(encoding="utf-8"))["kinds"] if numbers.is_file() else {}
+    stored[name] = found
+    kinds = {kind: stored[kind] for kind in KINDS if kind in stored}
+    numbers.write_text(json.dumps({"kinds": kinds}, indent=1) + "\n", encoding="utf-8")
     page.render(numbers)
 
 

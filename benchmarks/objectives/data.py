@@ -180,7 +180,9 @@ def _finding(folder: Path, queries: Sequence[Line], documents: Sequence[Line]) -
     """A BEIR folder in which a document is relevant to the queries of its class."""
     classes = {line["label"] for line in documents}
     asked = [line for line in queries if line["label"] in classes]
-    found = [(f"q{i}", f"d{j}") for i, q in enumerate(asked) for j, d in enumerate(documents) if q["label"] == d["label"]]
+    found = [
+        (f"q{i}", f"d{j}") for i, q in enumerate(asked) for j, d in enumerate(documents) if q["label"] == d["label"]
+    ]
     beir(
         folder,
         {f"q{i}": line["text"] for i, line in enumerate(asked)},
@@ -214,7 +216,9 @@ def trec(data: Path) -> tuple[list[Line], list[Line]]:
 # Queries, documents and hard negatives --------------------------------------------------------------------------
 
 
-def beir(folder: Path, queries: Mapping[str, str], documents: Mapping[str, str], relevant: Sequence[tuple[str, str]]) -> None:
+def beir(
+    folder: Path, queries: Mapping[str, str], documents: Mapping[str, str], relevant: Sequence[tuple[str, str]]
+) -> None:
     """Write a folder in BEIR's layout, with the judgements as split ``test``."""
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
     for name, texts in (("queries", queries), ("corpus", documents)):

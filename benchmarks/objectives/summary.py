@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import t as student
 
-from benchmarks.compare.summary import Run, paired
+from benchmarks.compare.summary import Run, _average, paired
 from benchmarks.objectives.cells import Cells
 from benchmarks.objectives.data import Kind
 from benchmarks.objectives.table import BASE, REFERENCE, Row
@@ -20,7 +19,9 @@ Measured = dict[str, dict[str, Any]]
 """Row -> its grid, the chosen rate and the runs of the test."""
 
 
-def measured(cells: Cells, rows: Sequence[Row], rates: Sequence[float], seeds: Sequence[int], *, train: bool) -> Measured:
+def measured(
+    cells: Cells, rows: Sequence[Row], rates: Sequence[float], seeds: Sequence[int], *, train: bool
+) -> Measured:
     """Every row's dev scores over the grid, and the tests with the best rate, seed by seed.
 
     Args:
@@ -69,9 +70,7 @@ def _run(cells: Cells, name: str, rate: float, seed: int | None, result: dict[st
         return result, {task: stored[task] for task in stored.files}
 
 
-def summarise(
-    kind: Kind, rows: Sequence[Row], found: Measured, left_out: Mapping[str, str], seeds: Sequence[int]
-) -> dict[str, Any]:
+def summarise(kind: Kind, rows: Sequence[Row], found: Measured, left_out: Mapping[str, str]) -> dict[str, Any]:
     """The numbers of one kind of data.
 
     ``difference`` is that to the reference with the same seed, ``gain`` that to the untrained base, both as
@@ -90,14 +89,12 @@ def summarise(
         if runs:
             entry |= _means(runs)
             pairs = [(run, reference[run[0]["seed"]]) for run in runs if run[0]["seed"] in reference]
-            if name == BASE:
-                pairs = [(runs[0], one) for one in reference.values()]
-            entry["difference"] = None if name == REFERENCE else _compared(pairs)
+            entry["difference"] = None if name in (BASE, REFERENCE) else _compared(pairs)
             entry["gain"] = None if name == BASE else _compared([(run, base[0]) for run in runs if base])
             entry["cost"] = _cost(runs, found.get(REFERENCE, {}).get("runs", []))
         summary[name] = entry
     for key in ("difference", "gain"):
-        _holm([entry[key] for name, entry in summary.items() if name != BASE and entry.get(key)])
+        _holm([entry[key] for entry in summary.values() if entry.get(key)])
     return {
         "title": kind.title,
         "what": kind.what,
@@ -121,7 +118,9 @@ def _means(runs: Sequence[Run]) -> dict[str, Any]:
         "sd": float(np.std(averages, ddof=1)) if len(averages) > 1 else None,
         "by_seed": averages,
         "scores": {task: float(np.mean([result["scores"][task] for result, _ in runs])) for task in first["scores"]},
-        "geometry": {name: float(np.mean([result["geometry"][name] for result, _ in runs])) for name in first["geometry"]},
+        "geometry": {
+            name: float(np.mean([result["geometry"][name] for result, _ in runs])) for name in first["geometry"]
+        },
     }
 
 
@@ -130,7 +129,10 @@ def _compared(pairs: Sequence[tuple[Run, Run]]) -> dict[str, Any] | None:
     found = paired(pairs)
     if found is None:
         return None
-    means = [np.mean([np.mean(list(draws.values()), axis=0) for _, draws in side], axis=0) for side in zip(*pairs, strict=True)]
+    means = [
+        np.mean([np.mean(list(draws.values()), axis=0) for _, draws in side], axis=0)
+        for side in zip(*pairs, strict=True)
+    ]
     return {**found, **welch(found["by_seed"], float(np.std(means[0] - means[1], ddof=1)))}
 
 
@@ -161,7 +163,7 @@ def _holm(differences: Sequence[dict[str, Any]]) -> None:
         still = still and one["p"] <= LEVEL / (len(known) - place)
         one["holm"] = still
     for one in differences:
-        one.setdefault("holm", False)
+        one.setdefault("holm", False)  # a single seed has no p
 
 
 def _cost(runs: Sequence[Run], reference: Sequence[Run]) -> dict[str, Any] | None:
@@ -178,8 +180,3 @@ def _cost(runs: Sequence[Run], reference: Sequence[Run]) -> dict[str, Any] | Non
 def _typical(runs: Sequence[Run], name: str) -> float | None:
     values = [np.ravel(result["facts"][name]) for result, _ in runs if result["facts"].get(name) not in (None, [])]
     return float(np.median(np.concatenate(values))) if values else None
-
-
-def path_of(numbers: Path, ending: str) -> Path:
-    """The page or the picture beside the numbers."""
-    return numbers.with_suffix(ending)

@@ -68,7 +68,9 @@ def read(path: Path = DEFAULT) -> dict[str, Part]:
         found = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"cannot be read: {error.strerror}", str(path), "give a table with --table") from error
-    return {shape: Part(_rows(shape, part.get("rows", {}), path), part.get("left_out", {})) for shape, part in found.items()}
+    return {
+        shape: Part(_rows(shape, part.get("rows", {}), path), part.get("left_out", {})) for shape, part in found.items()
+    }
 
 
 def _rows(shape: str, entries: Mapping[str, Any], path: Path) -> tuple[Row, ...]:
@@ -92,18 +94,15 @@ def choose(part: Part, names: Sequence[str]) -> list[Row]:
 
 
 def unfit(shown: Shown, roles: frozenset[str]) -> str | None:
-    """Why an objective cannot train on rows with these roles; None where it can.
-
-    An objective of which labels or scores are a part reads them; one that does not would leave them unused, which is
-    the comparison of another kind of data.
-    """
+    """Why an objective has no place among rows with these roles; None where it could train on them."""
     if shown.scope == "wrapper":
         return "a wrapper: it changes how others are applied"
     if shown.data == "any":
         return "not a loss on embeddings"
     needed = {role.strip() for role in shown.data.split(",")}
-    missing = sorted(needed - roles)
-    return f"needs {', '.join(missing)}" if missing else None
+    if missing := sorted(needed - roles):
+        return f"needs {', '.join(missing)}"
+    return "does not read the scores; infonce stands for these" if "score" in roles - needed else None
 
 
 def reasons(part: Part, roles: frozenset[str]) -> dict[str, str]:
