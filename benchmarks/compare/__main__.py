@@ -83,7 +83,7 @@ def compare(args: argparse.Namespace, known: dict[str, Method]) -> int:
             raise RecipeError("the comparison needs its data named", option, "make compare BASE=... TEXT=... DATA=...")
     if args.seeds < 1 or args.steps < 1 or args.batch < 2:
         raise RecipeError("--seeds and --steps start at 1, --batch at 2", "arguments")
-    _quiet(args.threads)
+    quiet(args.threads)
     study = _study(args)
     seeds = list(range(1, args.seeds + 1))
     done, failed = train_all(study, methods, seeds)
@@ -172,7 +172,7 @@ def write(
         return []
     known = facts(args, study, failed)
     args.out.mkdir(parents=True, exist_ok=True)
-    name = _name(args)
+    name = page_name(args)
     picture = args.out / f"{name}.png"
     page.draw(picture, methods, found)
     notes = args.notes.read_text(encoding="utf-8") if args.notes else ""
@@ -198,7 +198,7 @@ def facts(args: argparse.Namespace, study: Study, failed: dict[str, str]) -> dic
         "train_length": study.train_length,
         "length": study.length,
         "extra": study.extra,
-        "generator": {"name": _last(args.generator), "fingerprint": study.generator} if args.generator else None,
+        "generator": {"name": last_part(args.generator), "fingerprint": study.generator} if args.generator else None,
         "failed": failed,
         "versions": versions(),
         "command": command(args),
@@ -208,10 +208,10 @@ def facts(args: argparse.Namespace, study: Study, failed: dict[str, str]) -> dic
 
 def command(args: argparse.Namespace) -> str:
     """The command that makes the page again, without this machine's folders."""
-    words = ["python", "-m", "benchmarks.compare", "--base", _portable(args.base), "--text", args.text.name]
-    words += ["--generator", _portable(args.generator)] if args.generator else []
+    words = ["python", "-m", "benchmarks.compare", "--base", portable(args.base), "--text", args.text.name]
+    words += ["--generator", portable(args.generator)] if args.generator else []
     words += ["--data", args.data.name, "--steps", str(args.steps), "--batch", str(args.batch)]
-    words += ["--seeds", str(args.seeds), "--suite", _last(args.suite), "--eval-length", str(args.eval_length)]
+    words += ["--seeds", str(args.seeds), "--suite", last_part(args.suite), "--eval-length", str(args.eval_length)]
     words += ["--max-length", str(args.max_length)]
     words += ["--methods", args.methods] if args.methods else []
     words += ["--table", args.table.name] if args.table != table.DEFAULT else []
@@ -228,9 +228,9 @@ def _study(args: argparse.Namespace) -> Study:
         if not equals:
             raise RecipeError(f"{pair!r} is not KEY=VAL", "--set", "e.g. --set model.max_length=32")
         extra[key] = value
-    work = args.work or Path("runs") / "compare" / _name(args)
+    work = args.work or Path("runs") / "compare" / page_name(args)
     study = Study(
-        base=_absolute(args.base),
+        base=absolute(args.base),
         text=args.text.resolve(),
         data=args.data,
         work=work.resolve(),
@@ -241,7 +241,7 @@ def _study(args: argparse.Namespace) -> Study:
         length=args.eval_length,
         extra=extra,
         keep_models=args.keep_models,
-        masked_lm=_absolute(args.generator) if args.generator else None,
+        masked_lm=absolute(args.generator) if args.generator else None,
     )
     lines, pairs = study.sentences["lines"], sum(len(data.gold) for data in study.pairs)
     origin = study.origin
@@ -253,21 +253,21 @@ def _study(args: argparse.Namespace) -> Study:
     return study
 
 
-def _name(args: argparse.Namespace) -> str:
-    return str(args.name or _last(args.base))
+def page_name(args: argparse.Namespace) -> str:
+    return str(args.name or last_part(args.base))
 
 
-def _absolute(name: str) -> str:
+def absolute(name: str) -> str:
     """A Hub id as it is, of a folder the whole path."""
     return str(Path(name).resolve()) if Path(name).exists() else name
 
 
-def _portable(name: str) -> str:
+def portable(name: str) -> str:
     """A Hub id as it is, of a folder the last part."""
-    return _last(name) if Path(name).exists() else name
+    return last_part(name) if Path(name).exists() else name
 
 
-def _last(name: str) -> str:
+def last_part(name: str) -> str:
     """The last part of a path or of a Hub id."""
     return Path(name).resolve().name if Path(name).exists() else name.rpartition("/")[2]
 
@@ -278,7 +278,7 @@ def _list(known: dict[str, Method]) -> None:
         console.print(f"{method.name:22s} {method.recipe or method.kind:28s} {own}", markup=False)
 
 
-def _quiet(threads: int | None) -> None:
+def quiet(threads: int | None) -> None:
     import logging
     import os
 

@@ -113,7 +113,7 @@ def paired(pairs: Sequence[tuple[Run, Run]]) -> dict[str, Any] | None:
     if not pairs:
         return None
     by_seed = [a["average"] - b["average"] for (a, _), (b, _) in pairs]
-    draws = np.mean([_average(a) - _average(b) for (_, a), (_, b) in pairs], axis=0)
+    draws = np.mean([mean_draws(a) - mean_draws(b) for (_, a), (_, b) in pairs], axis=0)
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     found: dict[str, Any] = {"value": float(np.mean(by_seed)), "by_seed": by_seed, "pairs": [float(low), float(high)]}
     n = len(by_seed)
@@ -134,7 +134,7 @@ def verdict(difference: dict[str, Any]) -> str:
     return "unclear"
 
 
-def _average(draws: dict[str, np.ndarray]) -> np.ndarray:
+def mean_draws(draws: dict[str, np.ndarray]) -> np.ndarray:
     """Mean over the tasks in every resample; tasks are drawn independently."""
     return np.mean(list(draws.values()), axis=0)
 

@@ -5,8 +5,8 @@
 
 For every kind of data and every objective: each rate of the grid is trained with the first seed and scored on dev; the
 best is trained with all seeds and tested. Every cell is a file below --work: stop it at any time, start it again, and
-it goes on. The page, its numbers (.json) and a picture are written to --out, kind by kind: what another command measured
-of other kinds stays there. --page writes them from the cells that are there.
+it goes on. The page, its numbers (.json) and a picture are written to --out, kind by kind: what another command
+measured of other kinds stays there. --page writes them from the cells that are there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.compare.__main__ import _absolute, _last, _name, _portable, _quiet
+from benchmarks.compare.__main__ import absolute, last_part, page_name, portable, quiet
 from benchmarks.objectives import table
 from benchmarks.objectives.data import Sizes
 from benchmarks.objectives.table import Part
@@ -99,10 +99,10 @@ def compare(args: argparse.Namespace, known: dict[str, Part]) -> int:
     kinds = _named(args.kinds) or list(KINDS)
     if unknown := [name for name in kinds if name not in KINDS]:
         raise RecipeError(f"no kind of data called {', '.join(unknown)}", "--kinds", f"known: {', '.join(KINDS)}")
-    _quiet(args.threads)
+    quiet(args.threads)
     sizes = Sizes(**{name: getattr(args, name) for name in Sizes.__dataclass_fields__})
     bench = Bench(
-        _absolute(args.base), args.data.resolve(), args.work.resolve(), args.steps, args.batch, args.max_length,
+        absolute(args.base), args.data.resolve(), args.work.resolve(), args.steps, args.batch, args.max_length,
         sizes=sizes, device=args.device,
     )  # fmt: skip
     seeds, whole = list(range(1, args.seeds + 1)), True
@@ -144,7 +144,7 @@ def write(args: argparse.Namespace, name: str, found: dict[str, Any]) -> None:
     from benchmarks.objectives.kinds import KINDS
 
     args.out.mkdir(parents=True, exist_ok=True)
-    numbers = args.out / f"{_name(args)}.json"
+    numbers = args.out / f"{page_name(args)}.json"
     stored = json.loads(numbers.read_text(encoding="utf-8"))["kinds"] if numbers.is_file() else {}
     stored[name] = found
     kinds = {kind: stored[kind] for kind in KINDS if kind in stored}
@@ -154,7 +154,15 @@ def write(args: argparse.Namespace, name: str, found: dict[str, Any]) -> None:
 
 def command(args: argparse.Namespace) -> str:
     """The command that makes the page again, without this machine's folders."""
-    words = ["python", "-m", "benchmarks.objectives", "--base", _portable(args.base), "--data", _last(str(args.data))]
+    words = [
+        "python",
+        "-m",
+        "benchmarks.objectives",
+        "--base",
+        portable(args.base),
+        "--data",
+        last_part(str(args.data)),
+    ]
     for name in ("kinds", "objectives"):
         words += [f"--{name}", getattr(args, name)] if getattr(args, name) else []
     for name in ("seeds", "rates", "steps", "batch", "max_length", *Sizes.__dataclass_fields__):

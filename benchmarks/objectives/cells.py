@@ -1,4 +1,4 @@
-"""One cell of the comparison: an objective, a kind of data, a learning rate, a seed. Trained, measured, written down."""
+"""One cell of the comparison: objective, kind of data, learning rate, seed. Trained, measured, written down."""
 
 from __future__ import annotations
 

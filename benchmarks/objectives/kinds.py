@@ -60,7 +60,8 @@ KINDS = {
             name="unlabelled",
             shape="unlabelled",
             title="Unlabelled sentences",
-            what="sentences of English Wikipedia, each its own positive under another dropout; the rate is chosen on STS-B dev",
+            what="sentences of English Wikipedia, each its own positive under another dropout; the rate is chosen on "
+            "STS-B dev",
             train="train.txt",
             roles={},
             has=frozenset({"query", "positive"}),
@@ -73,8 +74,8 @@ KINDS = {
             name="scifact",
             shape="retrieval",
             title="Queries, documents and hard negatives: SciFact",
-            what="SciFact train, two hard negatives per query found once by the base; dev queries are held out of train, "
-            "and test queries look among all relevant documents and others drawn by chance",
+            what="SciFact train, two hard negatives per query found once by the base; dev queries are held out of "
+            "train, and test queries look among all relevant documents and others drawn by chance",
             train="train.parquet",
             roles={},
             has=frozenset({"query", "positive", "negative"}),

@@ -15,21 +15,24 @@ from benchmarks.compare.page import interval, mean, rows
 from benchmarks.objectives.table import BASE, REFERENCE
 
 PROTOCOL = """\
-Within a kind of data every objective starts from the same encoder and sees the same rows in the same order for the same number
-of updates. Its learning rate is the one of the grid that is best on dev with the first seed; the grid is the same for all. That
-rate is then trained with every seed and tested once; nothing else is chosen, and no test score was used for a choice. Options are
-embedkit's defaults except where the table of settings says so: what differs between two rows is the loss with its defaults, its
-temperature too. The untrained base is a row of its own."""
+Within a kind of data every objective starts from the same encoder and sees the same rows in the same order for
+the same number of updates. Its learning rate is the one of the grid that is best on dev with the first seed;
+the grid is the same for all. That rate is then trained with every seed and tested once; nothing else is chosen,
+and no test score was used for a choice. Options are embedkit's defaults except where the table of settings says
+so: what differs between two rows is the loss with its defaults, its temperature too. The untrained base is a
+row of its own."""
 READING = """\
-*±*: standard deviation over seeds. *to InfoNCE*, *to the start* (the untrained base): paired by seed and by test item. *pairs*:
-95 % percentile bootstrap over test items, the trained models fixed. *seeds*: Student's 95 % interval over seeds, the test items
-fixed; with three seeds it is wide, and rightly so. *both*: one 95 % interval with the variances of the two added (Satterthwaite's
-degrees of freedom). ▲ better, ▼ worse: *pairs* and *seeds* both lie on that side of zero. **Holm**: the difference also stays when
-all rows of the table are judged together (*both*, Holm's procedure at 5 %)."""
+*±*: standard deviation over seeds. *to InfoNCE*, *to the start* (the untrained base): paired by seed and by
+test item. *pairs*: 95 % percentile bootstrap over test items, the trained models fixed. *seeds*: Student's 95 %
+interval over seeds, the test items fixed; with three seeds it is wide, and rightly so. *both*: one 95 %
+interval with the variances of the two added (Satterthwaite's degrees of freedom). ▲ better, ▼ worse: *pairs*
+and *seeds* both lie on that side of zero. **Holm**: the difference also stays when all rows of the table are
+judged together (*both*, Holm's procedure at 5 %)."""
 SHAPE = """\
-Geometry on test texts, means over seeds, unit embeddings: alignment of positive pairs (small is close), uniformity (small is
-spread out), RankMe (how many directions are used); to be compared within a table only. Time: the processor's seconds of an
-update, median, in those of InfoNCE in the same run. Memory: the most that the tensors of one update hold at once, likewise."""
+Geometry on test texts, means over seeds, unit embeddings: alignment of positive pairs (small is close),
+uniformity (small is spread out), RankMe (how many directions are used); to be compared within a table only.
+Time: the processor's seconds of an update, median, in those of InfoNCE in the same run. Memory: the most that
+the tensors of one update hold at once, likewise."""
 SIGNS = {"better": " ▲", "worse": " ▼", "unclear": ""}
 
 
@@ -70,12 +73,12 @@ def page(found: Mapping[str, Any], picture: str) -> str:
 
 def section(kind: Mapping[str, Any]) -> list[str]:
     """What stands on the page about one kind of data."""
-    made, title = kind["made"], kind["title"]
+    made, title, what = kind["made"], kind["title"], kind["what"]
     rates = ", ".join(f"{rate:g}" for rate in made["rates"])
     return [
         f"## {title}",
-        f"{kind['what'][0].upper()}{kind['what'][1:]}. {made['steps']} updates of {round(made['batch'] * kind['share'])} "
-        f"rows, {made['length']} tokens of a text, seeds {', '.join(map(str, made['seeds']))}, rates {rates} with "
+        f"{what[0].upper()}{what[1:]}. {made['steps']} updates of {round(made['batch'] * kind['share'])} rows, "
+        f"{made['length']} tokens of a text, seeds {', '.join(map(str, made['seeds']))}, rates {rates} with "
         f"warm-up over a tenth and linear decay. Score: {kind['metric']}.",
         scores(kind["rows"]),
         verdicts(kind["rows"]),

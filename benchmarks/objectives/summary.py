@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-from benchmarks.compare.summary import Run, _average, paired
+from benchmarks.compare.summary import Run, mean_draws, paired
 from benchmarks.objectives.cells import Cells
 from benchmarks.objectives.data import Kind
 from benchmarks.objectives.table import BASE, REFERENCE, Row
@@ -129,11 +129,8 @@ def _compared(pairs: Sequence[tuple[Run, Run]]) -> dict[str, Any] | None:
     found = paired(pairs)
     if found is None:
         return None
-    means = [
-        np.mean([np.mean(list(draws.values()), axis=0) for _, draws in side], axis=0)
-        for side in zip(*pairs, strict=True)
-    ]
-    return {**found, **welch(found["by_seed"], float(np.std(means[0] - means[1], ddof=1)))}
+    changes = [mean_draws(own) - mean_draws(other) for (_, own), (_, other) in pairs]
+    return {**found, **welch(found["by_seed"], float(np.std(np.mean(changes, axis=0), ddof=1)))}
 
 
 def welch(by_seed: Sequence[float], pairs: float) -> dict[str, Any]:
