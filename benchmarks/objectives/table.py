@@ -17,6 +17,8 @@ REFERENCE = "infonce"
 """The row that the others are compared with, in scores, time and memory."""
 BASE = "untrained"
 """The row of the base as it is."""
+NEW = "not measured yet"
+"""Of an objective that could train on the rows and that the table does not name."""
 
 
 @dataclass(frozen=True)
@@ -112,5 +114,5 @@ def reasons(part: Part, roles: frozenset[str]) -> dict[str, str]:
     for shown in catalogue():
         if shown.name not in trained:
             reason = part.left_out.get(shown.name) or unfit(shown, roles)
-            found[shown.name] = reason or "not in the table"
+            found[shown.name] = reason or NEW
     return found
