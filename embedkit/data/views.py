@@ -73,6 +73,7 @@ def expand(
     views: int,
     per_query: int,
     one_positive: str,
+    hardest_of: int | None = None,
     seed: int,
     step: int,
     offset: int,
@@ -96,6 +97,8 @@ def expand(
         views: rows per unlabelled text.
         per_query: M for labelled examples; unlabelled text has no negatives.
         one_positive: ``"sample"`` draws one of the positives, ``"first"`` takes the first, ``"all"`` all of them.
+        hardest_of: draw this many negatives and use the `per_query` of them that the teacher scores highest, in that
+            order; None: use what is drawn.
         seed, step, offset: the draws of example i depend on (seed, step, offset + i) alone. `offset` is the place
             of the first example in the global batch, so draws do not depend on the number of processes. `step`
             must differ between the batches of one accumulated update.
@@ -125,7 +128,9 @@ def expand(
         else:
             chosen = _chosen(len(example.positives), one_positive, rng)
             positives, role = list(example.positives[chosen]), "document"
-        drawn = _draw(len(example.negatives), m, rng)
+        drawn = _draw(len(example.negatives), max(m, hardest_of or 0), rng)
+        if hardest_of is not None and drawn:
+            drawn = _hardest_of(example, drawn, m)
         negatives = [example.negatives[k] for k in drawn]
         rows += _rows_of(example.query, i, positives, role, negatives, p, paired)
         positive_id[i, : len(positives)] = [text_id(text) for text in positives]
@@ -203,6 +208,24 @@ def _draw(have: int, want: int, rng: np.random.Generator) -> list[int]:
     if have <= want:
         return list(range(have))
     return [int(j) for j in rng.choice(have, size=want, replace=False)]
+
+
+def hardest(scores: Sequence[float], k: int) -> list[int]:
+    """Indices of the `k` highest scores, the highest first; of equal ones the earlier."""
+    return sorted(range(len(scores)), key=lambda j: -scores[j])[:k]
+
+
+def _hardest_of(example: Example, drawn: list[int], k: int) -> list[int]:
+    """Of the drawn negatives the `k` that the teacher scores highest, the highest first.
+
+    Raises:
+        DataError: the example has no score for each of its negatives.
+    """
+    if len(example.scores) != 1 + len(example.negatives):
+        what = "negatives.hardest_of takes the negatives that a teacher scores highest, and the row has no such scores"
+        cure = "give the positive's score and one per negative (embedkit mine --teacher), or leave hardest_of out"
+        raise DataError(what, example.origin, cure)
+    return [drawn[j] for j in hardest([example.scores[1 + j] for j in drawn], k)]
 
 
 def _known(examples: Sequence[Example], query_id: np.ndarray, unlabelled: bool) -> np.ndarray:

@@ -100,4 +100,17 @@ class Negatives(Block):
         description="Explicit negatives used per query and step. None: 1 if the data has negatives, else 0. "
         "A query with more draws from them; with fewer, the missing ones are masked.",
     )
+    hardest_of: int | None = Field(
+        None,
+        ge=1,
+        description="Draw this many of a row's negatives and use the per_query of them that the teacher scores "
+        "highest; needs a score for each negative. null: use what is drawn.",
+    )
     across_processes: bool = Field(True, description="Negatives of all processes are shared, with exact gradients.")
+
+    @model_validator(mode="after")
+    def _hardest_of_more(self) -> Negatives:
+        if self.hardest_of is not None and self.hardest_of <= (self.per_query or 1):
+            what = f"hardest_of {self.hardest_of} leaves no choice: per_query is {self.per_query or 1}"
+            raise invalid(what, "set it above per_query, e.g. 15 of which 7 are used")
+        return self

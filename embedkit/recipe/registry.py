@@ -65,6 +65,7 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "lambda_loss": (f"{_RC}:LambdaLoss", f"{_OC}:LambdaLoss"),
         "margin_ranking": (f"{_RC}:MarginRanking", f"{_OC}:MarginRanking"),
         "score_mse": (f"{_RC}:ScoreMSE", f"{_OC}:ScoreMSE"),
+        "dcd": (f"{_O}.dcd:DCD", "embedkit.objectives.dcd:DCD"),
         "focal_smoothed": (f"{_O}.edited:FocalSmoothed", "embedkit.objectives.edited:FocalSmoothed"),
         "hard_negative_nce": (f"{_O}.edited:HardNegativeNCE", "embedkit.objectives.edited:HardNegativeNCE"),
         "symmetric_kl": (

@@ -138,6 +138,7 @@ def _pipeline(
         one_positive=recipe.data.one_positive,
         tokens_per_micro_batch=recipe.train.tokens_per_micro_batch,
         seed=recipe.train.seed,
+        hardest_of=recipe.negatives.hardest_of,
     )
 
 

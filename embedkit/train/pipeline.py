@@ -37,6 +37,7 @@ class Pipeline:
         tokens_per_micro_batch: budget of padded tokens.
         seed: of every draw.
         negatives: take the place of those of the data, late: batches are made when their update comes.
+        hardest_of: negatives drawn of each row, of which those are used that the teacher scores highest.
 
     Raises:
         RecipeError: the encoder cannot apply a view's transform.
@@ -56,13 +57,14 @@ class Pipeline:
         tokens_per_micro_batch: int = 2048,
         seed: int = 0,
         negatives: Negatives | None = None,
+        hardest_of: int | None = None,
     ) -> None:
         self.sources, self.sampler, self.encoder, self.comm = sources, sampler, encoder, comm
         self.views = views or Views()
         self.viewing = viewing or Viewing(self.views)
         self.per_query, self.one_positive = per_query, one_positive
         self.tokens_per_micro_batch, self.seed = tokens_per_micro_batch, seed
-        self.negatives = negatives
+        self.negatives, self.hardest_of = negatives, hardest_of
         self._width = encoder.prepare_views(
             self.viewing.variants, cuts=self.viewing.cuts, reorders=self.viewing.reorders
         )
@@ -98,6 +100,7 @@ class Pipeline:
             views=self.views.count,
             per_query=self.per_query[drawn.source],
             one_positive=self.one_positive,
+            hardest_of=None if unlabelled else self.hardest_of,
             seed=self.seed,
             step=number,
             offset=self.comm.rank * len(examples),

@@ -96,6 +96,20 @@ def test_teacher_scores_follow_the_drawn_negatives():
         assert e.score[0, 1:] == pytest.approx([by_id[x] for x in e.negative_id[0].tolist()])
 
 
+def test_the_hardest_of_the_drawn_negatives_are_those_the_teacher_scores_highest():
+    score = {f"n{j}": float(s) for j, s in enumerate((3, 9, 1, 7, 5))}
+    example = Example("q", ("p",), tuple(score), (0.9, *score.values()))
+    e = call([example], per_query=2, hardest_of=5)
+    assert e.negative_id[0].tolist() == [text_id("n1"), text_id("n3")]
+    assert e.score[0].tolist() == pytest.approx([0.9, 9, 7])
+    second = {tuple(call([example], per_query=2, hardest_of=3, step=s).score[0, 1:].tolist()) for s in range(40)}
+    assert len(second) > 3 and all(a > b for a, b in second)  # of three that are drawn
+    few = call([Example("q", ("p",), ("a", "b"), (1.0, 2.0, 3.0))], per_query=3, hardest_of=4)
+    assert few.score[0].tolist() == [1.0, 3.0, 2.0, 0.0]
+    with pytest.raises(DataError, match="has no such scores"):
+        call([Example("q", ("p",), ("a", "b"))], per_query=1, hardest_of=2)
+
+
 def test_missing_negatives_have_no_row_and_score_zero():
     e = call([Example("q", ("p",), ("n",), (1.0, 0.5)), Example("r", ("p",), ("n", "m"), (1.0, 2.0, 3.0))], per_query=2)
     assert e.negative_id[0].tolist() == [text_id("n"), PAD_ID]

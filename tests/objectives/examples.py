@@ -277,6 +277,10 @@ EXAMPLES: dict[str, Case] = {
     ),
     "bce-alone": Case(o.BCE(reduction="mean"), batch(score=graded(), weight=WEIGHT)),
     "lce": Case(o.LCE(temperature=0.1), tangled(batch(m=3, weight=WEIGHT))),
+    "dcd": Case(o.DCD(temperature=0.3), tangled(batch(m=3, score=3 * scores(4), weight=WEIGHT))),
+    "dcd-hard": Case(
+        o.DCD(weights="hard", alpha=0.5, similarity="dot"), tangled(batch(m=2, score=scores(3))), alone=False
+    ),
     "focal_smoothed": Case(o.FocalSmoothed(), tangled(batch(m=3, weight=WEIGHT))),
     "focal_smoothed-zero": Case(
         o.FocalSmoothed(absent="zero", gamma=1.5, temperature=0.3), tangled(batch(m=2)), alone=False

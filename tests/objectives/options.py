@@ -6,6 +6,7 @@ from embedkit.recipe.objectives.cacr import *  # noqa: F403
 from embedkit.recipe.objectives.candidates import *  # noqa: F403
 from embedkit.recipe.objectives.contrastive import *  # noqa: F403
 from embedkit.recipe.objectives.cwcl import *  # noqa: F403
+from embedkit.recipe.objectives.dcd import *  # noqa: F403
 from embedkit.recipe.objectives.dclr import *  # noqa: F403
 from embedkit.recipe.objectives.debiased import *  # noqa: F403
 from embedkit.recipe.objectives.decorrelation import *  # noqa: F403

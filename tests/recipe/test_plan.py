@@ -272,6 +272,7 @@ REFUSED = [
     (PAIR, ["train.batch_size=101"], "pairs.jsonl has 100 rows, less than one batch of 101\n  cure: set it to 100"),
     (PAIR, ["train.accumulation=2"], "override train.accumulation=2: train.accumulation: 1 epochs do not fill"),
     (PAIR, ["negatives.per_query=3"], "negatives.per_query: no source gives negatives"),
+    (TRIPLETS, ["negatives={per_query: 1, hardest_of: 2}"], "negatives.hardest_of: the negatives of"),
     (PAIR, ["train.batch_size=1"], "objective: a query of pairs.jsonl sees no negatives: 1 example(s) in the pool"),
     (PAIR, ["objective.in_batch_negatives=false"], "sees no negatives: 64 example(s) in the pool, 0 explicit"),
     (TRIPLETS, ["negatives.per_query=0", "objective=triplet"], "objective triplet needs explicit negatives"),

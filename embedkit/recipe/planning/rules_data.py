@@ -166,6 +166,16 @@ def negatives_exist(c: Context) -> Iterator[Problem]:
         )
 
 
+def hardest_have_scores(c: Context) -> Iterator[Problem]:
+    if c.recipe.negatives.hardest_of is None:
+        return
+    for source in c.sources:
+        if source.mined or (source.gives("negative") and source.gives("score") is False):
+            what = f"the negatives of {source.name} have no scores of a teacher, by which the hardest are chosen"
+            cure = "name the column of the scores in roles.score (embedkit mine --teacher), or leave it out"
+            yield problem(("negatives", "hardest_of"), what, cure)
+
+
 def file_is_there(c: Context) -> Iterator[Problem]:
     for source in c.sources:
         if source.missing:
@@ -201,7 +211,7 @@ def negatives_left_over(c: Context) -> Iterator[Problem]:
         _, used = c.slots(source)
         if source.mined:
             continue
-        if source.negatives and used < source.negatives:
+        if source.negatives and used < source.negatives and c.recipe.negatives.hardest_of is None:
             what = f"{source.name} has {source.negatives} negatives per row, {used} drawn per step"
             yield problem(("negatives", "per_query"), what, f"set it to {source.negatives} to use all of them")
         elif source.negatives and used > source.negatives:
@@ -239,6 +249,7 @@ REFUSALS = [
     rows_fill_a_batch,
     rows_fill_an_update,
     negatives_exist,
+    hardest_have_scores,
 ]
 WARNINGS = [
     file_is_there,

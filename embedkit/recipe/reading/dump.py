@@ -24,6 +24,7 @@ LATER = {
     ("card",),
     ("publish",),
     ("train", "betas"),
+    ("negatives", "hardest_of"),
     ("train", "layer_decay"),
     ("model", "frozen_tower"),
     ("model", "kind"),

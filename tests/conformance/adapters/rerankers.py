@@ -8,14 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from embedkit.data.views import hardest
 from embedkit.evaluation.two_stage import fused
 from embedkit.objectives.base import build
+from embedkit.objectives.dcd import entropy_shares
 from embedkit.recipe.objectives.base import ObjectiveConfig
 from embedkit.recipe.objectives.candidates import BCE, LCE, MarginRanking
+from embedkit.recipe.objectives.dcd import DCD
 from embedkit.types import Embeddings
 from tests.conformance.inputs import NotImplementedYet
 from tests.conformance.ours import embeddings, infonce, loss, option
 from tests.conformance.runner import Case, adapter
+
+_ENDS = {"extra.distillation": 1.0, "extra.hard_label": 0.0}
 
 
 def _scored(scores: Tensor) -> Embeddings:
@@ -66,6 +71,26 @@ def simcls(case: Case) -> dict[str, Tensor]:
     )
     score = torch.arange(k + 1, 0, -1.0, dtype=candidates.dtype).expand(len(candidates), -1)
     return {"loss": loss(config, embeddings(case["d"], case["g"], candidates, score=score))}
+
+
+@adapter("retrieval", "dcd_dynamic_distillation")
+def distilled(case: Case) -> dict[str, Any]:
+    """Column 0 is the positive; T cancels in the released code."""
+    case.hyper.remark("T")
+    scores, teacher = case["student"], case["teacher"]
+    batch = replace(_scored(scores), score=teacher)
+    config = option(DCD, alpha=float(case.hyper["alpha"]), weights="hard")
+    shares = entropy_shares(teacher, torch.ones_like(teacher, dtype=torch.bool))
+    parts = {name: loss(option(DCD, alpha=share, weights="hard"), batch) for name, share in _ENDS.items()}
+    return {"loss": loss(config, batch), "weights": shares, **parts}
+
+
+@adapter("retrieval", "dcd_hard_selection")
+def selected(case: Case) -> dict[str, Any]:
+    """The released code leaves the teacher's scores in the teacher's order, which has the positive where it belongs."""
+    teacher = case["teacher"].tolist()
+    chosen = [[0, *(1 + k for k in hardest(row[1:], case.hyper["hard_negatives"]))] for row in teacher]
+    return {"selected": chosen, "teacher_order_differs": [max(row[1:]) > row[0] for row in teacher]}
 
 
 @adapter("retrieval", "lamra_pointwise_fusion")
