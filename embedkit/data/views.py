@@ -128,9 +128,7 @@ def expand(
         else:
             chosen = _chosen(len(example.positives), one_positive, rng)
             positives, role = list(example.positives[chosen]), "document"
-        drawn = _draw(len(example.negatives), max(m, hardest_of or 0), rng)
-        if hardest_of is not None and drawn:
-            drawn = _hardest_of(example, drawn, m)
+        drawn = _drawn(example, m, hardest_of, rng)
         negatives = [example.negatives[k] for k in drawn]
         rows += _rows_of(example.query, i, positives, role, negatives, p, paired)
         positive_id[i, : len(positives)] = [text_id(text) for text in positives]
@@ -215,17 +213,20 @@ def hardest(scores: Sequence[float], k: int) -> list[int]:
     return sorted(range(len(scores)), key=lambda j: -scores[j])[:k]
 
 
-def _hardest_of(example: Example, drawn: list[int], k: int) -> list[int]:
-    """Of the drawn negatives the `k` that the teacher scores highest, the highest first.
+def _drawn(example: Example, m: int, hardest_of: int | None, rng: np.random.Generator) -> list[int]:
+    """Places of the `m` negatives that are used: of as many that are drawn, or of `hardest_of` by the teacher's scores.
 
     Raises:
-        DataError: the example has no score for each of its negatives.
+        DataError: the hardest are asked for, and the example has no score for each of its negatives.
     """
+    drawn = _draw(len(example.negatives), max(m, hardest_of or 0), rng)
+    if hardest_of is None or not drawn:
+        return drawn
     if len(example.scores) != 1 + len(example.negatives):
         what = "negatives.hardest_of takes the negatives that a teacher scores highest, and the row has no such scores"
         cure = "give the positive's score and one per negative (embedkit mine --teacher), or leave hardest_of out"
         raise DataError(what, example.origin, cure)
-    return [drawn[j] for j in hardest([example.scores[1 + j] for j in drawn], k)]
+    return [drawn[j] for j in hardest([example.scores[1 + j] for j in drawn], m)]
 
 
 def _known(examples: Sequence[Example], query_id: np.ndarray, unlabelled: bool) -> np.ndarray:
