@@ -243,6 +243,13 @@ EXAMPLES: dict[str, Case] = {
     "swav-views": Case(o.SwAV(prototypes=4, queue=0, freeze=1, temperature=0.5), batch(p=2), alone=False),
     "byol": Case(o.BYOL(hidden=20), followed(batch(p=2, weight=WEIGHT))),
     "byol-simsiam": Case(o.BYOL(momentum=None, batch_norm=False), batch(), alone=False),
+    "beclr": Case(
+        o.BECLR(hidden=20, memory=15, clusters=1, neighbours=3, weight=0.5),
+        followed(tangled(batch(p=2, weight=WEIGHT))),
+    ),
+    "beclr-alone": Case(
+        o.BECLR(momentum=None, batch_norm=False, memory=0, clusters=1, temperature=0.5), batch(), alone=False
+    ),
     "sepclr": Case(
         o.SepCLR(salient=3, salient_weight=2.0, infoless_weight=0.5, jem_weight=0.7),
         tangled(batch(label=torch.arange(N) % 2)),

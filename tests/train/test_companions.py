@@ -38,7 +38,8 @@ def remembering(base: Path, **train: Any) -> Recipe:
     queue = {"objective": {"name": "moco", "queue": 70, "momentum": 0.9}}
     table = {"objective": {"name": "sogclr", "rho": 0.3, "temperature": 0.2}}
     clusters = {"objective": {"name": "swav", "prototypes": 4, "queue": 30}}
-    copied = {"objective": {"name": "byol", "momentum": 0.9, "hidden": 8}}
+    near = {"memory": 30, "clusters": 3, "neighbours": 2, "every": 2}
+    copied = {"objective": {"name": "beclr", "momentum": 0.9, "hidden": 8, **near}}
     plain["objective"] = {"name": "sum", "terms": [queue, table, clusters, copied]}
     return Recipe.model_validate(plain)
 

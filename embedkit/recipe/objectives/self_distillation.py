@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from embedkit.foreign.limits import WIDTH
 from embedkit.recipe.objectives.base import ObjectiveConfig
@@ -78,3 +78,43 @@ class BYOL(ObjectiveConfig):
     def sees(self, n: int, p: int, m: int) -> str:
         by = "the encoder, as constants" if self.momentum is None else "a slow copy of the encoder"
         return f"no negatives; its other views as embedded by {by}"
+
+
+class BECLR(BYOL):
+    """BYOL's agreement, also with neighbours from a clustered memory, and views spread out (BECLR, ICLR 2024)."""
+
+    remembers: ClassVar[bool] = True
+    state_of: ClassVar[str] = "in all"
+    without_negatives: ClassVar[bool] = False
+
+    name: Literal["beclr"] = "beclr"  # type: ignore[assignment]
+    momentum: float | None = Field(
+        0.9, ge=0, lt=1, description="Of the copy, as in byol; null: the encoder itself, as a constant."
+    )
+    weight: float = Field(0.1, ge=0, description="Of the term that spreads the views of different texts.")
+    temperature: float = Field(2.0, gt=0, le=10, description="Divides the cosines of that term.")
+    memory: int = Field(2000, ge=0, description="Newest texts that neighbours come from; 0: no neighbours.")
+    clusters: int = Field(100, ge=1, description="Of equal size, in the memory; 1: plain nearest neighbours.")
+    neighbours: int = Field(10, ge=1, description="More positives of every view, once the memory is full.")
+    start: int = Field(0, ge=0, description="First step with neighbours (the authors: after 50 epochs).")
+    every: int = Field(200, ge=1, description="Steps between clusterings (the authors: 60 epochs).")
+
+    def sees(self, n: int, p: int, m: int) -> str:
+        near = (
+            f" and up to {self.neighbours} neighbours of it from {self.memory:,} earlier texts" if self.memory else ""
+        )
+        return f"{super().sees(n, p, m)[len('no negatives; ') :]}{near}; spread out from {n - 1} examples, no softmax"
+
+    def columns(self, n: int, p: int, m: int) -> int:
+        return (1 + p) * (n * (1 + p) + self.memory)
+
+    def state_bytes(self, dim: int) -> int:
+        return self.memory * (4 * dim + 16) + self.clusters * 4 * dim if self.memory else 0
+
+    @model_validator(mode="after")
+    def _neighbours_are_there(self) -> BECLR:
+        if self.memory and self.memory <= max(self.neighbours, self.clusters):
+            raise ValueError(
+                f"memory {self.memory} must be larger than neighbours {self.neighbours} and clusters {self.clusters}"
+            )
+        return self

@@ -83,6 +83,7 @@ LOOPS: dict[str, Any] = {
     "sbcl": long_tail.sbcl,
     "swav": self_distillation.swav,
     "byol": self_distillation.byol,
+    "beclr": self_distillation.beclr,
     "sepclr": sepclr.sepclr,
     "storm": storm.storm,
     "vicreg": decorrelation.vicreg,
