@@ -20,7 +20,7 @@ from tests.conformance.inputs import NotImplementedYet, Options
 from tests.conformance.left_out import LEFT_OUT
 from tests.conformance.runner import Outcome, judge
 
-CONFORMING = {"objectives": 154, "retrieval": 101, "sentence": 35}
+CONFORMING = {"objectives": 154, "retrieval": 126, "sentence": 35}
 """How many entries of tests/golden conform: raise it with every method, so that none falls back unnoticed."""
 
 
