@@ -92,6 +92,8 @@ def small(words: list[str]) -> list[str]:
         return [*words, *own, *SMALL]
     if words[0] == "eval":
         return [*words, "--resamples", "100"]
+    if words[0] == "start":
+        return [*words, "--device", "cpu", "model.max_length=32", *SMALL]
     return [*words, "--device", "cpu"] if words[0] == "mine" else words
 
 
@@ -124,6 +126,7 @@ def test_my_own_pairs(embedkit: Run, work: Path) -> None:  # noqa: F811
 def test_documents_without_pairs(embedkit: Run, work: Path, server: Server) -> None:  # noqa: F811
     all_good(run_page("documents-without-pairs", embedkit, {"http://localhost:8000/v1": server.url}))
     assert len(Path("queries.jsonl").read_text().splitlines()) > 30 and Path("audit/index.html").is_file()
+    assert Path("tuned/run/report/index.html").is_file()
     assert all(verdicts("asked-or-titles")) and Path("runs/alone/model/modules.json").is_file()
 
 

@@ -24,6 +24,7 @@ from embedkit.cli import (
     publish,
     raters,
     recipes,
+    start,
     synth,
     train,
     whiten,
@@ -43,6 +44,7 @@ app = App(
 )
 app.command("check", no_args_is_help=True)(check.check)
 app.command("train", no_args_is_help=True)(train.train)
+app.command("start", no_args_is_help=True)(start.start)
 app.command("eval", no_args_is_help=True)(evaluate.evaluate)
 app.command("report", no_args_is_help=True)(reports.report)
 app.command("encode", no_args_is_help=True)(encode.encode)
@@ -76,6 +78,7 @@ def embedkit(
     """Train, measure and publish text embedding models from recipes.
 
     \b
+      embedkit start DOCS --out tuned               from documents to a tuned, measured model
       embedkit recipes ls                           what ships
       embedkit check unsup/simcse                   what would happen, before anything is downloaded
       embedkit train unsup/simcse --out runs/a      train, measured before and after

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import itertools
+import json
 import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -181,6 +182,20 @@ def write_text(path: Path, text: str) -> bool:
 def write_json(path: Path, value: Any, *, indent: int = 1) -> bool:
     """`write_text` of a value as JSON (`as_json`: without secrets, control characters escaped), with a line end."""
     return write_text(path, as_json(value, indent=indent) + "\n")
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write rows as JSON Lines, whole or not at all; returns how many.
+
+    Raises:
+        WriteError: as `new_file`.
+    """
+    count = 0
+    with new_file(path) as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+            count += 1
+    return count
 
 
 def sha256(path: Path) -> str:
