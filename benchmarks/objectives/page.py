@@ -81,7 +81,7 @@ def section(kind: Mapping[str, Any]) -> list[str]:
         f"{made['length']} tokens of a text, seeds {', '.join(map(str, made['seeds']))}, rates {rates} with "
         f"warm-up over a tenth and linear decay. Score: {kind['metric']}.",
         scores(kind["rows"]),
-        verdicts(kind["rows"]),
+        f"{verdicts(kind['rows'])}\n{leader(kind)}",
         f"### Dev scores, geometry, cost: {title}",
         details(kind["rows"], made["rates"]),
         settings(kind),
@@ -132,6 +132,18 @@ def verdicts(entries: Mapping[str, Any]) -> str:
             f"{0.05 * len(known):.1f} would seem to by chance. Judged together (Holm), {len(held)} are."
         )
     return "\n".join(lines)
+
+
+def leader(kind: Mapping[str, Any]) -> str:
+    """Which rows are behind the one with the highest mean when all are judged together, and which are not."""
+    known = {name: own["behind"] for name, own in kind["rows"].items() if own.get("behind")}
+    if not known:
+        return "- No row has a higher mean than the untrained base."
+    behind, near = ([f"`{name}`" for name, one in known.items() if one["holm"] == held] for held in (True, False))
+    return (
+        f"- Highest mean: `{kind['best']}`, seen on the test itself, which flatters it. Behind it by Holm: "
+        f"{', '.join(behind) or 'none'}. Not told from it: {', '.join(near) or 'none'}."
+    )
 
 
 def details(entries: Mapping[str, Any], rates: Sequence[float]) -> str:

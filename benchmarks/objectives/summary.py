@@ -74,8 +74,8 @@ def summarise(kind: Kind, rows: Sequence[Row], found: Measured, left_out: Mappin
     """The numbers of one kind of data.
 
     ``difference`` is that to the reference with the same seed, ``gain`` that to the untrained base, both as
-    `benchmarks.compare.summary.paired` gives them, with `welch` beside. ``holm`` says which differences stay when all
-    rows of this kind are judged together.
+    `benchmarks.compare.summary.paired` gives them, with `welch` beside; ``behind`` is that to the row with the highest
+    mean. ``holm`` says which differences stay when all rows of this kind are judged together.
     """
     by_name = {row.name: row for row in rows}
     reference = _by_seed(found.get(REFERENCE, {}).get("runs", []))
@@ -93,13 +93,21 @@ def summarise(kind: Kind, rows: Sequence[Row], found: Measured, left_out: Mappin
             entry["gain"] = None if name == BASE else _compared([(run, base[0]) for run in runs if base])
             entry["cost"] = _cost(runs, found.get(REFERENCE, {}).get("runs", []))
         summary[name] = entry
-    for key in ("difference", "gain"):
+    best = max(
+        (name for name in summary if "average" in summary[name]), key=lambda n: summary[n]["average"], default=None
+    )
+    for name, entry in summary.items():
+        if best not in (None, BASE, name) and name != BASE and "average" in entry:
+            top = _by_seed(found[best]["runs"])
+            entry["behind"] = _compared([(run, top[run[0]["seed"]]) for run in found[name]["runs"]])
+    for key in ("difference", "gain", "behind"):
         _holm([entry[key] for entry in summary.values() if entry.get(key)])
     return {
         "title": kind.title,
         "what": kind.what,
         "metric": kind.metric,
         "share": kind.share,
+        "best": best,
         "rows": summary,
         "missing": [row.name for row in rows if row.name not in found],
         "left_out": dict(left_out),

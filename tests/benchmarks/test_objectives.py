@@ -219,6 +219,9 @@ def test_every_cell_is_a_file_and_the_best_rate_is_tested_with_every_seed(finish
         assert one["average"] != two["average"] and own["average"] == np.mean([one["average"], two["average"]])
         assert own["gain"]["value"] == pytest.approx(own["average"] - rows[BASE]["average"])
         assert own["cost"]["seconds"] > 0 and own["cost"]["peak"] > 0
+    last = min(("infonce", "cosent"), key=lambda name: rows[name]["average"])
+    first = numbers(finished)["kinds"]["graded"]["best"]
+    assert first != last and rows[last].get("behind" if first != BASE else "gain")["value"] < 0
     assert rows["cosent"]["difference"]["value"] == pytest.approx(
         rows["cosent"]["average"] - rows["infonce"]["average"]
     )
@@ -301,7 +304,7 @@ def test_the_table_can_be_listed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_section_says_how_many_rows_an_update_has() -> None:
     made = {"batch": 8, "steps": 3, "length": 16, "rates": [1e-3], "seeds": [1]}
     kind = {"title": "T", "what": "sentences of X", "share": 0.5, "metric": "m", "rows": {}, "missing": ["a"]}
-    text = page.section({**kind, "left_out": {}, "made": made})
+    text = page.section({**kind, "left_out": {}, "made": made, "best": None})
     assert text[1].startswith("Sentences of X. 3 updates of 4 rows, 16 tokens of a text, seeds 1, rates 0.001 with")
     assert "Not measured: `a`." in text[-1]
 
