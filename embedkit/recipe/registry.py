@@ -133,6 +133,7 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "rank": ("embedkit.recipe.objectives.spectrum:Rank", "embedkit.objectives.spectrum:Rank"),
         "spread_out": ("embedkit.recipe.objectives.spread:SpreadOut", "embedkit.objectives.spread:SpreadOut"),
         "cosine_pull": (f"{_O}.pull:CosinePull", "embedkit.objectives.pull:CosinePull"),
+        "label_anchors": (f"{_O}.anchors:LabelAnchors", "embedkit.objectives.anchors:LabelAnchors"),
         "energy_hinge": ("embedkit.recipe.objectives.hinge:EnergyHinge", "embedkit.objectives.hinge:EnergyHinge"),
         "contrastive_tension": (
             "embedkit.recipe.objectives.scored:ContrastiveTension",

@@ -1,5 +1,6 @@
 """The options of all objectives under one name."""
 
+from embedkit.recipe.objectives.anchors import *  # noqa: F403
 from embedkit.recipe.objectives.auc import *  # noqa: F403
 from embedkit.recipe.objectives.base import *  # noqa: F403
 from embedkit.recipe.objectives.cacr import *  # noqa: F403

@@ -294,6 +294,12 @@ REFUSED = [
         ["model.head={}", NESTED],
         "model.head.keep: matryoshka orders the output of the head, which is dropped",
     ),
+    (
+        "data: {sources: [{rows: [{text: a, label: x}, {text: b, label: y}], roles: {text: text, label: label}, "
+        "label_texts: {texts: {x: one, y: two}}}]}\ntrain: {batch_size: 2, steps: 1}\n",
+        ["objective=label_anchors"],
+        "objective.angle_weight: rows has 2 label texts, and the angle of two is always the same",
+    ),
     (PAIR, ["objective=cosine_pull"], "objective: cosine_pull alone draws all texts into one point"),
     (TEXT, ["model.dropout=0"], "the views of an unlabelled text differ by dropout only, and dropout is 0"),
     (TEXT, ["views.pairing=tension"], "tension also pairs different texts, and objective infonce does not look"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from embedkit.recipe.objectives.anchors import LabelAnchors
 from embedkit.recipe.objectives.base import ObjectiveConfig, leaves, needs
 from embedkit.recipe.objectives.cacr import CACR
 from embedkit.recipe.objectives.contrastive import InfoNCE
@@ -171,6 +172,24 @@ def pull_has_a_counterpart(c: Context) -> Iterator[Problem]:
             yield problem(objective_path(source), what, cure)
 
 
+def anchors_have_angles(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        texts = None if source.config.label_texts is None else source.config.label_texts.texts
+        for leaf in leaves(source.objective):
+            if isinstance(leaf, LabelAnchors) and leaf.angle_weight and texts is not None and len(texts) < 3:
+                what = f"{source.name} has {len(texts)} label texts, and the angle of two is always the same"
+                yield problem((*objective_path(source), "angle_weight"), what, "set it to 0")
+
+
+def anchors_are_label_texts(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        if source.config.label_texts is None and any(isinstance(o, LabelAnchors) for o in leaves(source.objective)):
+            what = f"label_anchors contrasts the texts of labels, and {source.name} makes none"
+            yield problem(
+                objective_path(source), what, "let it make them: `label_texts: {template: ...}` of the source"
+            )
+
+
 def temperature_fits_dot(c: Context) -> Iterator[Problem]:
     for source, leaf in _infonce(c):
         if leaf.similarity == "dot" and leaf.temperature < 1 and c.recipe.model.normalize is not True:
@@ -225,9 +244,11 @@ REFUSALS = [
     parameters_have_one_size,
     rows_have_losses,
     pull_has_a_counterpart,
+    anchors_have_angles,
     matryoshka_not_on_a_dropped_head,
 ]
 WARNINGS = [
+    anchors_are_label_texts,
     views_have_a_choice,
     temperature_fits_dot,
     debiased_does_not_saturate,

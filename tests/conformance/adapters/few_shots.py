@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from torch import Tensor
 from embedkit.data.demonstrations import demonstration_filter
 from embedkit.data.label_texts import entailment_rows
 from embedkit.data.pairs import setfit_pairs
+from embedkit.objectives.anchors import anchor_angles
+from embedkit.objectives.base import build
+from embedkit.recipe.objectives.anchors import LabelAnchors
 from embedkit.recipe.objectives.pull import CosinePull
 from embedkit.recipe.objectives.supcon import SupCon
 from tests.conformance.ours import embeddings, loss, option
@@ -74,3 +78,29 @@ def demonstrations(case: Case) -> dict[str, Any]:
         same=case.hyper.only("mode", "train", "dev") == "train",
     )
     return {"kept": [places.tolist() for places in kept]}
+
+
+@adapter("retrieval", "eacl_anchor_contrast")
+def eacl(case: Case) -> dict[str, Any]:
+    """Every text brings the anchor of its class as its document, and all others as its negatives."""
+    label, x, anchors = torch.tensor(case.inputs.fields["labels"]), case["x"], case["anchors"]
+    classes = torch.arange(len(anchors))
+    others = torch.stack([classes[classes != c] for c in label])
+    batch = embeddings(x, anchors[label], anchors[others], label=label)
+    batch = replace(batch, positive_id=1000 + label[:, None], negative_id=1000 + others)
+    config = option(
+        LabelAnchors,
+        temperature=float(case.hyper["temperature"]),
+        angle_weight=float(case.hyper["angle_loss_weight"]),
+        count_lone=True,
+    )
+    out = build(config)(batch, torch.arange(len(x)))
+    said = {"contrastive": "contrast", "max_cosine": "anchor_cosine", "rows_without_positive": "lone"}
+    parts = {f"extra.{name}": out.metrics[key] for name, key in said.items()}
+    return {"loss": out.value, **parts, "extra.angle": -out.metrics["anchor_angle"]}
+
+
+@adapter("retrieval", "eacl_anchor_angle")
+def eacl_angle(case: Case) -> dict[str, Tensor]:
+    angles, nearest = anchor_angles(case["anchors"])
+    return {"loss": -angles.mean(), "max_cosine": nearest}

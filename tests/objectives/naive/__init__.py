@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.objectives.naive import (
+    anchors,
     auc,
     cacr,
     candidates,
@@ -112,6 +113,7 @@ LOOPS: dict[str, Any] = {
     "rank": spectrum.rank,
     "spread_out": spread.spread_out,
     "cosine_pull": pull.cosine_pull,
+    "label_anchors": anchors.label_anchors,
     "energy_hinge": hinge.energy_hinge,
     "moco": companions.moco,
     "feature_transform": companions.feature_transform,
