@@ -300,6 +300,11 @@ REFUSED = [
         ["objective=label_anchors"],
         "objective.angle_weight: rows has 2 label texts, and the angle of two is always the same",
     ),
+    (
+        TEXT,
+        ["views.transforms=[[{name: template, texts: ['{text} {label}'], demonstrations: {}}]]"],
+        "demonstrations need labelled texts, and text.txt has no labels",
+    ),
     (PAIR, ["objective=cosine_pull"], "objective: cosine_pull alone draws all texts into one point"),
     (TEXT, ["model.dropout=0"], "the views of an unlabelled text differ by dropout only, and dropout is 0"),
     (TEXT, ["views.pairing=tension"], "tension also pairs different texts, and objective infonce does not look"),
@@ -441,6 +446,11 @@ WARNED = [
     ("data: {sources: [{hub: ./no, roles: {query: a}}]}\n", [], "data.sources.0.hub: there is no folder './no'"),
     (source("nowhere.jsonl"), [], "r.yaml:3: data.sources.0.path: no file matches 'nowhere.jsonl'"),
     (TRIPLETS, ["negatives.per_query=2"], "2 negatives per query, but triplets.tsv has 1 per row"),
+    (
+        "data: {sources: [{rows: [{query: a, positive: b, label: x}]}]}\ntrain: {batch_size: 1, steps: 1}\n",
+        ["objective=label_anchors"],
+        "objective: label_anchors contrasts the texts of labels, and rows makes none",
+    ),
     (PAIR, ["views.count=3"], "views.count: no source has role text"),
     (PAIR, ["data.sources.0.streaming=true", "train.steps=2"], "a stream cannot know the positives of a query"),
     (
