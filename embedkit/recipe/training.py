@@ -12,6 +12,15 @@ from embedkit.recipe.model import DEFAULT_MODEL
 from embedkit.recipe.suite import SuiteRef
 
 
+class ProGrad(Block):
+    """Gradients that do not go against what the model knew (ProGrad, arXiv 2205.14865): in every tensor the part that
+    goes against the gradient of `keep_start` is taken out."""
+
+    strength: float = Field(1.0, gt=0, le=1, description="Share of that part which is taken out.")
+    temperature: float = Field(0.05, gt=0, le=10, description="Of the similarities that are to stay.")
+    softening: float = Field(1.0, gt=0, le=100, description="Of their distributions, as `keep_start` has it.")
+
+
 class Train(Block):
     """The optimisation."""
 
@@ -50,6 +59,15 @@ class Train(Block):
         le=1,
         description="Each layer's learning rate is that of the layer above times this; learning_rate is that of the "
         "top layer, of heads and soft prompts; the embeddings are below all layers. null: one rate.",
+    )
+    prograd: ProGrad | None = Field(
+        None, description="Take out of each gradient what goes against the model's similarities at the start."
+    )
+    anchor: float | None = Field(
+        None,
+        gt=0,
+        description="Draw the encoder's weights to where they began: after each update by learning rate x this x their "
+        "distance (L2-SP, arXiv 1802.01483, decoupled as AdamW's weight decay).",
     )
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="Autocast of the encoder; the objective stays in fp32."

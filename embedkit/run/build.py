@@ -24,7 +24,8 @@ from embedkit.objectives.base import Objective, build, build_heads, set_up
 from embedkit.recipe import registry
 from embedkit.recipe.load import dump
 from embedkit.recipe.memory import KEEP_SHARE, activation_bytes
-from embedkit.recipe.objectives.base import ObjectiveConfig, momenta, needs
+from embedkit.recipe.objectives.base import ObjectiveConfig, needs
+from embedkit.recipe.objectives.keep_start import copies, kept
 from embedkit.recipe.planning.rules_model import MERGE_FIRST
 from embedkit.recipe.pool import is_mined, negatives_per_query
 from embedkit.recipe.reading.dump import of_the_model
@@ -32,12 +33,14 @@ from embedkit.recipe.schema import Model, Recipe, Source
 from embedkit.run import mining
 from embedkit.run.prompting import viewing_of
 from embedkit.run.state import Run, process_zero_first
+from embedkit.train.anchor import TowardsStart
 from embedkit.train.arguments import optimization, training_arguments
 from embedkit.train.callbacks import ProgressBar
 from embedkit.train.distributed import Comm
 from embedkit.train.guide import Guide
 from embedkit.train.negatives import Negatives
 from embedkit.train.pipeline import Pipeline
+from embedkit.train.prograd import ProGrad
 from embedkit.train.step import Step
 from embedkit.train.stopping import Stopping
 from embedkit.train.target import Target
@@ -101,12 +104,17 @@ def build_trainer(
         optimization=optimization(recipe),
         collapse_guard=train.collapse_guard,
         recipe_yaml=dump(of_the_model(recipe)),
-        callbacks=callbacks,
+        callbacks=[*callbacks, *_anchored(recipe, encoder)],
         patience=recipe.eval.patience,
         keep_checkpoints=train.keep_checkpoints,
         keep_best=recipe.eval.keep == "best",
         stopping=stopping,
     )
+
+
+def _anchored(recipe: Recipe, encoder: Trained) -> list[TrainerCallback]:
+    strength = recipe.train.anchor
+    return [] if strength is None else [TowardsStart(encoder.module.parameters(), strength)]
 
 
 def _order(source: LoadedSource, config: Source) -> ClusterOrder | None:
@@ -158,6 +166,7 @@ def _step(
         auxiliaries=_auxiliaries(recipe, encoder) if isinstance(encoder, Encoder) else (),
         guide=_guide(recipe, train.device),
         target=_target(recipe, encoder) if isinstance(encoder, Encoder) else None,
+        prograd=_prograd(recipe, encoder),
         seed=train.seed,
         keep_graph=keep_graph(recipe, encoder, comm.world),
         rows_per_block=train.rows_per_block,
@@ -219,11 +228,18 @@ def _guide(recipe: Recipe, device: str) -> Guide | None:
 
 def _target(recipe: Recipe, encoder: Encoder) -> Target | None:
     configs = [source.objective or recipe.objective for source in recipe.data.sources]
-    asked = momenta(configs)
+    asked = copies(configs, recipe.train)
     if len(asked) > 1:
         what = f"objectives ask copies of the encoder with momentum {' and '.join(map(str, asked))}"
         raise RecipeError(what, "momentum", "give them one momentum, or null: a run has one copy")
     return Target(encoder, asked[0]) if asked else None
+
+
+def _prograd(recipe: Recipe, encoder: Trained) -> ProGrad | None:
+    config = recipe.train.prograd
+    if config is None:
+        return None
+    return ProGrad(build(kept(recipe.train)), encoder.module.parameters(), config.strength)
 
 
 def _per_query(recipe: Recipe, source: LoadedSource, config: ObjectiveConfig) -> int:

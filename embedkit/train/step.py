@@ -29,6 +29,7 @@ from embedkit.objectives.base import BatchHead, Objective
 from embedkit.train import auxiliaries as auxiliary_losses
 from embedkit.train import boundary
 from embedkit.train.distributed import Comm
+from embedkit.train.prograd import ProGrad
 from embedkit.train.target import Target
 from embedkit.types import Embeddings, RowBatch, StepResult
 
@@ -59,11 +60,13 @@ class _Forward:
 
 @dataclass(frozen=True)
 class _Answer:
-    """The batch side's answer: loss, gradient [n * S, d] of this process's rows, metrics."""
+    """The batch side's answer: loss, gradient [n * S, d] of this process's rows, metrics; `general` is the gradient of
+    a loss that the other must not go against, None where there is none."""
 
     loss: float
     leaf: Tensor
     metrics: dict[str, float]
+    general: Tensor | None = None
 
 
 class Step:
@@ -80,6 +83,7 @@ class Step:
         auxiliaries: losses beside the objective's.
         guide: ``batch -> [n * S, g]``, a frozen encoder's embeddings of this process's rows.
         target: a copy of the encoder that follows it from update to update, where an objective asks for it.
+        prograd: a general loss that the gradients must not go against; it needs `target`, and no heads.
         seed: of what is random in the batch heads.
         rows_per_block: rows of a row-scope objective evaluated at once; None bounds logits memory.
         across_processes: False makes each process's batch a pool of its own.
@@ -96,6 +100,7 @@ class Step:
         auxiliaries: Sequence[Auxiliary] = (),
         guide: Callable[[RowBatch], Tensor] | None = None,
         target: Target | None = None,
+        prograd: ProGrad | None = None,
         seed: int = 0,
         keep_graph: Callable[[RowBatch], bool] = lambda batch: True,
         rows_per_block: int | None = None,
@@ -106,7 +111,7 @@ class Step:
         self.heads, self.auxiliaries, self.guide, self.seed = list(heads), list(auxiliaries), guide, seed
         self.pool = self.comm if across_processes else Comm()
         self.keep_graph, self.rows_per_block, self.autocast = keep_graph, rows_per_block, autocast
-        self.target = target
+        self.target, self.prograd = target, prograd
         self._lasts = [any(isinstance(m, Objective) and m.remembers for m in o.modules()) for o in self.objectives]
         self._pending: list[tuple[Objective, Embeddings]] = []
         self._dense: dict[torch.nn.Parameter, Tensor] = {}
@@ -126,13 +131,20 @@ class Step:
         keep = self.keep_graph(batch)
         forward = self._forward(batch, keep)
         answer = self._batch_side(batch, forward.block, coefficient)
-        if keep:
-            gradients = [answer.leaf[p].to(o.dtype) for p, o in zip(forward.positions, forward.outputs, strict=True)]
-            if gradients:
-                torch.autograd.backward(forward.outputs, gradients)
-        else:
-            self._encode_again(batch, forward, answer.leaf)
+        if self.prograd is not None and answer.general is not None:
+            with self.prograd.apart():
+                self._carry(batch, forward, answer.general, keep, again=True)
+        self._carry(batch, forward, answer.leaf, keep)
         return self._result(batch, answer, forward.padded_tokens, "keep" if keep else "reforward")
+
+    def _carry(self, batch: RowBatch, forward: _Forward, leaf: Tensor, keep: bool, again: bool = False) -> None:
+        """A gradient [n * S, d] of the embeddings through the encoder; `again`: another one will follow."""
+        if not keep:
+            self._encode_again(batch, forward, leaf)
+            return
+        gradients = [leaf[p].to(o.dtype) for p, o in zip(forward.positions, forward.outputs, strict=True)]
+        if gradients:
+            torch.autograd.backward(forward.outputs, gradients, retain_graph=again)
 
     def _auxiliaries_alone(self, batch: RowBatch, coefficient: float) -> StepResult:
         """No objective asks for embeddings: they are not computed."""
@@ -150,8 +162,10 @@ class Step:
             graph=graph,
         )
 
-    def finish(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+    def finish(self, parameters: Sequence[torch.nn.Parameter]) -> dict[str, float]:
         """Sum the processes' shares of the gradient: one sync per update, however many batches it had.
+
+        Returns metrics of the update, where there are some.
 
         Sparse gradients (the token table's, see `Encoder.use_sparse_token_gradients`) become dense here, once, in
         memory that is kept: it would cost more to get anew than to clear.
@@ -164,6 +178,7 @@ class Step:
                 p.grad = self._dense[p].zero_()
                 p.grad.index_add_(0, sparse._indices()[0], sparse._values())
         self.comm.sum_gradients(parameters)
+        return {} if self.prograd is None else self.prograd.finish(self.comm)
 
     @property
     def remembers(self) -> bool:
@@ -215,7 +230,18 @@ class Step:
         if backward:
             share = projected.pull_back(share)
         leaf = self.pool.sum(share)[seen.own].flatten(0, 1)
-        return _Answer(answer.loss + extra.loss, leaf, answer.metrics | extra.metrics)
+        general, more = self._general(seen, coefficient) if backward else (None, {})
+        return _Answer(answer.loss + extra.loss, leaf, answer.metrics | extra.metrics | more, general)
+
+    def _general(self, leaves: boundary.Leaves, coefficient: float) -> tuple[Tensor | None, dict[str, float]]:
+        """The gradient [n * S, d] of the general loss, and what it reports."""
+        if self.prograd is None:
+            return None, {}
+        found = boundary.differentiate(
+            self.prograd.objective, leaves, self.comm, coefficient=coefficient, rows_per_block=self.rows_per_block
+        )
+        leaf = self.pool.sum(found.share)[leaves.own].flatten(0, 1)
+        return leaf, {"start_loss": found.loss, "start_nearest_kept": found.metrics["nearest_kept"]}
 
     def _embedded_by(self, target: Target, batch: RowBatch) -> Tensor:
         with self.autocast():

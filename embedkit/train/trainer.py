@@ -157,7 +157,7 @@ class Trainer(SentenceTransformerTrainer):
         self._since_log.append(result)
         if self.accelerator.sync_gradients:
             self._last_batch = inputs
-            self.engine.finish([p for p in self.trainee.parameters() if p.requires_grad])
+            result.metrics.update(self.engine.finish([p for p in self.trainee.parameters() if p.requires_grad]))
             self._working.stop()
         return send(torch.tensor(result.loss / accumulation), self.args.device)
 

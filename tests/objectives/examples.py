@@ -241,6 +241,8 @@ EXAMPLES: dict[str, Case] = {
     ),
     "swav": Case(o.SwAV(prototypes=5, queue=15, epsilon=0.3), batch(weight=WEIGHT)),
     "swav-views": Case(o.SwAV(prototypes=4, queue=0, freeze=1, temperature=0.5), batch(p=2), alone=False),
+    "keep_start": Case(o.KeepStart(temperature=0.2, softening=2.0), followed(tangled(batch(m=2, weight=WEIGHT)))),
+    "keep_start-queries": Case(o.KeepStart(), followed(batch(p=0)), alone=False),
     "byol": Case(o.BYOL(hidden=20), followed(batch(p=2, weight=WEIGHT))),
     "byol-simsiam": Case(o.BYOL(momentum=None, batch_norm=False), batch(), alone=False),
     "beclr": Case(

@@ -16,6 +16,7 @@ from embedkit.recipe.objectives.distillation import *  # noqa: F403
 from embedkit.recipe.objectives.edited import *  # noqa: F403
 from embedkit.recipe.objectives.groco import *  # noqa: F403
 from embedkit.recipe.objectives.hinge import *  # noqa: F403
+from embedkit.recipe.objectives.keep_start import *  # noqa: F403
 from embedkit.recipe.objectives.long_tail import *  # noqa: F403
 from embedkit.recipe.objectives.macl import *  # noqa: F403
 from embedkit.recipe.objectives.metric import *  # noqa: F403

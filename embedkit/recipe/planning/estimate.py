@@ -18,7 +18,8 @@ from embedkit.recipe.memory import (
     amount,
     rows_per_block,
 )
-from embedkit.recipe.objectives.base import leaves, momenta
+from embedkit.recipe.objectives.base import leaves
+from embedkit.recipe.objectives.keep_start import copies
 from embedkit.recipe.planning.context import Context
 
 
@@ -112,10 +113,14 @@ def _companions(c: Context, model: EncoderSize) -> Iterator[tuple[str, str]]:
             if leaf.remembers and (size := leaf.state_bytes(_width(c, model))):
                 found[source.name, leaf.name] = f"{amount(size)} {leaf.state_of or 'at most'}"
     yield from ((name, text) for (_, name), text in found.items())
-    if momenta(s.objective for s in c.sources):
-        small = c.recipe.model.lora is not None or "all" in c.recipe.model.freeze or _trained(c, model) is not None
-        whole = amount(4 * model.parameters * c.recipe.model.towers)
-        yield "copy of the encoder", "of what trains" if small else whole
+    small = c.recipe.model.lora is not None or "all" in c.recipe.model.freeze or _trained(c, model) is not None
+    whole = "of what trains" if small else amount(4 * model.parameters * c.recipe.model.towers)
+    if copies((s.objective for s in c.sources), c.recipe.train):
+        yield "copy of the encoder", whole
+    if c.recipe.train.prograd is not None:
+        yield "second gradient (prograd)", whole
+    if c.recipe.train.anchor is not None:
+        yield "weights at the start (anchor)", whole
 
 
 def _activations(c: Context, rows: float, length: float) -> int | None:

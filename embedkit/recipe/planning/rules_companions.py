@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from embedkit.recipe.objectives.base import ObjectiveConfig, leaves, momenta
+from embedkit.recipe.objectives.base import ObjectiveConfig, leaves
+from embedkit.recipe.objectives.keep_start import copies
 from embedkit.recipe.objectives.long_tail import SBCL
-from embedkit.recipe.objectives.wrappers import Sum
+from embedkit.recipe.objectives.wrappers import Nothing, Sum
 from embedkit.recipe.planning.context import Context, objective_path, problem
 from embedkit.recipe.reading.problems import Problem
 
@@ -28,13 +29,25 @@ def companions_see_all_processes(c: Context) -> Iterator[Problem]:
 
 
 def one_copy_of_the_encoder(c: Context) -> Iterator[Problem]:
-    asked = momenta(s.objective for s in c.sources)
+    asked = copies((s.objective for s in c.sources), c.recipe.train)
     if len(asked) > 1:
         what = f"objectives ask copies of the encoder with momentum {' and '.join(f'{m:g}' for m in asked)}"
         yield problem(("objective",), what, "give them one momentum, or null: a run has one copy")
     if asked and c.recipe.heads:
         what = "the encoder's copy gives embeddings without batch heads, and queries would have them"
         yield problem(("heads",), what, "remove the heads, or set momentum: null in the objective")
+
+
+def prograd_has_two_gradients(c: Context) -> Iterator[Problem]:
+    if c.recipe.train.prograd is None:
+        return
+    if c.recipe.model.kind == "reranker":
+        what = "a reranker has no similarities between all texts of a batch, which prograd holds on to"
+        yield problem(("train", "prograd"), what, "leave it out, or set train.anchor")
+    for source in c.sources:
+        if all(isinstance(leaf, Nothing) for leaf in leaves(source.objective)):
+            what = "prograd keeps an objective's gradient from going against the start, and this source has none"
+            yield problem(objective_path(source), what, "leave train.prograd out, or set train.anchor")
 
 
 def _wrapped(config: ObjectiveConfig) -> Iterator[tuple[ObjectiveConfig, ObjectiveConfig]]:
@@ -46,7 +59,12 @@ def _wrapped(config: ObjectiveConfig) -> Iterator[tuple[ObjectiveConfig, Objecti
             yield from _wrapped(inner)
 
 
-REFUSALS = [companions_stand_alone_or_in_a_sum, companions_see_all_processes, one_copy_of_the_encoder]
+REFUSALS = [
+    companions_stand_alone_or_in_a_sum,
+    companions_see_all_processes,
+    one_copy_of_the_encoder,
+    prograd_has_two_gradients,
+]
 
 
 def examples_come_again(c: Context) -> Iterator[Problem]:
