@@ -23,10 +23,12 @@ _ORDER, _SCHEDULE = 1, 2  # what a generator is for; keeps the random streams ap
 
 @dataclass(frozen=True)
 class Batch:
-    """One global batch: the source it comes from and the positions of its examples there, in order."""
+    """One global batch: the source it comes from, the positions of its examples there, in order, and the number of the
+    pass over the source, 0 for a stream."""
 
     source: int
     positions: list[int]
+    epoch: int = 0
 
 
 class StepSampler:
@@ -53,6 +55,7 @@ class StepSampler:
         steps: number of updates; overrides epochs.
         seed: seed of order and schedule.
         names: names of the sources, for error messages.
+        repeats: how often each source comes for one pass over the others, where no source has a weight; nothing for 1.
         orders: how the epochs of each source are laid out, by its clusters; None, or nothing, for permutations.
 
     Attributes:
@@ -76,11 +79,14 @@ class StepSampler:
         seed: int,
         names: Sequence[str] = (),
         orders: Sequence[ClusterOrder | None] = (),
+        repeats: Sequence[int] = (),
     ) -> None:
         self.batch_size, self.accumulation, self.seed = batch_size, accumulation, seed
         self._names = list(names) or [f"source {i}" for i in range(len(rows))]
         self._rows, self._orders = list(rows), list(orders) or [None] * len(rows)
         self._full = [self._full_batches(i) for i in range(len(rows))]
+        times = list(repeats) or [1] * len(rows)
+        self._pass = [None if full is None else full * k for full, k in zip(self._full, times, strict=True)]
         shares = self._shares(list(weights))
         self.steps = self._updates(epochs) if steps is None else steps
         self.counts = largest_remainder(shares, self.steps * accumulation)
@@ -93,8 +99,8 @@ class StepSampler:
     @property
     def batches_per_epoch(self) -> int:
         """Batches in one pass over all sources, a whole number of updates; the whole run where a stream has no end."""
-        known = [full for full in self._full if full is not None]
-        whole = len(known) == len(self._full)
+        known = [full for full in self._pass if full is not None]
+        whole = len(known) == len(self._pass)
         batches = sum(known) // self.accumulation * self.accumulation if whole else 0
         return batches or self.steps * self.accumulation
 
@@ -112,7 +118,7 @@ class StepSampler:
         if full is None:
             return Batch(source, list(range(turn * size, (turn + 1) * size)))
         epoch, place = divmod(turn, full)
-        return Batch(source, self._order(source, epoch)[place * size : (place + 1) * size].tolist())
+        return Batch(source, self._order(source, epoch)[place * size : (place + 1) * size].tolist(), epoch)
 
     def own(self, batch: Batch, rank: int, world: int) -> list[int]:
         """The positions that process `rank` of `world` reads: contiguous, equal shares in rank order.
@@ -179,11 +185,11 @@ class StepSampler:
                 self._names[self._full.index(None)],
                 "give every source a weight",
             )
-        return [1.0 if full is None else float(full) for full in self._full]
+        return [1.0 if full is None else float(full) for full in self._pass]
 
     def _updates(self, epochs: float) -> int:
-        known = [full for full in self._full if full is not None]
-        if len(known) < len(self._full):
+        known = [full for full in self._pass if full is not None]
+        if len(known) < len(self._pass):
             raise RecipeError(
                 "a stream has no end, so epochs do not say how long to train",
                 self._names[self._full.index(None)],

@@ -80,6 +80,7 @@ def expand(
     transforms: Sequence[View] = (),
     pool: Sequence[str] = (),
     paired: bool = False,
+    turn: int = 0,
 ) -> Expanded:
     """Choose positives and negatives and lay the rows out.
 
@@ -96,7 +97,8 @@ def expand(
         unlabelled: whether the examples are bare texts (role ``text``).
         views: rows per unlabelled text.
         per_query: M for labelled examples; unlabelled text has no negatives.
-        one_positive: ``"sample"`` draws one of the positives, ``"first"`` takes the first, ``"all"`` all of them.
+        one_positive: ``"sample"`` draws one of the positives, ``"first"`` takes the first, ``"all"`` all of them,
+            ``"rotate"`` the next one in every `turn`, and the next negatives, as LLM-R does (arXiv 2307.07164).
         hardest_of: draw this many negatives and use the `per_query` of them that the teacher scores highest, in that
             order; None: use what is drawn.
         seed, step, offset: the draws of example i depend on (seed, step, offset + i) alone. `offset` is the place
@@ -104,6 +106,7 @@ def expand(
             must differ between the batches of one accumulated update.
         transforms: what happens to the rows of each slot, the last one also to further slots.
         pool: words of the whole global batch, for transforms that need them.
+        turn: seed plus number of the pass over the data.
         paired: whether positives and negatives are read together with their query (a reranker), which then has no row.
 
     Raises:
@@ -115,7 +118,7 @@ def expand(
     teacher = _score_kind(examples)
     weighted = _common("a weight", [bool(e.weights) for e in examples], examples)
     rows: list[Row] = []
-    n = len(examples)
+    n, rotate = len(examples), one_positive == "rotate"
     positive_id = np.full((n, p), PAD_ID, dtype=np.int64)
     negative_id = np.full((n, m), PAD_ID, dtype=np.int64)
     score = None if teacher is None else np.zeros((n, 1 + m if teacher else 1), dtype=np.float32)
@@ -126,9 +129,9 @@ def expand(
         if unlabelled:
             positives, role, chosen = list(example.positives) or [example.query] * p, "query", slice(0, 1)
         else:
-            chosen = _chosen(len(example.positives), one_positive, rng)
+            chosen = _chosen(len(example.positives), one_positive, rng, turn)
             positives, role = list(example.positives[chosen]), "document"
-        drawn = _drawn(example, m, hardest_of, rng)
+        drawn = rotated(len(example.negatives), m, turn) if rotate else _drawn(example, m, hardest_of, rng)
         negatives = [example.negatives[k] for k in drawn]
         rows += _rows_of(example.query, i, positives, role, negatives, p, paired)
         positive_id[i, : len(positives)] = [text_id(text) for text in positives]
@@ -193,10 +196,18 @@ def _slots(examples: Sequence[Example], one_positive: str) -> int:
     return max(counts, default=0)
 
 
-def _chosen(count: int, one_positive: str, rng: np.random.Generator) -> slice:
+def rotated(have: int, want: int, turn: int) -> list[int]:
+    """Indices of `want` out of `have` texts: the next ones in every turn, round the list; all where no more."""
+    return [(turn * want + k) % have for k in range(want)] if have > want else list(range(have))
+
+
+def _chosen(count: int, one_positive: str, rng: np.random.Generator, turn: int) -> slice:
     """Which of `count` positives are used; draws only where there is a choice."""
     if one_positive == "all":
         return slice(0, count)
+    if one_positive == "rotate" and count:
+        (first,) = rotated(count, 1, turn)
+        return slice(first, first + 1)
     first = 0 if count < 2 or one_positive == "first" else int(rng.integers(count))
     return slice(first, first + 1)
 

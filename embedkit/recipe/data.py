@@ -15,6 +15,7 @@ from embedkit.recipe.few_shots import LabelTexts, Pairs
 from embedkit.recipe.grades import Grades
 from embedkit.recipe.objectives.base import AnyObjective
 from embedkit.recipe.pydocs import PydocsSource
+from embedkit.recipe.score_split import ScoreSplit
 
 Role = Literal["query", "positive", "negative", "score", "label", "text", "weight", "grade", "cluster"]
 
@@ -45,6 +46,12 @@ class Source(Block):
         gt=0,
         description="Share of steps, relative to the other sources; the number of rows when absent.",
     )
+    repeat: int | None = Field(
+        None,
+        gt=0,
+        description="Its rows come this many times while those of other sources come once (AdaInf: real rows beside "
+        "many generated ones); not together with weight.",
+    )
     grades: Grades | None = Field(None, description="From grades (role `grade`) to weights. None: as they are.")
     clusters: Clusters | None = None
     limit: int | None = Field(None, gt=0, description="Keep the first rows only.")
@@ -58,6 +65,9 @@ class Source(Block):
     )
     debias: Debias | None = Field(None, description="Make triplets of unlabelled text before training.")
     pairs: Pairs | None = Field(None, description="Make scored pairs of labelled texts before training.")
+    score_split: ScoreSplit | None = Field(
+        None, description="Positives and negatives by the scores of a query's candidates."
+    )
     label_texts: LabelTexts | None = Field(None, description="Pair labelled texts with a text of their label.")
     objective: AnyObjective | None = Field(None, description="Overrides the recipe's objective for this source.")
 
@@ -84,10 +94,11 @@ class Data(Block):
     """Where the examples come from."""
 
     sources: tuple[Source, ...] = Field(min_length=1)
-    one_positive: Literal["sample", "first", "all"] = Field(
+    one_positive: Literal["sample", "first", "rotate", "all"] = Field(
         "sample",
-        description="Of several positives of one example: draw one per step, always the first, or take all, in their "
-        "order; then every example has the same number (translations, fields of a record).",
+        description="Of several positives of one example: draw one per step, always the first, the next one in every "
+        "pass over the data, negatives likewise (LLM-R), or take all, in their order; then every example has the same "
+        "number (translations, fields of a record).",
     )
 
 

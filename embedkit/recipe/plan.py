@@ -141,14 +141,14 @@ def _source(context: Context, source: SourceFacts, full: int | None) -> SourcePl
     )
 
 
-_MAKERS = ("debias", "pairs", "label_texts")
+_MAKERS = ("debias", "pairs", "label_texts", "score_split")
 """Blocks of a source that make its rows before training."""
 
 
 def _made(context: Context, source: SourceFacts) -> list[str]:
     debias, mining = source.config.debias, context.recipe.mining
     found = [] if debias is None else debias.facts(context.recipe.model.base, source.rows)
-    for block in (source.config.pairs, source.config.label_texts):
+    for block in (source.config.pairs, source.config.label_texts, source.config.score_split):
         found += [] if block is None else block.facts()
     return [*found, *(mining.facts() if mining is not None and source.mined else [])]
 
@@ -170,7 +170,8 @@ def _full(recipe: Recipe, source: SourceFacts, known: int | None) -> int | None:
     """Full batches in an epoch of a source; those by clusters are known once the rows are read."""
     clusters = source.config.clusters
     counted = clusters is None or (clusters.batches == "together" and clusters.rest == "mix")
-    return known if source.rows is None or not counted else source.rows // recipe.train.batch_size
+    full = known if source.rows is None or not counted else source.rows // recipe.train.batch_size
+    return full if full is None else full * (source.config.repeat or 1)
 
 
 def _updates(recipe: Recipe, full: Sequence[int | None]) -> int | None:

@@ -84,6 +84,7 @@ def build_trainer(
         train.seed,
         [s.name for s in sources],
         [_order(source, config) for source, config in zip(sources, recipe.data.sources, strict=True)],
+        [source.repeat or 1 for source in recipe.data.sources],
     )
     objectives = [build(source.objective or recipe.objective, recipe.weighting) for source in recipe.data.sources]
     pipeline = _pipeline(recipe, sources, sampler, encoder, comm)

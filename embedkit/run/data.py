@@ -12,6 +12,7 @@ import numpy as np
 from embedkit.data.clusters import ClusterOrder
 from embedkit.data.label_texts import label_text_source
 from embedkit.data.pairs import paired_source
+from embedkit.data.score_split import split_source
 from embedkit.data.sources import LoadedSource, load_source
 from embedkit.disk import paths
 from embedkit.disk.folders import RunFolder
@@ -36,7 +37,7 @@ def load_sources(
     say: Callable[[Any], None] = output.say,
     progress: bool = False,
 ) -> list[LoadedSource]:
-    """Read every source; make of its rows what `pairs`, `label_texts`, `debias` or `clusters` ask for.
+    """Read every source; make of its rows what `pairs`, `label_texts`, `score_split`, `debias` or `clusters` ask for.
 
     In a run of several processes this belongs to process 0 first: the others then find the triplets in `folder`.
 
@@ -56,6 +57,8 @@ def load_sources(
         options = source.debias
         if source.pairs is not None:
             return paired_source(loaded[index], source.pairs)
+        if source.score_split is not None:
+            loaded[index] = split_source(loaded[index], source.score_split)
         if source.label_texts is not None:
             loaded[index] = label_text_source(loaded[index], source.label_texts)
         if source.clusters is not None:

@@ -33,7 +33,7 @@ class Pipeline:
         views: how unlabelled text becomes rows.
         viewing: what happens to the rows of each slot; None makes it of `views`.
         per_query: explicit negatives per query, one number per source.
-        one_positive: ``sample``, ``first`` or ``all``.
+        one_positive: ``sample``, ``first``, ``rotate`` or ``all``.
         tokens_per_micro_batch: budget of padded tokens.
         seed: of every draw.
         negatives: take the place of those of the data, late: batches are made when their update comes.
@@ -103,6 +103,7 @@ class Pipeline:
             hardest_of=None if unlabelled else self.hardest_of,
             seed=self.seed,
             step=number,
+            turn=self.seed + drawn.epoch,
             offset=self.comm.rank * len(examples),
             transforms=self.viewing.unlabelled if unlabelled else self.viewing.labelled,
             pool=pool,

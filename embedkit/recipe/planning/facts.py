@@ -112,6 +112,8 @@ def source_facts(
             paired = frozenset({"query", "positive", "score"})
             known = facts.get("rows") if rows is not None else None
             facts |= {"read": facts.get("read", facts.get("roles")), "roles": paired, "negatives": 0, "rows": known}
+        if source.score_split is not None and facts.get("roles"):
+            facts |= {"read": facts["roles"], "roles": facts["roles"] - {"score"}, "rows": None}
         if source.label_texts is not None:
             facts |= _with_label_texts(source.label_texts, facts)
         objective = source.objective or recipe.objective

@@ -83,6 +83,31 @@ def labels_make_rows(c: Context) -> Iterator[Problem]:
                 yield problem(path, what, f"name the texts `roles: {{text: COLUMN}}`, or remove {key}")
 
 
+def scores_make_rows(c: Context) -> Iterator[Problem]:
+    """`score_split` is made of candidates with scores that are all there; what rotates needs passes."""
+    for source in c.sources:
+        config = source.config
+        if c.recipe.data.one_positive == "rotate" and config.streaming:
+            what = "one_positive: rotate takes the next positive in every pass, and a stream has no passes"
+            yield problem(("data", "one_positive"), what, "set sample, or remove streaming")
+        if config.repeat is not None and config.weight is not None:
+            what = f"{source.name} has a weight and a repeat, and both say how often it comes"
+            yield problem(place(source, "repeat"), what, "remove one of the two")
+        if config.score_split is None:
+            continue
+        path = place(source, "score_split")
+        if config.streaming:
+            yield problem(path, "candidates are split before training, and a stream never has them", "remove streaming")
+        for key in ("debias", "pairs", "label_texts"):
+            if getattr(config, key) is not None:
+                yield problem(
+                    path, f"{key} and score_split both make the rows of {source.name}", "remove one of the two"
+                )
+        if source.read is not None and not {"query", "positive", "negative", "score"} <= source.read:
+            what = f"score_split needs scored candidates, and {source.name} gives {', '.join(sorted(source.read))}"
+            yield problem(path, what, "name the columns: `roles: {query: .., positive: .., negative: .., score: ..}`")
+
+
 def weights_have_a_use(c: Context) -> Iterator[Problem]:
     """Weights that a loss would leave out, and functions of grades without grades."""
     for source in c.sources:
@@ -237,6 +262,7 @@ def stream_knows_little(c: Context) -> Iterator[Problem]:
 
 
 REFUSALS = [
+    scores_make_rows,
     weights_have_a_use,
     clusters_are_known,
     columns_exist,
