@@ -46,11 +46,12 @@ class LanguageHead(nn.Module):
         self.prefix: str = model.base_model_prefix
         self.new = new
         self._backbone = (getattr(model, self.prefix),)
+        output = model.get_output_embeddings()
         setattr(model, self.prefix, _Given())
         self.model = model
         if table is not None and model.config.tie_word_embeddings:
-            output = model.get_output_embeddings()
-            model.set_output_embeddings(_Tied(table, output.bias))
+            place = next(name for name, module in model.named_modules() if module is output)
+            model.set_submodule(place, _Tied(table, output.bias))
 
     def take_backbone(self) -> nn.Module:
         """The backbone that came with the head; this module forgets it."""
@@ -105,9 +106,9 @@ class _Given(nn.Module):
     states: Tensor | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        from transformers.modeling_outputs import BaseModelOutput
+        from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-        return BaseModelOutput(last_hidden_state=self.states)
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self.states)
 
 
 class _Tied(nn.Module):
@@ -130,15 +131,19 @@ def transformer_origin(encoder: Encoder) -> Origin:
     return replace(origin, target=str(Path(origin.target) / modules[0].folder)) if modules else origin
 
 
-def _masked_lm(origin: Origin, trust: bool) -> tuple[Any, bool]:
-    """A ``...ForMaskedLM``, and whether its head is new because the checkpoint has none.
+def _class(causal: bool) -> Any:
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+
+    return AutoModelForCausalLM if causal else AutoModelForMaskedLM
+
+
+def _language_model(origin: Origin, trust: bool, causal: bool) -> tuple[Any, bool]:
+    """A ``...ForMaskedLM`` or ``...ForCausalLM``, and whether its head is new because the checkpoint has none.
 
     Raises:
         RecipeError: its backbone, or a part of its head, is not in the checkpoint.
     """
-    from transformers import AutoModelForMaskedLM
-
-    model, report = load_transformers(AutoModelForMaskedLM, origin, trust=trust, dtype=torch.float32)
+    model, report = load_transformers(_class(causal), origin, trust=trust, dtype=torch.float32)
     inner = f"{model.base_model_prefix}."
     head = {name: p for name, p in model.named_parameters() if not name.startswith(inner)}
     matrices = {name for name, p in head.items() if p.ndim > 1} or set(head)
@@ -148,13 +153,13 @@ def _masked_lm(origin: Origin, trust: bool) -> tuple[Any, bool]:
     return model, new
 
 
-def _untrained(origin: Origin, trust: bool) -> Any:
-    from transformers import AutoConfig, AutoModelForMaskedLM
+def _untrained(origin: Origin, trust: bool, causal: bool) -> Any:
+    from transformers import AutoConfig
 
     with reading("the configuration", origin):
         found = {"revision": origin.revision} if origin.kind == "hub" else {"local_files_only": True}
         config = AutoConfig.from_pretrained(origin.target, trust_remote_code=trust, **found)
-        return AutoModelForMaskedLM.from_config(config, trust_remote_code=trust)
+        return _class(causal).from_config(config, trust_remote_code=trust)
 
 
 def load_language_head(
@@ -165,8 +170,9 @@ def load_language_head(
     where: str = "auxiliary",
     scratch: bool = False,
     trust: bool = False,
+    causal: bool = False,
 ) -> LanguageHead:
-    """The masked-LM head of a checkpoint, or a new one initialised as the architecture initialises its heads.
+    """The masked-LM head of a checkpoint, or a causal model's, or a new one, drawn as the architecture draws its heads.
 
     Args:
         origin: where the checkpoint is.
@@ -175,19 +181,23 @@ def load_language_head(
         where: key of the recipe, for errors.
         scratch: take the configuration alone; every weight is new.
         trust: whether code that comes with the checkpoint may run.
+        causal: the head of a causal language model.
 
     Raises:
-        RecipeError: the architecture has no masked-LM class in transformers, or another vocabulary; or the checkpoint
+        RecipeError: the architecture has no such class in transformers, or another vocabulary; or the checkpoint
             is damaged.
     """
     with seeded(seed), about(where, BASE):
         try:
-            model, new = (_untrained(origin, trust), True) if scratch else _masked_lm(origin, trust)
+            model, new = (
+                (_untrained(origin, trust, causal), True) if scratch else _language_model(origin, trust, causal)
+            )
         except RecipeError as error:
             if not isinstance(error.__cause__, (OSError, ValueError)):
                 raise
-            what = f"{origin} cannot be loaded as a masked language model: {error.what}"
-            cure = "choose an encoder for which transformers has a ForMaskedLM class (BERT, RoBERTa, DistilBERT, ...)"
+            kind, those = ("causal", "LLaMA, Qwen, Gemma") if causal else ("masked", "BERT, RoBERTa, DistilBERT")
+            what = f"{origin} cannot be loaded as a {kind} language model: {error.what}"
+            cure = f"choose a model for which transformers has a For{kind.title()}LM class ({those}, ...)"
             raise RecipeError(what, where, cure) from error
     head = LanguageHead(model, table, new=new)
     rows = model.config.vocab_size

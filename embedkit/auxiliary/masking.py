@@ -20,15 +20,14 @@ class Masker:
     Args:
         tokenizer: has a mask token; tells special tokens and the size of the vocabulary.
         rate: probability that a token is chosen.
+        mask: text of one token that stands for a mask; None: the tokenizer's mask token.
 
     Raises:
-        ValueError: the tokenizer has no mask token.
+        ValueError: the tokenizer has no mask token, or `mask` is not one token.
     """
 
-    def __init__(self, tokenizer: Any, rate: float) -> None:
-        if tokenizer.mask_token_id is None:
-            raise ValueError(f"{type(tokenizer).__name__} has no mask token")
-        self.rate, self.mask_id, self.vocabulary = rate, int(tokenizer.mask_token_id), len(tokenizer)
+    def __init__(self, tokenizer: Any, rate: float, mask: str | None = None) -> None:
+        self.rate, self.mask_id, self.vocabulary = rate, _mask_id(tokenizer, mask), len(tokenizer)
         self.special = np.array(sorted(tokenizer.all_special_ids), dtype=np.int64)
 
     def __call__(
@@ -53,6 +52,17 @@ class Masker:
         replaced = np.where(kind < MASKED, self.mask_id, rng.integers(self.vocabulary, size=len(ids)))
         change = chosen & (kind < MASKED + RANDOM)
         return np.where(change, replaced, ids).tolist(), np.where(chosen, ids + 1, 0).tolist()
+
+
+def _mask_id(tokenizer: Any, mask: str | None) -> int:
+    if mask is None:
+        if tokenizer.mask_token_id is None:
+            raise ValueError(f"{type(tokenizer).__name__} has no mask token")
+        return int(tokenizer.mask_token_id)
+    ids = tokenizer(mask, add_special_tokens=False)["input_ids"]
+    if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
+        raise ValueError(f"{mask!r} is not one token of {type(tokenizer).__name__}")
+    return int(ids[0])
 
 
 def row_draws(tag: int, seed: int, batch: RowBatch, rows: np.ndarray) -> list[np.random.Generator]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -63,6 +63,7 @@ class MaskedLM(Auxiliary):
         rate: probability that a token is chosen; 80 % of the chosen become the mask token, 10 % a random one.
         views: ``all`` rows are masked, or only those of the ``first`` slot (the query, the first view).
         mask_inputs: the objective sees the same masked rows instead of the plain ones (TransliCo).
+        mask: text of the token that stands for a mask; None: the tokenizer's own.
         encoder: the encoder of the run.
         seed: of the masks and of a new head.
 
@@ -71,6 +72,7 @@ class MaskedLM(Auxiliary):
     """
 
     name = "mlm"
+    causal = False
     reports = ("mlm_accuracy",)
 
     def __init__(
@@ -79,25 +81,28 @@ class MaskedLM(Auxiliary):
         rate: float = 0.15,
         views: Literal["all", "first"] = "all",
         mask_inputs: bool = False,
+        mask: str | None = None,
         *,
         encoder: Encoder,
         seed: int,
     ) -> None:
         super().__init__(weight)
         self.views, self.seed, self._encoder = views, seed, (encoder,)
-        self.masker = masker_of(encoder, rate, "auxiliary.mlm")
+        self.masker = masker_of(encoder, rate, f"auxiliary.{self.name}", mask)
         origin = transformer_origin(encoder)
         self.head = load_language_head(
             origin,
             table=encoder.st[0].auto_model.get_input_embeddings(),
             seed=seed,
-            where="auxiliary.mlm",
+            where=f"auxiliary.{self.name}",
             scratch=encoder.from_scratch,
             trust=encoder.st.trust_remote_code,
+            causal=self.causal,
         ).to(encoder.device)
         self.head.take_backbone()
         if self.head.new and not encoder.from_scratch:
-            self.warn(f"{origin} holds no masked-LM head: it starts from new weights")
+            kind = "language-model" if self.causal else "masked-LM"
+            self.warn(f"{origin} holds no {kind} head: it starts from new weights")
         if mask_inputs:
             encoder.mask_inputs = self.masked_ids
 
@@ -149,7 +154,7 @@ class MaskedLM(Auxiliary):
 
         ids, extra = tokens.tokenize(self.encoder.st, texts, self.encoder.prompt("query"), training=True)
         draws = (np.random.default_rng([_DRAW, self.seed, i]) for i in range(len(ids)))
-        masked, targets = self.masker(ids, draws)
+        masked, targets = self._mask(ids, draws)
         order = np.argsort([-len(row) for row in ids], kind="stable")
         loss, right, count = 0.0, 0, 0
         with evaluating(self.encoder.module):
@@ -174,7 +179,13 @@ class MaskedLM(Auxiliary):
         }
 
     def _masked(self, batch: RowBatch, rows: np.ndarray) -> tuple[list[list[int]], list[list[int]]]:
-        return self.masker([batch.input_ids[i] for i in rows], row_draws(_DRAW, self.seed, batch, rows))
+        return self._mask([batch.input_ids[i] for i in rows], row_draws(_DRAW, self.seed, batch, rows))
+
+    def _mask(
+        self, ids: list[list[int]], draws: Iterable[np.random.Generator]
+    ) -> tuple[list[list[int]], list[list[int]]]:
+        """Masked ids, and per token the original id + 1 of the token that its state is to tell, else 0."""
+        return self.masker(ids, draws)
 
     def _lay_out(
         self, ids: list[list[int]], targets: list[list[int]], extra: dict[str, list[Any]]
@@ -192,13 +203,14 @@ class MaskedLM(Auxiliary):
         return self.head(states[drawn.chosen])
 
 
-def masker_of(encoder: Encoder, rate: float, where: str) -> Masker:
-    """A `Masker` for the encoder's tokenizer.
+def masker_of(encoder: Encoder, rate: float, where: str, mask: str | None = None) -> Masker:
+    """A `Masker` for the encoder's tokenizer; `mask` as there.
 
     Raises:
-        RecipeError: the tokenizer has no mask token.
+        RecipeError: the tokenizer has no mask token, or `mask` is not one token.
     """
     try:
-        return Masker(encoder.st.tokenizer, rate)
+        return Masker(encoder.st.tokenizer, rate, mask)
     except ValueError as error:
-        raise RecipeError(str(error), where, "use an encoder that was trained with masked tokens") from error
+        cure = "use an encoder that was trained with masked tokens" if mask is None else "name one token, e.g. mask: _"
+        raise RecipeError(str(error), where, cure) from error

@@ -47,6 +47,26 @@ class MaskedLM(AuxiliaryConfig):
         return f"{super().words()}: a pass of its own over {rows}, {self.rate:.0%} of the tokens masked"
 
 
+class MaskedNextToken(AuxiliaryConfig):
+    """Masked next-token prediction: a causal model made bidirectional tells masked tokens from the state before them
+    (LLM2Vec, arXiv 2404.05961)."""
+
+    name: Literal["mntp"] = "mntp"
+    rate: float = Field(
+        0.2, gt=0, lt=1, description="Probability that a token is chosen: 80 % become the mask, 10 % a random token."
+    )
+    views: Literal["all", "first"] = Field(
+        "all", description="all: every row is masked. first: only queries (the first view)."
+    )
+    mask: str | None = Field(
+        "_", description="Text of the one token that stands for a mask; null: the tokenizer's mask token."
+    )
+
+    def words(self) -> str:
+        rows = "every row" if self.views == "all" else "the queries"
+        return f"{super().words()}: a pass of its own over {rows}, {self.rate:.0%} of the tokens masked"
+
+
 class ReplacedTokens(AuxiliaryConfig):
     """Conditional replaced-token detection with a frozen generator (DiffCSE)."""
 

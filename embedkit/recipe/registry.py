@@ -178,6 +178,7 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
     },
     "auxiliary": {
         "mlm": (f"{_A}:MaskedLM", "embedkit.auxiliary.mlm:MaskedLM"),
+        "mntp": (f"{_A}:MaskedNextToken", "embedkit.auxiliary.mntp:MaskedNextToken"),
         "replaced_tokens": (f"{_A}:ReplacedTokens", "embedkit.auxiliary.replaced_tokens:ReplacedTokens"),
         "tsdae": (f"{_A}:Denoising", "embedkit.auxiliary.denoising:Denoising"),
     },

@@ -35,6 +35,7 @@ class Case:
     objective: bool = True
     heads: bool = False
     count: int = 2
+    base: str = "base"
 
     def build(self, encoder: Encoder, generator: Path) -> Auxiliary:
         target = registry.resolve(registry.lookup("auxiliary", self.name).target)
@@ -43,8 +44,8 @@ class Case:
         return made
 
 
-def case(name: str, *, objective: bool = True, heads: bool = False, count: int = 2, **options: Any) -> Case:
-    return Case(name, tuple(options.items()), objective, heads, count)
+def case(name: str, *, base: str = "base", objective: bool = True, heads: bool = False, **options: Any) -> Case:
+    return Case(name, tuple(options.items()), objective, heads, base=base)
 
 
 CASES = {
@@ -52,6 +53,7 @@ CASES = {
     "mlm-first": case("mlm", rate=0.3, views="first"),
     "mlm-masked-inputs": case("mlm", rate=0.3, mask_inputs=True),
     "mlm-alone": case("mlm", rate=0.3, objective=False),
+    "mntp": case("mntp", rate=0.3, mask="bade", base="causal"),
     "diffcse": case("replaced_tokens", generator="GENERATOR", weight=0.5, heads=True),
     "diffcse-sample": case("replaced_tokens", generator="GENERATOR", weight=0.5, generator_mode="sample"),
     "diffcse-reference": case(
@@ -86,7 +88,9 @@ class Setting:
 
     def __init__(self, case: Case, base: Path, generator: Path) -> None:
         self.case = case
-        self.encoder = load(base, dropout=0.0, pooling="cls")
+        causal = case.base == "causal"
+        options = {"pooling": "mean", "bidirectional": True} if causal else {"pooling": "cls", "dropout": 0.0}
+        self.encoder = load(base.parent / case.base, **options)
         self.auxiliary = case.build(self.encoder, generator)
         self.heads = [h.to(DEVICE) for h in build_heads(_heads() if case.heads else (), self.encoder.dim, seed=0)]
         self.objective = build(InfoNCE(temperature=0.1) if case.objective else Nothing())

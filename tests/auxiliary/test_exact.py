@@ -46,7 +46,7 @@ def test_one_process(name: str, layouts: list[Layout], oracles: dict[tuple[str, 
 def test_two_processes_with_unequal_micro_batches(
     which: str, oracles: dict[tuple[str, int], Answer], folder: Path, tmp_path: Path
 ) -> None:
-    for name in ("base", "generator"):
+    for name in ("base", "causal", "generator"):
         (tmp_path / name).symlink_to(folder / name)
     run_two("tests.auxiliary.worker", tmp_path, which)
     for rank in range(2):

@@ -228,6 +228,7 @@ LABELLED = "data: {sources: [{path: labels.csv, roles: {text: sentence, label: i
 SETFIT = ["data.sources.0.pairs={}", "objective=cosine_mse"]
 REFUSED = [
     (TEXT, ["objective=none", "auxiliary=[{name: mlm}]", "train.prograd={}"], "from going against the start"),
+    (TEXT, ["auxiliary=[{name: mntp}]"], "model.bidirectional: mntp teaches a causal language model"),
     (PAIR, ["data.sources.0.score_split={}"], "score_split needs scored candidates"),
     (PAIR + "objective: {name: matryoshka, dims: [8], objective: moco}\n", [], "and matryoshka shows it several"),
     (PAIR, ["objective=moco", "heads=[{name: mlp}]"], "heads: the encoder's copy gives embeddings without batch heads"),

@@ -41,9 +41,17 @@ def guide_is_asked(c: Context) -> Iterator[Problem]:
 
 
 def language_model_is_trained(c: Context) -> Iterator[Problem]:
-    if c.recipe.eval.masked_lm is not None and not any(a.name == "mlm" for a in c.recipe.auxiliary):
+    if c.recipe.eval.masked_lm is not None and not any(a.name in ("mlm", "mntp") for a in c.recipe.auxiliary):
         what = "masked-LM loss is measured with auxiliary mlm, and the recipe has none"
         yield problem(("eval", "masked_lm"), what, "add `{name: mlm}` to auxiliary, or remove eval.masked_lm")
+
+
+def next_tokens_of_a_causal_model(c: Context) -> Iterator[Problem]:
+    if any(a.name == "mntp" for a in c.recipe.auxiliary) and not c.recipe.model.bidirectional:
+        saved = None if c.saved is None else c.saved.config.get("is_causal")
+        if saved is not False:
+            what = "mntp teaches a causal language model to read in both directions, and its mask stays on"
+            yield problem(("model", "bidirectional"), what, "set it to true, or use auxiliary mlm for an encoder")
 
 
 def damaged_for_denoising(c: Context) -> Iterator[Problem]:
@@ -54,6 +62,7 @@ def damaged_for_denoising(c: Context) -> Iterator[Problem]:
 
 REFUSALS = [
     language_model_is_trained,
+    next_tokens_of_a_causal_model,
     guide_is_given,
     something_trains,
     text_has_a_positive,
