@@ -119,8 +119,7 @@ def expand(
     weighted = _common("a weight", [bool(e.weights) for e in examples], examples)
     rows: list[Row] = []
     n, rotate = len(examples), one_positive == "rotate"
-    positive_id = np.full((n, p), PAD_ID, dtype=np.int64)
-    negative_id = np.full((n, m), PAD_ID, dtype=np.int64)
+    positive_id, negative_id = (np.full((n, width), PAD_ID, dtype=np.int64) for width in (p, m))
     score = None if teacher is None else np.zeros((n, 1 + m if teacher else 1), dtype=np.float32)
     weight = np.ones(n, dtype=np.float32) if weighted else None
     query_id = np.array([text_id(e.query) for e in examples], dtype=np.int64)

@@ -90,6 +90,9 @@ def scores_make_rows(c: Context) -> Iterator[Problem]:
         if c.recipe.data.one_positive == "rotate" and config.streaming:
             what = "one_positive: rotate takes the next positive in every pass, and a stream has no passes"
             yield problem(("data", "one_positive"), what, "set sample, or remove streaming")
+        if c.recipe.data.one_positive == "rotate" and c.recipe.negatives.hardest_of is not None:
+            what = "hardest_of chooses among negatives that are drawn, and one_positive: rotate takes the next ones"
+            yield problem(("negatives", "hardest_of"), what, "leave one of the two out")
         if config.repeat is not None and config.weight is not None:
             what = f"{source.name} has a weight and a repeat, and both say how often it comes"
             yield problem(place(source, "repeat"), what, "remove one of the two")
