@@ -473,6 +473,16 @@ WARNED = [
     (PAIR, ["objective={name: swav, queue: 0}"], "300 prototypes are shared equally by 64 texts, less than two each"),
     (PAIR, ["train.optimizer=lion"], "lion moves every weight by all of the learning rate, and 2e-05 is usual for Ad"),
     (
+        TEXT,
+        ["objective={name: beclr, memory: 2000, clusters: 20}", "train.batch_size=50", "train.steps=40"],
+        "objective.memory: beclr has neighbours after 40 updates, and the run has 40",
+    ),
+    (
+        TEXT,
+        ["objective={name: beclr, memory: 100, clusters: 1}", "train.batch_size=50", "train.steps=40"],
+        "objective.clusters: one cluster is plain nearest neighbours",
+    ),
+    (
         source("labels.csv", "query: sentence, label: intent"),
         ["objective=sbcl", "train.steps=100"],
         "objective.every: sbcl makes subclasses after every 200 updates, and the run has 100",

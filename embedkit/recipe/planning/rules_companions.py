@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from embedkit.recipe.objectives.base import ObjectiveConfig, leaves
 from embedkit.recipe.objectives.keep_start import copies
 from embedkit.recipe.objectives.long_tail import SBCL
+from embedkit.recipe.objectives.self_distillation import BECLR
 from embedkit.recipe.objectives.wrappers import Nothing, Sum
 from embedkit.recipe.planning.context import Context, objective_path, problem
 from embedkit.recipe.reading.problems import Problem
@@ -94,4 +95,20 @@ def clusters_are_made(c: Context) -> Iterator[Problem]:
                 )
 
 
-WARNINGS = [examples_come_again, clusters_are_made]
+def neighbours_come(c: Context) -> Iterator[Problem]:
+    """A memory that is filled late, or one cluster, which is none."""
+    for source in c.sources:
+        for leaf in leaves(source.objective):
+            if not isinstance(leaf, BECLR) or not leaf.memory:
+                continue
+            path = objective_path(source)
+            if leaf.clusters == 1:
+                yield problem((*path, "clusters"), "one cluster is plain nearest neighbours", "use 2 or more")
+            batches = -(-leaf.memory // c.recipe.train.batch_size)
+            first = max(leaf.start, -(-batches // c.recipe.train.accumulation))
+            if c.updates is not None and first >= c.updates:
+                what = f"beclr has neighbours after {first} updates, and the run has {c.updates}"
+                yield problem((*path, "memory"), what, "lower memory and start, train longer, or set memory: 0")
+
+
+WARNINGS = [examples_come_again, clusters_are_made, neighbours_come]
