@@ -12,7 +12,7 @@ from embedkit.objectives.candidates import OwnCandidates
 from embedkit.objectives.contrastive import similarity_metrics
 from embedkit.objectives.logits import Candidates, Pool, Rules, log_sum_exp
 from embedkit.objectives.scored import weight_of
-from embedkit.recipe.objectives.contrastive import Similarity, columns
+from embedkit.recipe.objectives.contrastive import Direction, Similarity, columns
 from embedkit.types import Embeddings, LossOut
 
 
@@ -112,7 +112,8 @@ class HardNegativeNCE(Objective):
         super().__init__()
         self.temperature, self.beta, self.normalize = temperature, beta, normalize
         self.similarity: Similarity = similarity
-        self.weights: dict[Literal["q-d", "d-q"], float] = {"q-d": query_weight, "d-q": document_weight}
+        given: dict[Direction, float] = {"q-d": query_weight, "d-q": document_weight}
+        self.weights = {direction: weight for direction, weight in given.items() if weight}
         self.rules = Rules(other_negatives=False, mask_duplicates=mask_duplicates)
 
     def columns(self, e: Embeddings) -> int:
@@ -130,7 +131,7 @@ class HardNegativeNCE(Objective):
             loss = self._loss(candidates, positive)
             has = candidates.is_negative.any(1).view(len(rows), -1)
             value = value + weight * loss.mean(1)
-            counts = counts | (has.any(1) & (weight > 0))
+            counts = counts | has.any(1)
         return LossOut(value, example_weight(e, rows) * counts, metrics)
 
     def _loss(self, candidates: Candidates, positive: Tensor) -> Tensor:
