@@ -210,3 +210,20 @@ def test_compare_two_models_honestly(embedkit: Run, work: Path) -> None:  # noqa
     found = compared("a-or-b")
     assert set(found["recipes"]) == {"objective.temperature"}  # type: ignore[call-overload]
     assert len(verdicts("a-or-b")) == 1 and all(verdicts("a-or-b"))
+
+
+@pytest.mark.slow
+def test_keep_the_rest(embedkit: Run, work: Path) -> None:  # noqa: F811
+    rows = [f"{a}\t{b}\t{i % 6}" for i, (a, b) in enumerate(zip(TEXTS[::2], TEXTS[1::2], strict=True))]
+    Path("likeness.tsv").write_text("\n".join(["sentence1\tsentence2\tscore", *rows]) + "\n", encoding="utf-8")
+    Path("general.jsonl").write_text(Path("pairs.jsonl").read_text())
+    Path("test/qrels").mkdir(parents=True)
+    lines("test/corpus.jsonl", ({"_id": f"d{i}", "text": text} for i, text in enumerate(TEXTS)))
+    lines("test/queries.jsonl", ({"_id": f"q{i}", "text": f"{TEXTS[i]} bade"} for i in range(20)))
+    judged = "".join(f"q{i}\td{i}\t1\n" for i in range(20))
+    Path("test/qrels/test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}", encoding="utf-8")
+    answers = run_page("keep-the-rest", embedkit)
+    all_good(answers)
+    assert sum("VERDICT: " in done.out for done in answers.values()) == 4
+    curve = json.loads(Path("runs/prograd/run.json").read_text())["curve"]
+    assert any("prograd_projected" in key for line in curve for key in line)
