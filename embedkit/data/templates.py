@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from embedkit.data.augment_text import TextTransform
 from embedkit.data.demonstrations import Demonstrations, Given, demonstration_filter
+from embedkit.data.sources import LoadedSource
+from embedkit.disk import paths
 from embedkit.errors import DataError, RecipeError
 from embedkit.inputs.lines import TextFile
 from embedkit.inputs.records import BROKEN
 from embedkit.inputs.texts import is_broken
 from embedkit.recipe import templates as options
 from embedkit.recipe.templates import LABEL, fault, filled
+from embedkit.types import Example
 
 
 class Template(TextTransform):
@@ -43,7 +48,9 @@ class Template(TextTransform):
         demonstrations: options.Demonstrations | None = None,
     ) -> None:
         self.options = demonstrations
-        self.texts = list(texts) if texts is not None else read_templates(str(file), demonstrations is not None)
+        self.texts = (
+            list(texts) if texts is not None else read_templates(str(file), labelled=demonstrations is not None)
+        )
         if len(self.texts) < 2 and demonstrations is None:
             raise RecipeError("one template is nothing to draw from", str(file), "give two or more")
         self.mask: str | None = None
@@ -79,18 +86,78 @@ class Template(TextTransform):
         return " ".join(parts).split()
 
 
-def read_templates(file: str, labelled: bool = False) -> list[str]:
+def assigned(
+    templates: int, rows: int, *, divisor: int = 1, hold: int = 1, seed: int = 42
+) -> tuple[list[int], list[int]]:
+    """PAFT's draw (arXiv 2502.12859): some of the templates, then one of these at every `hold`-th row.
+
+    By ``random.Random(seed)``: ``sample`` of ``templates // divisor`` of them, then ``choice`` at rows 0, hold, ...;
+    rows between keep the last one.
+
+    Returns:
+        The places of the templates that are drawn from, and that of every row's template.
+    """
+    draw = random.Random(seed)  # noqa: S311
+    some = draw.sample(range(templates), templates // divisor)
+    found: list[int] = []
+    for row in range(rows):
+        found.append(draw.choice(some) if row % hold == 0 else found[-1])
+    return some, found
+
+
+@dataclass(frozen=True)
+class TemplatedRows:
+    """Rows of a source with their queries in templates.
+
+    Attributes:
+        rows: the source.
+        templates: what is drawn from.
+        of_row: [n] which of them each row has.
+    """
+
+    rows: LoadedSource
+    templates: Sequence[str]
+    of_row: Sequence[int]
+
+    def get(self, positions: Sequence[int]) -> list[Example]:
+        """The examples at `positions`."""
+        return [
+            replace(example, query=filled(self.templates[self.of_row[position]], example.query, ""))
+            for position, example in zip(positions, self.rows.get(positions), strict=True)
+        ]
+
+
+def templated_source(source: LoadedSource, block: options.Templates) -> LoadedSource:
+    """A source whose queries, or bare texts, stand in templates; what else its rows hold stays.
+
+    Raises:
+        DataError: a stream, or a file of templates that cannot be used.
+    """
+    if source.rows is None:
+        raise DataError("templates go by the place of a row, and a stream has none", source.name, "remove streaming")
+    file = None if block.file is None else str(paths.file(block.file) or block.file)
+    texts = list(block.texts) if block.texts is not None else read_templates(str(file), plain_text=True)
+    if len(texts) < max(2, block.divisor):
+        what = f"{len(texts)} templates and divisor {block.divisor}: there is nothing to draw"
+        raise DataError(what, str(file), "give more templates, or a smaller divisor")
+    some, of_row = assigned(len(texts), source.rows, divisor=block.divisor, hold=block.hold, seed=block.seed)
+    made = {**source.made, "templates": {"given": len(texts), "drawn from": [texts[place] for place in some]}}
+    return replace(source, store=TemplatedRows(source, texts, of_row), made=made)
+
+
+def read_templates(file: str, *, labelled: bool = False, plain_text: bool = False) -> list[str]:
     """The templates of a UTF-8 file, one per line; blank lines are passed over.
 
     Args:
         file: its path.
         labelled: whether each must have a place for the label.
+        plain_text: whether none may have one.
 
     Raises:
         DataError: it is not there, empty, not UTF-8, or a line is no template or is there twice.
     """
     if not Path(file).is_file():
-        raise DataError("no such file of templates", file, "check `file` of the view")
+        raise DataError("no such file of templates", file, "check `file`")
     found: list[str] = []
     places: list[int] = []
     for number, line in TextFile(Path(file)).numbered():
@@ -101,7 +168,7 @@ def read_templates(file: str, labelled: bool = False) -> list[str]:
             places.append(number)
     if not found:
         raise DataError("the file has no templates", file, "give lines like {text} It was {label}.")
-    wrong = fault(found, labelled=labelled)
+    wrong = fault(found, labelled=labelled, plain_text=plain_text)
     if wrong is not None:
         raise DataError(wrong[1], f"{file}:{places[wrong[0]]}", wrong[2])
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from embedkit.evaluation.grids import Cell, grid, span
 from embedkit.terminal.tables import Column, Grid, name_column
@@ -108,6 +109,7 @@ def _of(kind: str, title: str, tasks: Sequence[TaskScore]) -> Grid:
 
 def _few_shot(tasks: Sequence[TaskScore]) -> Grid:
     """A row for each number of texts."""
+    worded = any("templates" in task.details for task in tasks)
     made = Grid(
         [
             name_column("task"),
@@ -116,9 +118,10 @@ def _few_shot(tasks: Sequence[TaskScore]) -> Grid:
             Column("95 % interval", 1),
             Column("sd", 4),
             Column("F1", 5),
+            *([Column(heading, 6) for heading in _WORDINGS] if worded else []),
         ],
         f"{_TITLES['few_shot']}: 100 x accuracy",
-        _NOTES["few_shot"],
+        _NOTES["few_shot"] + (_HELD_OUT if worded else ""),
     )
     for task in tasks:
         for name, draws in task.details["draws"].items():
@@ -126,8 +129,23 @@ def _few_shot(tasks: Sequence[TaskScore]) -> Grid:
             if metric == "accuracy":
                 low, high = draws["interval"]
                 f1 = f"{task.metrics[f'f1@{shots}']:.2f}"
-                made.add(task.task, shots, f"{draws['mean']:.2f}", f"{low:.2f} .. {high:.2f}", f"{draws['sd']:.2f}", f1)
+                cells = [task.task, shots, f"{draws['mean']:.2f}", f"{low:.2f} .. {high:.2f}", f"{draws['sd']:.2f}", f1]
+                made.add(*cells, *(_wordings(task, draws, shots) if worded else []))
     return made
+
+
+_WORDINGS = ("seen", "worst", "template sd")
+_HELD_OUT = (
+    " Of tasks with templates: means over the held-out ones; seen: in the templates that were learnt from; worst: of "
+    "the held-out ones; template sd: over these."
+)
+
+
+def _wordings(task: TaskScore, draws: Mapping[str, Any], shots: str) -> list[str]:
+    if "over_templates" not in draws:
+        return [""] * len(_WORDINGS)
+    found = draws["over_templates"]
+    return [f"{task.metrics[f'accuracy_seen@{shots}']:.2f}", f"{found['worst']:.2f}", f"{found['sd']:.2f}"]
 
 
 def _count(task: TaskScore, name: str) -> str:

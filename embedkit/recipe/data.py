@@ -16,6 +16,7 @@ from embedkit.recipe.grades import Grades
 from embedkit.recipe.objectives.base import AnyObjective
 from embedkit.recipe.pydocs import PydocsSource
 from embedkit.recipe.score_split import ScoreSplit
+from embedkit.recipe.templates import Templates
 
 Role = Literal["query", "positive", "negative", "score", "label", "text", "weight", "grade", "cluster"]
 
@@ -69,6 +70,7 @@ class Source(Block):
         None, description="Positives and negatives by the scores of a query's candidates."
     )
     label_texts: LabelTexts | None = Field(None, description="Pair labelled texts with a text of their label.")
+    templates: Templates | None = Field(None, description="Put every query, or bare text, into a template.")
     objective: AnyObjective | None = Field(None, description="Overrides the recipe's objective for this source.")
 
     @field_validator("encoding")

@@ -22,6 +22,7 @@ from embedkit.recipe.columns import (
     Similarity,
     TrainColumns,
 )
+from embedkit.recipe.templates import TemplateRange
 
 
 class _Measured(Block):
@@ -58,6 +59,11 @@ class FewShotTask(TrainColumns, _Measured, Grouped, Perturbed):
     type: Literal["few_shot"] = "few_shot"
     shots: tuple[int, ...] = Field((1, 2, 4, 8, 16), min_length=1, description="Texts per class.")
     draws: int = Field(10, gt=1, description="How often they are drawn, for each number.")
+    prompts: TemplateRange | None = Field(
+        None,
+        description="Judge every text in several templates (PAFT): the texts to learn from get one of `seen` each, and "
+        "accuracy and F1 are means over `unseen`.",
+    )
 
     @model_validator(mode="after")
     def _shots_rise(self) -> FewShotTask:
@@ -73,7 +79,8 @@ class FewShotTask(TrainColumns, _Measured, Grouped, Perturbed):
     @property
     def metrics(self) -> tuple[str, ...]:  # type: ignore[override]
         """Names of all metrics of the task."""
-        return tuple(f"{name}@{shots}" for name in ("accuracy", "f1") for shots in self.shots)
+        names = ("accuracy", "f1") if self.prompts is None else ("accuracy", "f1", "accuracy_worst", "accuracy_seen")
+        return tuple(f"{name}@{shots}" for name in names for shots in self.shots)
 
 
 class LabelPromptTask(LabelColumns, _Compared, Grouped, Perturbed):

@@ -141,14 +141,15 @@ def _source(context: Context, source: SourceFacts, full: int | None) -> SourcePl
     )
 
 
-_MAKERS = ("debias", "pairs", "label_texts", "score_split")
+_MAKERS = ("debias", "pairs", "label_texts", "score_split", "templates")
 """Blocks of a source that make its rows before training."""
 
 
 def _made(context: Context, source: SourceFacts) -> list[str]:
     debias, mining = source.config.debias, context.recipe.mining
     found = [] if debias is None else debias.facts(context.recipe.model.base, source.rows)
-    for block in (source.config.pairs, source.config.label_texts, source.config.score_split):
+    config = source.config
+    for block in (config.templates, config.pairs, config.label_texts, config.score_split):
         found += [] if block is None else block.facts()
     return [*found, *(mining.facts() if mining is not None and source.mined else [])]
 

@@ -14,6 +14,7 @@ from embedkit.data.label_texts import label_text_source
 from embedkit.data.pairs import paired_source
 from embedkit.data.score_split import split_source
 from embedkit.data.sources import LoadedSource, load_source
+from embedkit.data.templates import templated_source
 from embedkit.disk import paths
 from embedkit.disk.folders import RunFolder
 from embedkit.errors import DataError
@@ -37,7 +38,8 @@ def load_sources(
     say: Callable[[Any], None] = output.say,
     progress: bool = False,
 ) -> list[LoadedSource]:
-    """Read every source; make of its rows what `pairs`, `label_texts`, `score_split`, `debias` or `clusters` ask for.
+    """Read every source; make of its rows what `templates`, `pairs`, `label_texts`, `score_split`, `debias` or
+    `clusters` ask for.
 
     In a run of several processes this belongs to process 0 first: the others then find the triplets in `folder`.
 
@@ -55,6 +57,8 @@ def load_sources(
 
     def prepared(index: int, source: Source) -> LoadedSource:
         options = source.debias
+        if source.templates is not None:
+            loaded[index] = templated_source(loaded[index], source.templates)
         if source.pairs is not None:
             return paired_source(loaded[index], source.pairs)
         if source.score_split is not None:

@@ -182,5 +182,5 @@ def test_bad_files_are_refused_by_line(tmp_path: Path, content: str | None, labe
     if content is not None:
         file.write_text(content, encoding="utf-8")
     with pytest.raises(DataError) as error:
-        read_templates(str(file), labelled)
+        read_templates(str(file), labelled=labelled)
     assert re.search(f"(?s){part}", str(error.value))

@@ -124,6 +124,7 @@ def test_every_path_of_the_schema_is_marked() -> None:
         "Clusters.model",
         "SubstituteWords.synonyms",
         "Template.file",
+        "Templates.file",
         "Demonstrations.model",
         "Guide.model",
         "Mining.corpus",

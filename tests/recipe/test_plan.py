@@ -308,6 +308,20 @@ REFUSED = [
         ["views.transforms=[[{name: template, texts: ['{text} {label}'], demonstrations: {}}]]"],
         "demonstrations need labelled texts, and text.txt has no labels",
     ),
+    (
+        PAIR,
+        ["data.sources.0.templates={texts: ['{text}', 'b {text}']}", "data.sources.0.streaming=true", "train.steps=2"],
+        "data.sources.0.templates: templates go by the place of a row",
+    ),
+    (
+        TEXT,
+        [
+            "views.transforms=[[{name: template, texts: ['a {text}', 'b {text}']}]]",
+            "eval.suite={tasks: [{type: few_shot, name: F, train: [a.tsv], files: [b.tsv], "
+            "prompts: {seen: ['c {text}'], unseen: ['d {text}', 'b  {text}']}}]}",
+        ],
+        "eval.suite.tasks.0.prompts.unseen: template 'b  {text}' is held out, and training uses it",
+    ),
     (PAIR, ["objective=cosine_pull"], "objective: cosine_pull alone draws all texts into one point"),
     (TEXT, ["model.dropout=0"], "the views of an unlabelled text differ by dropout only, and dropout is 0"),
     (TEXT, ["views.pairing=tension"], "tension also pairs different texts, and objective infonce does not look"),

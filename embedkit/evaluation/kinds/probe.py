@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from embedkit.data.templates import assigned
 from embedkit.errors import DataError
 from embedkit.evaluation.calibration import brier, expected_error
 from embedkit.evaluation.content import Content, Texts
 from embedkit.evaluation.kinds.base import SEED
 from embedkit.foreign.quoting import quoted
 from embedkit.recipe.columns import TrainColumns
+from embedkit.recipe.templates import TEXT, TemplateRange, filled
 from embedkit.types import Groups
 
 MAX_ITER = 100
@@ -29,15 +31,23 @@ class Labelled:
     Attributes:
         content: of the files.
         draws: texts per class -> for each draw the places of its texts in `content.train`; -1: all of them.
+        prompts: templates around the texts; None: none.
     """
 
     content: Content
     draws: dict[int, list[np.ndarray]]
+    prompts: TemplateRange | None = None
 
     @property
     def digest(self) -> str:
         """Content hash, with what is drawn."""
-        return f"{self.content.digest} {', '.join(f'{shots} x {len(own)}' for shots, own in self.draws.items())}"
+        drawn = f"{self.content.digest} {', '.join(f'{shots} x {len(own)}' for shots, own in self.draws.items())}"
+        return drawn if self.prompts is None else f"{drawn} {self.prompts.model_dump_json()}"
+
+    @property
+    def wordings(self) -> list[str]:
+        """Templates of the test texts, the held-out ones last."""
+        return [TEXT] if self.prompts is None else [*self.prompts.seen, *self.prompts.unseen]
 
     @property
     def used(self) -> np.ndarray:
@@ -51,9 +61,13 @@ class Labelled:
 
     @property
     def texts(self) -> Texts:
-        """The training texts of `used`, and all test texts."""
+        """The training texts of `used`, and all test texts in every template."""
         train, test = self.content.train["text"], self.content.test["text"]
-        return [([*(train[i] for i in self.used.tolist()), *test], "query")]
+        if self.prompts is not None:
+            _, of_text = assigned(len(self.prompts.seen), len(train), seed=SEED)
+            train = [filled(self.prompts.seen[t], text, "") for t, text in zip(of_text, train, strict=True)]
+        judged = [filled(template, text, "") for template in self.wordings for text in test]
+        return [([*(train[i] for i in self.used.tolist()), *judged], "query")]
 
 
 def check_enough(content: Content, wanted: int, task: TrainColumns) -> None:
@@ -173,6 +187,13 @@ def over_draws(values: Sequence[float]) -> dict[str, Any]:
     half = float(t.ppf(0.975, len(found) - 1)) * spread / len(found) ** 0.5
     mean = float(found.mean())
     return {"values": found.tolist(), "mean": mean, "sd": spread, "interval": [mean - half, mean + half]}
+
+
+def spread(values: np.ndarray) -> dict[str, float]:
+    """Mean, worst and standard deviation of several accuracies, in points."""
+    found = 100 * values
+    deviation = float(found.std(ddof=1)) if len(found) > 1 else 0.0
+    return {"mean": float(found.mean()), "worst": float(found.min()), "sd": deviation}
 
 
 def overlap(content: Content) -> str:

@@ -111,6 +111,13 @@ def scores_make_rows(c: Context) -> Iterator[Problem]:
             yield problem(path, what, "name the columns: `roles: {query: .., positive: .., negative: .., score: ..}`")
 
 
+def templates_have_rows(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        if source.config.templates is not None and source.config.streaming:
+            what = "templates go by the place of a row, and a stream is shuffled as it is read"
+            yield problem(place(source, "templates"), what, "remove streaming, or use the view `template`")
+
+
 def weights_have_a_use(c: Context) -> Iterator[Problem]:
     """Weights that a loss would leave out, and functions of grades without grades."""
     for source in c.sources:
@@ -273,6 +280,7 @@ REFUSALS = [
     text_stands_alone,
     debias_has_sentences,
     labels_make_rows,
+    templates_have_rows,
     stream_has_an_end,
     weights_are_complete,
     rows_fill_a_batch,

@@ -6,9 +6,13 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from embedkit.disk import paths
+from embedkit.foreign.quoting import quoted
+from embedkit.recipe.kinds import FewShotTask
 from embedkit.recipe.objectives.base import leaves
 from embedkit.recipe.planning.context import Context, objective_path, place, problem
 from embedkit.recipe.reading.problems import Problem
+from embedkit.recipe.suite import Suite
+from embedkit.recipe.templates import plain
 from embedkit.recipe.views import SubstituteWords, Template, TransformConfig, transforms_of, variant
 
 
@@ -76,6 +80,23 @@ def demonstrations_have_labels(c: Context) -> Iterator[Problem]:
         yield problem(place(sources[0], "roles"), what, "name the columns: `roles: {text: COLUMN, label: COLUMN}`")
 
 
+def held_out_templates_are_unseen(c: Context) -> Iterator[Problem]:
+    """What training reads is not held out. Templates of files are not read here."""
+    views = [t for t in chain.from_iterable(c.recipe.views.transforms) if isinstance(t, Template)]
+    fixed = [s.config.templates for s in c.sources if s.config.templates is not None]
+    given = [*(view.texts for view in views), *(block.texts for block in fixed)]
+    known = {plain(text) for texts in given for text in texts or ()}
+    for key in ("suite", "during"):
+        suite = getattr(c.recipe.eval, key)
+        tasks = enumerate(suite.tasks) if isinstance(suite, Suite) else ()
+        for i, task in tasks:
+            held_out = task.prompts.unseen if isinstance(task, FewShotTask) and task.prompts is not None else ()
+            for template in held_out:
+                if plain(template) in known:
+                    what = f"template {quoted(template)} is held out, and training uses it"
+                    yield problem(("eval", key, "tasks", i, "prompts", "unseen"), what, "remove it from one of the two")
+
+
 def tension_is_as_published(c: Context) -> Iterator[Problem]:
     if c.recipe.views.pairing != "tension":
         return
@@ -86,5 +107,12 @@ def tension_is_as_published(c: Context) -> Iterator[Problem]:
         yield problem(("model", "dropout"), "Contrastive Tension's authors train without dropout", "set it to 0")
 
 
-REFUSALS = [views_differ, tension_has_its_objective, transforms_have_text, files_are_there, demonstrations_have_labels]
+REFUSALS = [
+    views_differ,
+    tension_has_its_objective,
+    transforms_have_text,
+    files_are_there,
+    demonstrations_have_labels,
+    held_out_templates_are_unseen,
+]
 WARNINGS = [tension_is_as_published]

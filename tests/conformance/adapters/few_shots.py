@@ -12,6 +12,7 @@ from torch import Tensor
 from embedkit.data.demonstrations import demonstration_filter
 from embedkit.data.label_texts import entailment_rows
 from embedkit.data.pairs import setfit_pairs
+from embedkit.data.templates import assigned
 from embedkit.objectives.anchors import anchor_angles
 from embedkit.objectives.base import build
 from embedkit.recipe.objectives.anchors import LabelAnchors
@@ -104,3 +105,12 @@ def eacl(case: Case) -> dict[str, Any]:
 def eacl_angle(case: Case) -> dict[str, Tensor]:
     angles, nearest = anchor_angles(case["anchors"])
     return {"loss": -angles.mean(), "max_cosine": nearest}
+
+
+@adapter("retrieval", "prompt_assignment")
+def prompt_assignment(case: Case) -> dict[str, Any]:
+    fields, hyper = case.inputs.fields, case.hyper
+    some, rows = assigned(
+        fields["n_prompts"], fields["n_rows"], divisor=hyper["divisor"], hold=hyper["hold"], seed=hyper["seed"]
+    )
+    return {"subset": some, "prompt_of_row": rows}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from rich.console import Console
 
 from embedkit.errors import DataError, RecipeError
@@ -17,6 +18,7 @@ from embedkit.evaluation.cost import estimate
 from embedkit.evaluation.forecast import forecast
 from embedkit.recipe.kinds import OWN, ClassificationTask, FewShotTask
 from embedkit.recipe.suite import Suite
+from embedkit.recipe.templates import TemplateRange
 from embedkit.types import Scores
 from tests.evaluation.hashing import HashingEncoder
 from tests.evaluation.kinds.sets import labelled, write_labels
@@ -98,6 +100,51 @@ def test_few_shots_with_as_many_texts_are_the_classification(scores: Scores) -> 
     assert draws["mean"] == pytest.approx(few.metrics["accuracy@4"]) and len(draws["values"]) == 5
     assert few.metrics["accuracy@1"] < few.metrics["accuracy@4"]
     assert draws["interval"][0] < draws["mean"] < draws["interval"][1]
+
+
+def test_few_shots_in_held_out_templates(suite_file: Path) -> None:
+    """Learnt in the seen templates, judged in each; the main number is the mean over the held-out ones."""
+    prompts = TemplateRange(seen=("{text}", "say {text}"), unseen=("hear {text} now", "{text} or not"))
+    task = FewShotTask(
+        name="Few",
+        train=(str(suite_file.parent / "train.tsv"),),
+        files=(str(suite_file.parent / "test.tsv"),),
+        shots=(1, 4),
+        draws=3,
+        prompts=prompts,
+    )
+    (score,) = suites.evaluate_suite(HashingEncoder(), Suite(tasks=(task,)), resamples=50).tasks
+    assert score.units["accuracy@4"].shape == (45, 6)
+    unseen = [found["accuracy@4"] for found in score.details["templates"]["unseen"].values()]
+    seen = [found["accuracy@4"] for found in score.details["templates"]["seen"].values()]
+    assert score.metrics["accuracy@4"] == pytest.approx(np.mean(unseen))
+    assert score.metrics["accuracy_worst@4"] == pytest.approx(min(unseen))
+    assert score.metrics["accuracy_seen@4"] == pytest.approx(np.mean(seen))
+    assert list(score.details["templates"]["unseen"]) == list(prompts.unseen)
+    over = score.details["draws"]["accuracy@4"]["over_templates"]
+    assert over["sd"] == pytest.approx(np.std(unseen, ddof=1)) and set(task.metrics) <= set(score.metrics)
+
+
+def test_one_wording_says_what_the_bare_texts_say(suite_file: Path) -> None:
+    """A template without words of its own, seen and held out but for spaces, changes nothing."""
+    files = {"train": (str(suite_file.parent / "train.tsv"),), "files": (str(suite_file.parent / "test.tsv"),)}
+    bare = FewShotTask(name="bare", shots=(2,), draws=3, **files)
+    worded = bare.model_copy(update={"prompts": TemplateRange(seen=("{text}",), unseen=("{text} ?",)), "name": "asked"})
+    one, two = suites.evaluate_suite(HashingEncoder(), Suite(tasks=(bare, worded)), resamples=50).tasks
+    assert two.metrics["accuracy_seen@2"] == pytest.approx(one.metrics["accuracy@2"])
+
+
+@pytest.mark.parametrize(
+    ("seen", "unseen", "part"),
+    [
+        (["a {text}"], ["a  {text}"], "is there twice"),
+        (["a {text}"], ["b"], "0 places for the text"),
+        (["a {text} {label}"], ["b {text}"], "nothing is put there"),
+    ],
+)
+def test_templates_are_templates_and_differ(seen: list[str], unseen: list[str], part: str) -> None:
+    with pytest.raises(ValidationError, match=part):
+        TemplateRange.model_validate({"seen": seen, "unseen": unseen})
 
 
 def test_pairs_say_what_a_similarity_means(scores: Scores) -> None:
