@@ -73,7 +73,8 @@ Dtype = Annotated[
 
 def synth(
     task: Annotated[
-        str, typer.Argument(metavar="TASK", help="claif, clhaif, syncse-partial, syncse-scratch or queries.")
+        str,
+        typer.Argument(metavar="TASK", help="claif, clhaif, syncse-partial, syncse-scratch, queries or paraphrases."),
     ],
     text: Text = None,
     out: Out = None,
@@ -102,7 +103,8 @@ def synth(
     dtype: Dtype = "auto",
     offline: Offline = False,
 ) -> None:
-    """Make training data with a language model: scored pairs (claif), scores (clhaif), triplets (syncse), queries.
+    """Make training data with a language model: scored pairs (claif), scores (clhaif), triplets (syncse), queries,
+    paraphrases.
 
     Run it again after an interruption: what was answered is kept in OUT's .cache and is not asked again.
 

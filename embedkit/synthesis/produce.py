@@ -25,6 +25,7 @@ from embedkit.synthesis.asker import Asker, Usage
 from embedkit.synthesis.cache import Cache
 from embedkit.synthesis.calls import Backend
 from embedkit.synthesis.claif import Claif, Clhaif
+from embedkit.synthesis.paraphrases import Paraphrases
 from embedkit.synthesis.prompts import Prompter, load_prompts
 from embedkit.synthesis.queries import Queries
 from embedkit.synthesis.syncse import Partial, Scratch
@@ -33,7 +34,7 @@ from embedkit.types import Example
 
 logger = showing.logger(__name__)
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Claif, Clhaif, Partial, Scratch, Queries)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Claif, Clhaif, Partial, Scratch, Queries, Paraphrases)}
 CHARACTERS_PER_TOKEN = 4
 """A rule of thumb for English, used by the dry run only."""
 
@@ -43,7 +44,7 @@ class Settings:
     """What is to be made.
 
     Attributes:
-        task: claif, clhaif, syncse-partial, syncse-scratch or queries.
+        task: claif, clhaif, syncse-partial, syncse-scratch, queries or paraphrases.
         out: the data file; ``.meta.json`` and, unless `cache` says otherwise, ``.cache`` stand beside it.
         text: the texts to start from; None for syncse-scratch.
         roles: role: column of `text`.
@@ -154,6 +155,7 @@ def _texts(settings: Settings, task: Task) -> tuple[list[Example], dict[str, Any
             f"name the columns: --roles '{{{wanted}}}'",
         )
     assert loaded.rows is not None
+    task.classes = loaded.classes
     texts = task.once(loaded.get(range(loaded.rows)))
     return texts, {"file": loaded.name, "sha256": loaded.digest, "texts": len(texts), "skipped": loaded.skipped}
 

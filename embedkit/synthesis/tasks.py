@@ -45,6 +45,7 @@ class Task(ABC):
         needs: roles of the texts it starts from; empty if it starts from nothing.
         kinds: prompts it uses.
         dropped: what could not be used, by reason.
+        classes: what the labels of the texts are called, by their number.
     """
 
     name: ClassVar[str]
@@ -54,6 +55,7 @@ class Task(ABC):
     def __init__(self, prompter: Prompter) -> None:
         self.prompter = prompter
         self.dropped: Counter[str] = Counter()
+        self.classes: dict[int, str] = {}
 
     @abstractmethod
     def plan(self, texts: Sequence[Example]) -> list[Planned]:
