@@ -44,12 +44,12 @@ def test_a_side_without_the_package_says_how_to_get_it(folder: Path) -> None:
     if importlib.util.find_spec("setfit") is not None:
         pytest.skip("setfit is installed here")
     worker = benchmark.Worker("setfit", sys.executable, str(folder), 1)
-    with pytest.raises(SystemExit, match="the package setfit is not there: .* -m pip install setfit"):
+    with pytest.raises(SystemExit, match=r"the package setfit is not there: .* -m pip install setfit"):
         worker(benchmark.jobs(made(folder), "toy", "work")[0][1])
 
 
 def test_a_set_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="has no toy-train.tsv"):
+    with pytest.raises(SystemExit, match=r"has no toy-train.tsv"):
         benchmark.read(tmp_path, "toy", "train")
 
 
