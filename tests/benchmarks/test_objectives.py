@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks import drift
 from benchmarks.objectives import cells, page, summary, table
 from benchmarks.objectives.__main__ import main
 from benchmarks.objectives.cost import peak
@@ -317,3 +318,31 @@ def test_labels_text_alone_and_hard_negatives(place: Path) -> None:
     assert set(found["scifact"]["rows"]) == {BASE, "infonce", "dcl", "lce"}
     assert list(found) == kinds.split(",")
     assert (place / "work/data/scifact/train.parquet").is_file()
+
+
+# Drift --------------------------------------------------------------------------------------------------------
+
+
+def test_every_setting_of_the_drift_changes_the_recipe_in_what_it_names(tmp_path: Path) -> None:
+    bench = cells.Bench("b", tmp_path, tmp_path, 6, 4, 16)
+    made = {name: drift.recipe(bench, tmp_path / "t.txt", name, 1, 6) for name in drift.SETTINGS}
+    assert len({recipe.model_dump_json() for recipe in made.values()}) == len(drift.SETTINGS)
+    assert made["temperature 0.2"].objective.temperature == 0.2  # type: ignore[attr-defined]
+    assert made["pooling cls"].model.pooling == "cls" and made["pooling cls"].train.learning_rate == 1e-4
+    assert made["rate 2e-5"].train.learning_rate == 2e-5 and made["rate 2e-5"].model.pooling == "mean"
+
+
+@pytest.mark.slow
+def test_the_drift_is_measured_along_the_training(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = {**drift.SETTINGS[""], "train": {"learning_rate": 0.05}}
+    monkeypatch.setattr(drift, "SETTINGS", {"": quick, "temperature 1": drift.SETTINGS["temperature 1"]})
+    words = ["--base", str(place / "tiny"), "--data", str(place / "data"), "--work", str(place / "drift")]
+    words += ["--steps", "6", "--batch", "4", "--dev", "12", "--seeds", "1", "--max-length", "16"]
+    monkeypatch.setattr("sys.argv", ["drift", *words])
+    drift.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:15].strip() for line in lines if line] == ["changed", "nothing", "temperature 1"]
+    assert lines[0].split()[1:6] == ["start", "1", "2", "4", "6"]
+    assert lines[1].split()[1] == lines[2].split()[2] and lines[1].split()[1] != lines[1].split()[5]
