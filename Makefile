@@ -68,7 +68,7 @@ conformance: $(READY) ## Compare with the golden values of the methods' authors
 	$(PY) -m tests.conformance
 
 .PHONY: recipes
-recipes: $(READY) ## Check every shipped recipe (`make test` also trains each for a few steps)
+recipes: $(READY) ## Check every shipped recipe (`make test-slow` also trains each for a few steps)
 	@for recipe in $$(find recipes -name '*.yaml' | sort); do $(EMBEDKIT) check "$$recipe" || exit 1; echo; done
 
 .PHONY: bench

@@ -56,6 +56,7 @@ def small(words: list[str]) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_every_command_of_the_start_page(embedkit: Run, work: Path) -> None:  # noqa: F811
     page = ROOT / "docs" / "start.md"
     for name, text in recipes_of(page).items():

@@ -42,13 +42,13 @@ def test_one_process(name: str, layouts: list[Layout], oracles: dict[tuple[str, 
 
 @pytest.mark.cpu
 @pytest.mark.dist
-@pytest.mark.parametrize("which", ["few", pytest.param("all", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_two_processes_with_unequal_micro_batches(
-    which: str, oracles: dict[tuple[str, int], Answer], folder: Path, tmp_path: Path
+    oracles: dict[tuple[str, int], Answer], folder: Path, tmp_path: Path
 ) -> None:
     for name in ("base", "causal", "generator"):
         (tmp_path / name).symlink_to(folder / name)
-    run_two("tests.auxiliary.worker", tmp_path, which)
+    run_two("tests.auxiliary.worker", tmp_path)
     for rank in range(2):
         answers = torch.load(tmp_path / f"answers-{rank}.pt")
         assert {case for case, _ in answers} == set(CASES)

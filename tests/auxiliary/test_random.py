@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.auxiliary.test_resume import CASES, recipe
+from tests.auxiliary.test_resume import ONE_FAST, recipe
 from tests.train.runs import trainer
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ONE_FAST)
 def test_keep_and_reforward_draw_the_same_masks(name: str, folder: Path, tmp_path: Path) -> None:
     """Losses of four updates with dropout; one other mask would change them in the second digit."""
     losses = []
@@ -25,7 +25,7 @@ def test_keep_and_reforward_draw_the_same_masks(name: str, folder: Path, tmp_pat
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ONE_FAST)
 def test_bf16(name: str, folder: Path, tmp_path: Path) -> None:
     made = recipe(name, folder)
     train = made.train.model_copy(update={"precision": "bf16", "steps": 2, "save_every": None})

@@ -232,6 +232,7 @@ def finished(place: Path) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_every_run_has_its_result(finished: Path) -> None:
     found = sorted(str(p.relative_to(finished / "work").parent) for p in finished.rglob("result.json"))
     assert found == ["base/fixed", "simcse/seed-1", "simcse/seed-2", "warm/seed-1", "warm/seed-2", "white/fixed"]

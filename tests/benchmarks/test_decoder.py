@@ -19,6 +19,7 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=ROOT)
 
 
+@pytest.mark.slow
 def test_without_weights() -> None:
     """`make bench` goes on; a model that was asked for is an error."""
     absent, wrong = run(), run("--model", "no/such/folder")

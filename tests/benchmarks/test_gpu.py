@@ -53,6 +53,7 @@ def figures(out: Path) -> dict[str, dict]:
     return {part["name"]: part for part in record["parts"]}
 
 
+@pytest.mark.slow
 def test_a_part_that_runs_and_one_that_cannot(tmp_path: Path) -> None:
     done = run("--out", str(tmp_path), "--python", sys.executable, "--cpu", "--only", "tests,step-flash", limit=300)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -32,6 +32,7 @@ def check(lines: list[str]) -> None:
     assert re.fullmatch(r"ratio \d+\.\d\d", lines[-1])
 
 
+@pytest.mark.slow
 def test_synthetic_vectors() -> None:
     lines = run()
     assert "synthetic vectors" in lines[0]

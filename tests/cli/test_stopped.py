@@ -80,6 +80,7 @@ def test_runs_with_several_seeds_stop_too(work: Path) -> None:
 
 
 @pytest.mark.dist
+@pytest.mark.slow
 def test_two_runs_in_one_folder_and_a_lock_left_by_a_killed_one(work: Path) -> None:
     child = spawn(*ENDLESS)
     trains(child, Path("run"))

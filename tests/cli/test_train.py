@@ -182,6 +182,7 @@ def test_spread_over_seeds() -> None:
 
 
 @pytest.mark.dist
+@pytest.mark.slow
 def test_the_exit_code_of_a_child_comes_through(work: Path) -> None:
     Path("bad.txt").write_text("a b\n\nc d\n" * 20)
     child = spawn("train", "r.yaml", "data.sources.0.path=bad.txt", "--out", "run", "--nproc", "2")

@@ -20,6 +20,12 @@ from tests.tiny import sentences, tiny_bert
 ROOT = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(str(path.relative_to(ROOT).with_suffix("")) for path in ROOT.rglob("*.yaml"))
 EXPECTED = 49
+FAST = {
+    *("quickstart", "sts/cosent", "rerank/contrast", "multilingual/mean-shift", "fewshot/setfit", "fewshot/supcon"),
+    *("retrieval/infonce", "retrieval/ance", "retrieval/prograd", "pretrain/mlm", "pretrain/mntp"),
+    *("sup/simcse", "sup/prompteol", "sup/promcse", "unsup/simcse", "unsup/diffcse", "unsup/tsdae", "unsup/moco"),
+}
+"""Recipes of every kind that `make test` trains for a few steps; `make test-slow` trains them all."""
 PYDOCS = {"packages": ["rich", "jinja2", "typer", "pydantic"], "holdout": ["jinja2"], "dev": ["typer"]}
 
 
@@ -54,7 +60,7 @@ def test_check_has_no_refusal_and_every_default_is_explicit(name: str, tmp_path:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "rerank/distill" else name for name in SINGLE]
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in SINGLE]
 )
 def test_smoke(name: str, tmp_path: Path) -> None:
     from embedkit.run import train
@@ -67,7 +73,7 @@ def test_smoke(name: str, tmp_path: Path) -> None:
     assert record.scores_after is not None and record.comparison
 
 
-@pytest.mark.parametrize("name", STAGED)
+@pytest.mark.parametrize("name", [STAGED[0], *(pytest.param(name, marks=pytest.mark.slow) for name in STAGED[1:])])
 def test_stages(name: str, tmp_path: Path) -> None:
     """As a recipe without stages: no refusal, whole in YAML and back, and a short run with what it leaves."""
     from embedkit.run import train

@@ -93,7 +93,9 @@ def by_hand(folder: Path, model: Path) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize(("mode", "used"), [("sync", [0, 2, 4, 6]), ("background", [0, 4, 6])])
+@pytest.mark.parametrize(
+    ("mode", "used"), [("sync", [0, 2, 4, 6]), pytest.param("background", [0, 4, 6], marks=pytest.mark.slow)]
+)
 def test_every_version_is_of_the_model_at_its_update(
     folder: Path, batches: dict[str, list[RowBatch]], mode: str, used: list[int]
 ) -> None:
@@ -154,6 +156,7 @@ def test_after_kill_nine(
     assert_same(out, folder / mode)
 
 
+@pytest.mark.slow
 def test_a_search_that_is_killed_is_begun_again(
     folder: Path, batches: dict[str, list[RowBatch]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

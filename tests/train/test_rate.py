@@ -37,9 +37,11 @@ def result(trained: Trainer) -> tuple[list[torch.Tensor], list[float]]:
     [
         {},
         {"train": {"graph": "reforward", "tokens_per_micro_batch": 48}},
-        {"heads": [{"name": "batch_norm_projector"}]},
-        {"auxiliary": [{"name": "mlm"}]},
-        {"guide": {"model": "BASE"}, "objective": {"name": "infonce", "guide": "absolute"}},
+        pytest.param({"heads": [{"name": "batch_norm_projector"}]}, marks=pytest.mark.slow),
+        pytest.param({"auxiliary": [{"name": "mlm"}]}, marks=pytest.mark.slow),
+        pytest.param(
+            {"guide": {"model": "BASE"}, "objective": {"name": "infonce", "guide": "absolute"}}, marks=pytest.mark.slow
+        ),
     ],
     ids=["plain", "reforward", "batch-norm", "mlm", "guide"],
 )

@@ -71,7 +71,7 @@ def test_a_resumed_epoch_goes_on_where_it_was(base: Path, tmp_path: Path) -> Non
     assert resumed.state.epoch == whole.state.epoch
 
 
-@pytest.mark.parametrize(("what", "survives"), [("step", 4), ("save", 4)])
+@pytest.mark.parametrize(("what", "survives"), [("step", 4), pytest.param("save", 4, marks=pytest.mark.slow)])
 def test_after_kill_nine(base: Path, whole: tuple, tmp_path: Path, what: str, survives: int) -> None:
     worker = subprocess.run([sys.executable, "-m", "tests.train.runs", str(base), str(tmp_path), what], check=False)
     assert worker.returncode == -9

@@ -81,6 +81,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     assert tokens == sum(h["tokens"] for h in whole.state.log_history if "tokens" in h), "no line was lost"
 
 
+@pytest.mark.slow
 def test_the_line_says_what_happens(base: Path, tmp_path: Path) -> None:
     done = worker(base, tmp_path, "SIGTERM@2")
     assert "SIGTERM: stopping after this update, with a checkpoint; SIGTERM once more ends it at once" in done.stderr
@@ -91,6 +92,7 @@ def test_a_second_sigterm_ends_at_once(base: Path, tmp_path: Path) -> None:
     assert [checkpoint.step_of(p) for p in checkpoint.find_checkpoints(tmp_path)] == [2]
 
 
+@pytest.mark.slow
 def test_a_second_signal_of_another_kind_does_not(base: Path, tmp_path: Path) -> None:
     assert worker(base, tmp_path, "SIGUSR12@2").returncode == 3
 

@@ -75,6 +75,7 @@ def test_each_process_keeps_a_random_state_of_its_own(two: Path) -> None:
         assert {p.name for p in checkpoint.glob("rng_state*")} == {"rng_state_0.pth", "rng_state_1.pth"}
 
 
+@pytest.mark.slow
 def test_two_processes_resume(folder: Path, two: Path) -> None:
     shutil.copytree(two, folder / "again")
     shutil.rmtree(folder / "again" / "model")

@@ -55,6 +55,7 @@ def test_cases_differ_from_each_other(oracle: dict[str, Gradients]) -> None:
 
 @pytest.mark.cpu
 @pytest.mark.dist
+@pytest.mark.slow
 def test_two_processes_have_the_gradient_of_one(base: Path, oracle: dict[str, Gradients], tmp_path: Path) -> None:
     run_two("tests.train.views", tmp_path, base)
     for rank in (0, 1):

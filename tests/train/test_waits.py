@@ -36,6 +36,7 @@ LOOK = (
     "dclr",
     "gml",
     "head-",
+    "label_anchors",
     "lambda_loss",
     "macl",
     "rank-",

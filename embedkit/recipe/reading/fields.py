@@ -171,11 +171,13 @@ def elsewhere(root: type[BaseModel], key: str, block: Sequence[Key] = ()) -> str
     """A place where `key`, or what other tools mean by it, is valid: ``train.batch_size``.
 
     A place in the first element of a list below `block` comes first (``data.sources.0.encoding`` for a key of `data`),
-    then one outside lists, in a block that every recipe has before one that it may lack, then one in any list.
+    then one outside lists, in a block that every recipe has before one that it may lack, then one in any list. What
+    lies inside a block's own optional block (``train.prograd.temperature``) is meant by who writes in that block alone.
     """
     wanted = {key, SYNONYMS.get(key, key)}
-    found = [path for path in _paths(root, "") if path.rpartition(".")[2] in wanted]
     below = f"{'.'.join(map(str, block))}." if block else None
+    named = [path for path in _paths(root, "") if path.rpartition(".")[2] in wanted]
+    found = [path for path in named if (below and path.startswith(below)) or not _in_an_extra(root, path)]
 
     def rank(path: str) -> int:
         if below and path.startswith(below):
@@ -184,6 +186,17 @@ def elsewhere(root: type[BaseModel], key: str, block: Sequence[Key] = ()) -> str
         return 0 if ".0." in path else 1 + sure
 
     return max(found, key=rank, default=None)
+
+
+def _in_an_extra(root: type[BaseModel], path: str) -> bool:
+    """Whether the place lies in a block that its own block has only where somebody asks for it."""
+    first, *inner = path.split(".")
+    blocks = [
+        o for o in _options(root.model_fields[first].annotation) if isinstance(o, type) and issubclass(o, BaseModel)
+    ]
+    if len(inner) < 2 or not blocks or inner[0] not in blocks[0].model_fields:
+        return False
+    return blocks[0].model_fields[inner[0]].default is None
 
 
 def show(value: Any) -> str:
