@@ -246,6 +246,7 @@ def test_every_run_has_its_result(finished: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_only_models_that_others_need_are_kept(finished: Path) -> None:
     kept = sorted(str(p.parent.relative_to(finished / "work")) for p in finished.glob("work/*/*/model"))
     assert kept == ["simcse/seed-1", "simcse/seed-2"]

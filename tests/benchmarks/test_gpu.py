@@ -62,6 +62,7 @@ def test_a_part_that_runs_and_one_that_cannot(tmp_path: Path) -> None:
     assert found["step-flash"] == found["step-flash"] | {"state": "skipped", "note": "flash attention needs a GPU"}
 
 
+@pytest.mark.slow
 def test_figures_of_a_log_that_ends_anywhere() -> None:
     """What libraries print looks like figures; none of it may stop the parts that follow."""
     code = "import sys; sys.path.insert(0, 'benchmarks'); from gpu import read; print(read(sys.stdin.read()))"

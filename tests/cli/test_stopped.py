@@ -35,7 +35,7 @@ def newest(folder: Path) -> int:
 
 
 @pytest.mark.dist
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)])
 def test_a_stopped_run_leaves_a_checkpoint_and_says_how_to_go_on(work: Path, number: signal.Signals) -> None:
     child = spawn(*ENDLESS)
     trains(child, Path("run"))

@@ -53,7 +53,7 @@ def worker(base: Path, folder: Path, what: str) -> subprocess.CompletedProcess[s
         pytest.param("SIGUSR1@4", 5, marks=pytest.mark.slow),
         pytest.param("SIGHUP@0", 1, marks=pytest.mark.slow),
         pytest.param("SIGTERM@3", 4, marks=pytest.mark.slow),  # an evaluation is due: it is left to the resumed run
-        ("SIGTERM@evaluation4", 4),  # in the middle of it
+        pytest.param("SIGTERM@evaluation4", 4, marks=pytest.mark.slow),  # in the middle of it
         pytest.param("SIGTERM@evaluation8", 8, marks=pytest.mark.slow),  # no update is left
         pytest.param("SIGTERM@7", 8, marks=pytest.mark.slow),
     ],
