@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import faiss
@@ -30,24 +30,24 @@ _PART = 65_536
 def kmeans_clusters(
     source: LoadedSource,
     options: Clusters,
-    model: Callable[[], Model],
+    models: Sequence[tuple[str, Callable[[], Model]]],
     *,
     folder: Path,
-    name: str,
     seed: int,
     cache: Path | None = None,
     progress: bool = False,
 ) -> np.ndarray:
     """The cluster of every row: k-means on unit vectors with unit centres.
 
+    With several models it is the tuple of the clusters by each, as a number: two rows have the same where all agree.
     What is found is kept in `folder`, so that a resumed run, and every process of a run, reads the same.
 
     Args:
         source: a loaded source, no stream.
         options: the recipe's block, with `kmeans`.
-        model: loads what embeds; called only when `folder` does not have the clusters.
+        models: names, for the record, and what loads the models that embed; called only when `folder` does not have
+            the clusters.
         folder: of the run.
-        name: of the model, for the record.
         seed: of k-means.
         cache: where vectors are kept; default ``$XDG_CACHE_HOME/embedkit/clusters``.
         progress: show bars.
@@ -60,7 +60,9 @@ def kmeans_clusters(
     """
     if source.rows is None:
         raise DataError("a stream has no clusters", source.name, "remove streaming, or clusters")
-    asked = _key([source.digest, source.rows, options.model_dump(mode="json"), name, seed])
+    names = [name for name, _ in models]
+    written = names if len(names) > 1 else names[0]
+    asked = _key([source.digest, source.rows, options.model_dump(mode="json"), written, seed])
     record = folder / RECORD
     if record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("asked") == asked:
         return np.asarray(np.load(folder / CLUSTERS), dtype=np.int64)
@@ -71,13 +73,24 @@ def kmeans_clusters(
         what = f"{different} different texts cannot make {options.kmeans} clusters"
         raise DataError(what, source.name, f"set clusters.kmeans to {max(2, different)} or less")
     role = "query" if options.of == "query" else "document"
-    embedder = Embedder.of(model(), role=role, normalize=True)
-    view = vectors_of(texts, embedder, VectorStore(cache or cache_folder("clusters")), progress=progress)
-    found = _kmeans(view, options.kmeans, options.iterations, seed)
+    store, parts, fingerprints = VectorStore(cache or cache_folder("clusters")), [], []
+    for _, load in models:
+        embedder = Embedder.of(load(), role=role, normalize=True)
+        view = vectors_of(texts, embedder, store, progress=progress)
+        parts.append(_kmeans(view, options.kmeans, options.iterations, seed))
+        fingerprints.append(embedder.space.model)
+    found = parts[0] if len(parts) == 1 else _joint(parts)
     with files.new_file(folder / CLUSTERS) as file:
         write_array(file, found)
-    files.write_json(record, {"asked": asked, "model": name, "fingerprint": embedder.space.model})  # last: it is whole
+    said = {"asked": asked, "models": names, "fingerprints": fingerprints}
+    files.write_json(record, said)  # last: it is whole
     return found
+
+
+def _joint(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """[n] one number per tuple: that of row i stands for ``(parts[0][i], parts[1][i], ...)``."""
+    _, number = np.unique(np.stack(parts, axis=1), axis=0, return_inverse=True)
+    return number.reshape(-1).astype(np.int64)
 
 
 def _texts(source: LoadedSource, of: str) -> list[str]:

@@ -23,8 +23,11 @@ class Clusters(Block):
     of: Literal["query", "positive"] = Field(
         "query", description="What k-means embeds; of several positives the first."
     )
-    model: Annotated[str | None, Leads("folder")] = Field(
-        None, description="What embeds for k-means: a folder or a Hub id. None: the recipe's own base model."
+    model: Annotated[str | tuple[str, ...] | None, Leads("folder")] = Field(
+        None,
+        description="What embeds for k-means: a folder or a Hub id; in a recipe with stages also the name of an earlier "
+        "one, or `base`, what the first began with. Several: each has clusters of its own, and rows are together that "
+        "share the clusters of all (MCL's stages). None: the recipe's own base model.",
     )
     iterations: int = Field(25, ge=1, le=1000, description="Of k-means.")
     rest: Literal["mix", "drop"] = Field(
@@ -39,4 +42,11 @@ class Clusters(Block):
             raise invalid("`rest` is about clusters that are kept together", "leave it out")
         if self.kmeans is None and (self.model is not None or self.of != "query"):
             raise invalid("without kmeans nothing is embedded", "set kmeans, or leave model and of out")
+        if self.model == () or len(set(self.models)) < len(self.models):
+            raise invalid("`model` names one model at least, and none twice", "leave it out for the base model")
         return self
+
+    @property
+    def models(self) -> tuple[str | None, ...]:
+        """What embeds, one after the other; None is the recipe's own base model."""
+        return self.model if isinstance(self.model, tuple) else (self.model,)

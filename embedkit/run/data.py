@@ -21,6 +21,7 @@ from embedkit.errors import DataError
 from embedkit.inputs.cures import Cures
 from embedkit.inputs.quotes import LEFT_OPEN
 from embedkit.inputs.records import PEEK
+from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.clusters import Clusters
 from embedkit.recipe.schema import Recipe, Source
 from embedkit.run.state import Run, process_zero_first
@@ -94,12 +95,14 @@ def _clustered(source: LoadedSource, options: Clusters, recipe: Recipe, folder: 
         from embedkit.mining.clusters import kmeans_clusters
         from embedkit.mining.guide import load_guide
 
+        def loading(name: str | None) -> Callable[[], Encoder]:
+            return lambda: load_guide(name, recipe.model, recipe.train.device, "clusters.model")
+
         clusters = kmeans_clusters(
             source,
             options,
-            lambda: load_guide(options.model, recipe.model, recipe.train.device, "clusters.model"),
+            [(name or recipe.model.base, loading(name)) for name in options.models],
             folder=folder,
-            name=options.model or recipe.model.base,
             seed=recipe.train.seed,
             progress=progress,
         )

@@ -16,7 +16,7 @@ from pathlib import Path
 from embedkit.disk import files, paths
 from embedkit.disk.folders import RunFolder
 from embedkit.disk.locks import hold_folder
-from embedkit.errors import RecordError, TrainingError
+from embedkit.errors import RecipeError, RecordError, TrainingError
 from embedkit.evaluation import suite as suites
 from embedkit.foreign.redacting import PLACEHOLDER, redact
 from embedkit.model.running.encoder import Encoder, pick_device
@@ -26,7 +26,7 @@ from embedkit.publish.probes import TEXTS, Probes, embed, hashes
 from embedkit.publish.report import summary_table
 from embedkit.recipe.load import recipe_hash
 from embedkit.recipe.reading.dump import dump_stages, stages_hash
-from embedkit.recipe.schema import Model, Recipe
+from embedkit.recipe.schema import Model, Recipe, Source
 from embedkit.recipe.stages import START, Staged, Step, going_on
 from embedkit.run import finish, merging, publishing, start
 from embedkit.run.environment import now, quiet_libraries, versions
@@ -111,8 +111,9 @@ def _merging(step: Step, recipe: Recipe) -> str:
 
 def _recipe(staged: Staged, number: int, places: list[RunFolder]) -> Recipe:
     """The recipe of a stage's own run: where it begins with an earlier stage, its base is that one's folder as its own
-    folder sees it, and what that one was measured at is not measured again."""
-    recipe = staged.steps[number].recipe
+    folder sees it, and what that one was measured at is not measured again. Likewise for the models of earlier stages
+    that its batches are clustered by."""
+    recipe = _clustered_by(staged, number, places)
     begins = staged.steps[number].begins
     if begins is not None:
         recipe = _from_stage(recipe, places[begins], places[number])
@@ -123,8 +124,44 @@ def _recipe(staged: Staged, number: int, places: list[RunFolder]) -> Recipe:
 
 def _from_stage(recipe: Recipe, earlier: RunFolder, place: RunFolder) -> Recipe:
     """The recipe with the model of an earlier stage as its base, written as the stage's own folder sees it."""
+    return going_on(recipe, _seen(earlier, place))
+
+
+def _seen(earlier: RunFolder, place: RunFolder) -> paths.Located:
+    """The model of an earlier stage, written as the stage's own folder sees it."""
     here, before = place.root, earlier.model
-    return going_on(recipe, paths.Located(os.path.relpath(before, here), [before], [here]))
+    return paths.Located(os.path.relpath(before, here), [before], [here])
+
+
+def _clustered_by(staged: Staged, number: int, places: list[RunFolder]) -> Recipe:
+    """The recipe of a stage with folders in place of the stages that `clusters.model` names.
+
+    Raises:
+        RecipeError: one of them is not trained by then.
+    """
+    recipe, names = staged.steps[number].recipe, [step.name for step in staged.steps]
+
+    def found(name: str | None) -> str | None:
+        if name == START:
+            return staged.steps[0].recipe.model.base
+        if name not in names:
+            return name
+        if names.index(name) >= number:
+            what = f"stage {names[number]}: its batches are clustered by the model of {name}, which is not there then"
+            raise RecipeError(what, "clusters.model", f"name earlier stages, or {START}")
+        return _seen(places[names.index(name)], places[number])
+
+    def settled(source: Source) -> Source:
+        options = source.clusters
+        if options is None or options.model is None:
+            return source
+        several = tuple(name for name in map(found, options.models) if name is not None)
+        model = several if isinstance(options.model, tuple) else several[0]
+        clusters = options.model_copy(update={"model": model})
+        return source.model_copy(update={"clusters": clusters})
+
+    data = recipe.data.model_copy(update={"sources": tuple(map(settled, recipe.data.sources))})
+    return recipe.model_copy(update={"data": data})
 
 
 def _finished(place: RunFolder) -> bool:

@@ -28,8 +28,8 @@ class Directions:
 
     dim = DIM
 
-    def __init__(self) -> None:
-        self.calls = 0
+    def __init__(self, by: int = 1) -> None:
+        self.calls, self.by = 0, by
 
     def prompt(self, role: str) -> str:
         return ""

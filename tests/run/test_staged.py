@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from embedkit.disk.folders import RunFolder
-from embedkit.errors import TrainingError
+from embedkit.errors import RecipeError, TrainingError
 from embedkit.recipe.load import LoadedStages, load_any
 from embedkit.recipe.stages import Staged
 from embedkit.run import single as module
@@ -140,3 +140,38 @@ def test_another_recipe_is_refused(world: Path) -> None:
         go(world, "whole", "stages.hard.train.steps=5", resume=True)
     with pytest.raises(TrainingError, match="merged otherwise"):
         go(world, "whole", "stages.soup.merge.weights=[1, 1, 1]", resume=True)
+
+
+CLUSTERED = """\
+model: {base: tiny, pooling: mean}
+data: {sources: [{path: pairs.jsonl}]}
+train: {batch_size: 8, steps: 2, device: cpu, learning_rate: 1.0e-3}
+stages:
+  - name: first
+  - name: second
+    data: {sources: [{path: pairs.jsonl, clusters: {batches: together, kmeans: 3, model: first}}]}
+  - name: third
+    data: {sources: [{path: pairs.jsonl, clusters: {batches: together, kmeans: 3, model: [base, first, second]}}]}
+"""
+
+
+def test_batches_are_clustered_by_the_models_of_earlier_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    material(tmp_path)
+    (tmp_path / "s.yaml").write_text(CLUSTERED, encoding="utf-8")
+    go(tmp_path, "run")
+    folders = [tmp_path / "run" / "stages" / name / "clusters" / "source-0" for name in ("2-second", "3-third")]
+    second, third = (json.loads((folder / "clusters.json").read_text(encoding="utf-8")) for folder in folders)
+    assert second["models"] == ["../1-first/model"]
+    assert third["models"] == ["tiny", "../1-first/model", "../2-second/model"]
+    assert third["fingerprints"][1] == second["fingerprints"][0] and len(set(third["fingerprints"])) == 3
+    found = [np.load(folder / "clusters.npy") for folder in folders]
+    both = set(zip(*(part.tolist() for part in found), strict=True))
+    assert len({t for _, t in both}) == len(both) > len(set(found[0].tolist()))  # the third's refine the second's
+
+
+def test_a_later_stage_has_no_model_to_cluster_by(tmp_path: Path) -> None:
+    material(tmp_path)
+    (tmp_path / "s.yaml").write_text(CLUSTERED, encoding="utf-8")
+    with pytest.raises(RecipeError, match="clustered by the model of third, which is not there then"):
+        go(tmp_path, "run", "stages.second.data.sources.0.clusters.model=third")
