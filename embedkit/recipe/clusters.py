@@ -25,9 +25,9 @@ class Clusters(Block):
     )
     model: Annotated[str | tuple[str, ...] | None, Leads("folder")] = Field(
         None,
-        description="What embeds for k-means: a folder or a Hub id; in a recipe with stages also the name of an earlier "
-        "one, or `base`, what the first began with. Several: each has clusters of its own, and rows are together that "
-        "share the clusters of all (MCL's stages). None: the recipe's own base model.",
+        description="What embeds for k-means: a folder or a Hub id; in a recipe with stages also the name of an "
+        "earlier one, or `base`, what the first began with. Several: each has clusters of its own, and rows are "
+        "together that share the clusters of all (MCL's stages). None: the recipe's own base model.",
     )
     iterations: int = Field(25, ge=1, le=1000, description="Of k-means.")
     rest: Literal["mix", "drop"] = Field(

@@ -35,12 +35,12 @@ class Directions:
         return ""
 
     def fingerprint(self) -> str:
-        return "0" * 64
+        return str(self.by) * 64
 
     def encode(self, texts: Any, **options: Any) -> np.ndarray:
         self.calls += 1
         rng = np.random.default_rng(0)
-        axis = np.array([int(text.split()[1]) % DIM for text in texts])
+        axis = np.array([int(text.split()[1]) // self.by % DIM for text in texts])
         noise = 0.05 * rng.standard_normal((len(texts), DIM))
         return (np.eye(DIM)[axis] + noise).astype(np.float32)
 
@@ -50,11 +50,12 @@ def source(count: int = 48) -> LoadedSource:
     return load_source(Source(rows=rows))
 
 
-def find(folder: Path, model: Directions, loaded: LoadedSource | None = None, **changes: Any) -> np.ndarray:
+def find(
+    folder: Path, model: Directions | list[Directions], loaded: LoadedSource | None = None, **changes: Any
+) -> np.ndarray:
     options = Clusters.model_validate({"batches": "apart", "kmeans": DIM} | changes)
-    return kmeans_clusters(
-        loaded or source(), options, lambda: model, folder=folder, name="m", seed=1, cache=folder / "cache"
-    )
+    models = [(f"m{m.by}", lambda m=m: m) for m in (model if isinstance(model, list) else [model])]
+    return kmeans_clusters(loaded or source(), options, models, folder=folder, seed=1, cache=folder / "cache")
 
 
 @pytest.mark.parametrize(("of", "truth"), [("query", lambda i: i % DIM), ("positive", lambda i: i // 8 % DIM)])
@@ -62,6 +63,14 @@ def test_kmeans_finds_the_directions(tmp_path: Path, of: str, truth: Any) -> Non
     found = find(tmp_path, Directions(), of=of)
     pairs = {(int(c), truth(i)) for i, c in enumerate(found)}
     assert len(pairs) == len({c for c, _ in pairs}) == DIM
+
+
+def test_with_several_models_a_cluster_is_the_tuple_of_theirs(tmp_path: Path) -> None:
+    found = find(tmp_path, [Directions(), Directions(by=DIM)], source(72))
+    pairs = {(int(c), (i % DIM, i // DIM % DIM)) for i, c in enumerate(found)}
+    assert len(pairs) == len({c for c, _ in pairs}) == DIM * DIM
+    record = json.loads((tmp_path / "clusters.json").read_text(encoding="utf-8"))
+    assert record["models"] == ["m1", "m6"] and record["fingerprints"] == ["1" * 64, "6" * 64]
 
 
 def test_they_are_found_once(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from embedkit.recipe.load import LoadedStages, load_any
 from embedkit.recipe.stages import Staged
 from embedkit.run import single as module
 from embedkit.run import train
+from embedkit.run.staged import _recipe
 from embedkit.types import RunRecord
 from tests.torture.jobs import material
 
@@ -155,6 +156,17 @@ stages:
 """
 
 
+def test_names_of_stages_become_the_folders_of_their_models(tmp_path: Path) -> None:
+    material(tmp_path)
+    (tmp_path / "s.yaml").write_text(CLUSTERED, encoding="utf-8")
+    found = staged(tmp_path)
+    places = [RunFolder(tmp_path / "run" / "stages" / found.folder(i)) for i in range(3)]
+    models = [_recipe(found, i, places).data.sources[0].clusters for i in range(3)]
+    assert models[0] is None and models[1] is not None and models[1].model == "../1-first/model"
+    assert models[2] is not None and models[2].models == ("tiny", "../1-first/model", "../2-second/model")
+
+
+@pytest.mark.slow
 def test_batches_are_clustered_by_the_models_of_earlier_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     material(tmp_path)
