@@ -44,6 +44,14 @@ Depth = Annotated[
 Geometry = Annotated[
     bool, typer.Option("--geometry", help="Also alignment, uniformity, anisotropy and ranks (STS tasks).")
 ]
+Embeddings = Annotated[
+    str,
+    typer.Option(
+        "--embeddings",
+        metavar="FORMS",
+        help="Also with embeddings in fewer bytes: int8,binary,truncate=N, or two as truncate=128+int8.",
+    ),
+]
 _SUITE = "A shipped suite (sts, sts:STS-B,SICK-R), a YAML file, or mteb:NAMES (tasks, benchmarks) or mteb:FILE."
 
 
@@ -66,6 +74,7 @@ def evaluate(
         int, typer.Option("--batch-tokens", metavar="N", min=16, help="Padded tokens per batch.")
     ] = 8192,
     geometry: Geometry = False,
+    embeddings: Embeddings = "",
     first_stage: FirstStage = None,
     depth: Depth = 100,
     fail_if_worse: FailIfWorse = False,
@@ -82,6 +91,7 @@ def evaluate(
       embedkit eval runs/a/model --suite sts --data path/to/data
       embedkit eval runs/a/model --suite my-suite.yaml --out scores
       embedkit eval runs/a/model --suite sts:STS-B --geometry --data path/to/data
+      embedkit eval runs/a/model --suite my-suite.yaml --embeddings int8,binary,truncate=128
       embedkit eval runs/a/model --suite sts:STS-B --compare sentence-transformers/all-MiniLM-L6-v2
       embedkit eval runs/a/model --suite sts --endpoint http://localhost:8080/v1
       embedkit eval user/model --suite mteb:NanoBEIR,STS12 --out scores
@@ -117,6 +127,7 @@ def evaluate(
         seed=seed,
         batch_tokens=batch_tokens,
         geometry=geometry,
+        embeddings=embeddings,
         first_stage=first_stage,
         depth=depth,
         say=(lambda line: say(line, stderr=True)) if as_json else say,

@@ -11,12 +11,13 @@ import numpy as np
 from embedkit.errors import EmbedkitError
 from embedkit.evaluation.kept import Kept
 from embedkit.evaluation.noise import all_equal
+from embedkit.evaluation.stored import Stored
 from embedkit.types import Encodes
 from embedkit.vectors.view import unit
 
 
 class Side:
-    """Encodes distinct texts and keeps the clock.
+    """Encodes distinct texts and keeps the clock; with `stored` the embeddings are as they are read from there.
 
     Attributes:
         all_equal: some texts got one embedding, all of them.
@@ -30,8 +31,9 @@ class Side:
         batch_tokens: int,
         progress: bool,
         kept: Kept | None = None,
+        stored: Stored | None = None,
     ) -> None:
-        self.kept = kept
+        self.kept, self.stored = kept, stored
         self.encoder, self.task, self.max_length = encoder, task, max_length
         self.batch_tokens, self.progress = batch_tokens, progress
         self.texts, self.reused, self.seconds = 0, 0, 0.0
@@ -52,6 +54,8 @@ class Side:
                 f"task {self.task}",
                 "the weights hold NaN or infinity, or overflow in low precision: check the training run",
             )
+        if self.stored is not None:
+            found = self.stored.read(found, role)
         self.all_equal |= all_equal(unit(found))
         return found, np.array([place[text] for text in texts])
 
@@ -85,4 +89,5 @@ class Side:
             "texts_per_second": round((self.texts - self.reused) / max(self.seconds, 1e-9), 1),
             "max_length": self.max_length,
             **({"reused": self.reused} if self.reused else {}),
+            **({} if self.stored is None else {"stored": self.stored.details()}),
         }

@@ -28,8 +28,9 @@ from embedkit.evaluation.mteb.catalogue import tasks_of
 from embedkit.evaluation.mteb.running import Results
 from embedkit.evaluation.store import JSON as SCORES
 from embedkit.evaluation.store import load_scores, plain, write_scores
+from embedkit.evaluation.stored import Form
 from embedkit.evaluation.table import table
-from embedkit.evaluation.tasks import TaskData, load_task, run_task
+from embedkit.evaluation.tasks import TaskData, check_stored, load_task, run_task
 from embedkit.evaluation.two_stage import TwoStage
 from embedkit.foreign import showing
 from embedkit.foreign.limits import SHOWN_LINE
@@ -135,6 +136,7 @@ def evaluate_suite(
     insight: bool = False,
     kept: Kept | None = None,
     results: Results | None = None,
+    stored: Form | None = None,
 ) -> Scores:
     """Measure a model on every task of a suite. All data is read and checked before the first text is encoded.
 
@@ -153,6 +155,8 @@ def evaluate_suite(
         geometry: also measure alignment, uniformity and ranks of every STS task (`details["geometry"]`).
         insight: also take what a report shows, and the geometry of a sample, see `embedkit.evaluation.insight`.
         results: where those of mteb tasks are kept, so that the same content is not measured twice; None: nowhere.
+        stored: how embeddings are stored before they are compared, see `embedkit.evaluation.stored`; texts are then not
+            changed by rule. None: they are not stored.
 
     Raises:
         RecipeError: `select` is not measured by the suite, `geometry` with no STS task in it, or a task that keeps more
@@ -164,6 +168,8 @@ def evaluate_suite(
     suite.check_selection(select)
     check_lengths(encoder, suite)
     check_tasks(encoder, suite)
+    if stored is not None:
+        check_stored(encoder, suite.tasks, stored)
     if geometry:
         _check_embeds(encoder)
         _check_geometry(suite)
@@ -172,7 +178,7 @@ def evaluate_suite(
     check_there(encoder, suite, data, results)
     start = time.perf_counter()
     options: dict[str, Any] = {"batch_tokens": batch_tokens, "progress": progress, "kept": kept}
-    options |= {"geometry": geometry, "insight": insight}
+    options |= {"geometry": geometry, "insight": insight, "stored": stored}
     measured, failed = _measure(encoder, suite, data, results, options, (resamples, seed))
     tasks, draws = [], []
     for score in measured:
@@ -220,7 +226,7 @@ def _measure(
             found = getattr(own, "groups", None)
             if found is not None:
                 details["groups"] = groups.measured(score, found, *draws)
-            if robustness.rules_of(task):
+            if robustness.rules_of(task) and options["stored"] is None:
                 details["perturbed"] = robustness.measured(encoder, task, own, score, *draws, options)
             scores.append(replace(score, details=details))
     if not scores:

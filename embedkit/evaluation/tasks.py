@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from embedkit.errors import RecipeError
 from embedkit.evaluation import geometry as shape
 from embedkit.evaluation import groups, penalty, similarity
 from embedkit.evaluation import insight as insights
@@ -21,6 +23,7 @@ from embedkit.evaluation.mteb.running import MtebData, Results
 from embedkit.evaluation.noise import all_equal
 from embedkit.evaluation.ranking import Relevant, rank_relevant, tie_order
 from embedkit.evaluation.side import Side
+from embedkit.evaluation.stored import WHERE, Form, Stored
 from embedkit.evaluation.two_stage import TwoStage
 from embedkit.recipe.kinds import OwnTask
 from embedkit.recipe.mteb import MtebTask
@@ -69,6 +72,7 @@ def run_task(
     insight: bool = False,
     kept: Kept | None = None,
     results: Results | None = None,
+    stored: Form | None = None,
 ) -> TaskScore:
     """Measure a model on a task.
 
@@ -84,6 +88,7 @@ def run_task(
         progress: show bars.
         kept: where vectors of this model are kept; None: they are not.
         results: mteb only: where its results are kept.
+        stored: how embeddings are stored before they are compared; None: they are not. Not for mteb, nor for rerankers.
         geometry: STS only: add `embedkit.evaluation.geometry.measure` over all distinct sentences to the details.
         insight: add what a report shows (`embedkit.evaluation.insight`), and to the details the geometry of a sample.
 
@@ -92,7 +97,7 @@ def run_task(
     """
     if isinstance(encoder, TwoStage):
         return encoder.measure(task, data, batch_tokens=batch_tokens, progress=progress)
-    side = Side(encoder, task.name, task.max_length, batch_tokens, progress, kept)
+    side = Side(encoder, task.name, task.max_length, batch_tokens, progress, kept, _stored(stored, encoder, task, data))
     if isinstance(task, StsTask):
         assert isinstance(data, StsData)
         return _sts(side, task, data, geometry, insight)
@@ -103,6 +108,28 @@ def run_task(
         assert isinstance(data, RetrievalData)
         return _retrieval(side, task, data, insight)
     return _kind(side, task, data)
+
+
+def _stored(form: Form | None, encoder: Encodes, task: Task, data: TaskData) -> Stored | None:
+    if form is None:
+        return None
+    asks = any(role == "document" for _, role in inputs(data))
+    return Stored(form, similarity.chosen(getattr(task, "similarity", None), encoder), asks)
+
+
+def check_stored(encoder: Encodes | TwoStage, tasks: Iterable[Task], form: Form) -> None:
+    """Refuse to store embeddings where there are none, where mteb has them, or more numbers than they have.
+
+    Raises:
+        RecipeError: says which.
+    """
+    if isinstance(encoder, TwoStage):
+        raise RecipeError("a reranker has no embeddings to store", WHERE, "leave the option out")
+    form.check(int(getattr(encoder, "dim", 0)))
+    for task in tasks:
+        if isinstance(task, MtebTask):
+            what = f"task {task.name} is measured by mteb, with the embeddings as they are"
+            raise RecipeError(what, WHERE, "choose tasks of embedkit's own types")
 
 
 def _kind(side: Side, task: OwnTask, data: TaskData) -> TaskScore:
@@ -161,6 +188,8 @@ def _retrieval(side: Side, task: RetrievalTask, data: RetrievalData, insight: bo
         ignored = place.get(query, -1) if task.ignore_identical_ids else -1
         relevant.append(Relevant(np.array(list(gains)), np.array(list(gains.values())), ignored))
     between = similarity.between(name)
+    if side.stored is not None:
+        between = side.stored.search(between, _depth(task))
     asked = asked[query_of]
     rankings = list(rank_relevant(asked, texts, text_of, relevant, tie_order(ids), similarity=between))
     units = retrieval_metrics(rankings, task.cutoffs)
@@ -186,6 +215,12 @@ def _retrieval(side: Side, task: RetrievalTask, data: RetrievalData, insight: bo
             task.name, asked, texts, text_of, relevant, rankings, paired
         )
     return _score(task, metrics, units, details, arrays)
+
+
+def _depth(task: RetrievalTask) -> int:
+    """Results that the main metric looks at."""
+    cutoff = task.main.partition("@")[2]
+    return int(cutoff) if cutoff else max(task.cutoffs)
 
 
 def _score(

@@ -13,10 +13,13 @@ from embedkit.disk.locks import hold_folder
 from embedkit.disk.model_files import read_saved
 from embedkit.errors import DataError, EmbedkitError, RecipeError, about, check_whole
 from embedkit.evaluation import forecast as forecasts
+from embedkit.evaluation import stored_table, tasks
 from embedkit.evaluation import suite as suites
 from embedkit.evaluation import verdict as verdicts
 from embedkit.evaluation.kept import Kept
 from embedkit.evaluation.mteb.running import MtebData
+from embedkit.evaluation.stored import WHERE, Form, forms
+from embedkit.evaluation.stored_table import Lost
 from embedkit.evaluation.two_stage import FirstStage, TwoStage
 from embedkit.foreign.limits import SEED
 from embedkit.model.checking.folder import files_of
@@ -43,11 +46,13 @@ class Evaluated:
         scores: of the model.
         base: of the model it was compared with, or None.
         comparison: new - base per task and on average; empty without a base.
+        stored: the same model with its embeddings in fewer bytes.
     """
 
     scores: Scores
     base: Scores | None = None
     comparison: Sequence[suites.Comparison] = ()
+    stored: Sequence[Lost] = ()
 
     def plain(self) -> dict[str, Any]:
         """JSON-ready data: ``scores``, and with a base ``base``, ``comparison`` and ``verdict``."""
@@ -58,6 +63,8 @@ class Evaluated:
                 "comparison": [asdict(c) for c in self.comparison],
                 "verdict": verdicts.verdict(verdicts.headline(self.comparison)),
             }
+        if self.stored:
+            found["embeddings"] = [lost.plain() for lost in self.stored]
         return found
 
 
@@ -73,6 +80,7 @@ def evaluate(
     seed: int = 0,
     batch_tokens: int = 8192,
     geometry: bool = False,
+    embeddings: str = "",
     first_stage: str | None = None,
     depth: int = 100,
     say: Say = output.say,
@@ -94,6 +102,8 @@ def evaluate(
         seed: of the bootstrap.
         batch_tokens: padded tokens per batch.
         geometry: also measure alignment, uniformity and ranks on the STS tasks.
+        embeddings: forms such as ``int8,binary,truncate=128``, each measured too and compared with the whole
+            embeddings; see `embedkit.evaluation.stored`. With `out` their scores are in ``embeddings/FORM``.
         first_stage: of rerankers: a bi-encoder, folder or Hub id, whose results they put in order.
         depth: of rerankers: documents per query that they put in order.
         say: receives the forecast and the table.
@@ -109,13 +119,8 @@ def evaluate(
             the others are measured and written.
     """
     quiet_libraries()
-    check_whole(resamples, "resamples", 0)
-    check_whole(seed, "seed", 0, SEED)
-    check_whole(batch_tokens, "batch_tokens", 1)
-    check_whole(depth, "depth", 1)
-    if compare and not resamples:
-        cure = "leave it out for 1,000, or give 100 or more"
-        raise RecipeError("a comparison needs resamples, got 0", "resamples", cure)
+    _check_numbers(resamples, seed, batch_tokens, depth, bool(compare))
+    asked = _forms(embeddings, resamples)
     loaded = suites.load_suite(suite, data)
     options = {"resamples": resamples, "batch_tokens": batch_tokens}
     rest = {"seed": seed, "geometry": geometry, "progress": progress}
@@ -129,9 +134,11 @@ def evaluate(
             _refuse_other(_load(compare, "--compare", stage, loaded), loaded, places[1:], overwrite)
         encoder = _load(model, "MODEL", stage, loaded)
         _refuse_other(encoder, loaded, places[:1], overwrite)
+        _check_forms(encoder, loaded, asked)
         for line in _announced(loaded, read):
             say(line)
         scores = _score(encoder, model, loaded, read, say, options, rest | _results(model, places[:1]))
+        lost = _lost(encoder, model, loaded, read, scores, asked, options, rest)
         del encoder
         other = None
         if compare:
@@ -140,16 +147,42 @@ def evaluate(
         comparison: list[suites.Comparison] = []
         if other is not None:
             comparison = suites.compare(other, scores, resamples=resamples, seed=seed, permutations=resamples)
-        say(suites.table(scores, other, comparison) if other else suites.table(scores))
-        for found, place in zip((scores, other), places, strict=False):
-            if found is not None:
-                suites.write_scores(found, place)
+        _hand_over((scores, other), comparison, lost, places, say)
     if comparison:
         say(verdicts.sentence(comparison, compare or "", model))
     if answer is not None:
-        answer(Evaluated(scores, other, comparison))
+        answer(Evaluated(scores, other, comparison, lost))
     _refuse_failed(scores, other)
     return scores
+
+
+def _check_numbers(resamples: int, seed: int, batch_tokens: int, depth: int, compares: bool) -> None:
+    check_whole(resamples, "resamples", 0)
+    check_whole(seed, "seed", 0, SEED)
+    check_whole(batch_tokens, "batch_tokens", 1)
+    check_whole(depth, "depth", 1)
+    if compares and not resamples:
+        cure = "leave it out for 1,000, or give 100 or more"
+        raise RecipeError("a comparison needs resamples, got 0", "resamples", cure)
+
+
+def _hand_over(
+    found: tuple[Scores, Scores | None],
+    comparison: Sequence[suites.Comparison],
+    lost: Sequence[Lost],
+    places: Sequence[Path],
+    say: Say,
+) -> None:
+    """Show what was found, and write it to the places of the model and of the other one where there are some."""
+    scores, other = found
+    say(suites.table(scores, other, comparison) if other else suites.table(scores))
+    if lost:
+        say(stored_table.table(lost))
+    for one, place in zip(found, places, strict=False):
+        if one is not None:
+            suites.write_scores(one, place)
+    for form in lost if places else ():
+        suites.write_scores(form.scores, places[0] / "embeddings" / form.stored["form"])
 
 
 def _announced(suite: Suite, data: Sequence[TaskData]) -> Iterator[str]:
@@ -198,6 +231,46 @@ def _score(
     if foreseen is not None and long:
         say(f"took {times.duration(time.perf_counter() - start)}, the forecast was {times.about(foreseen.seconds)}")
     return scores
+
+
+def _forms(asked: str, resamples: int) -> list[Form]:
+    if asked and not resamples:
+        cure = "leave --resamples out for 1,000, or give 100 or more"
+        raise RecipeError("a difference needs resamples, got 0", WHERE, cure)
+    return forms(asked) if asked else []
+
+
+def _check_forms(encoder: Encoder | TwoStage, suite: Suite, asked: Sequence[Form]) -> None:
+    for form in asked:
+        tasks.check_stored(encoder, suite.tasks, form)
+
+
+def _lost(
+    encoder: Encoder | TwoStage,
+    name: str,
+    suite: Suite,
+    data: Sequence[TaskData],
+    scores: Scores,
+    asked: Sequence[Form],
+    options: dict[str, Any],
+    rest: dict[str, Any],
+) -> list[Lost]:
+    """The model with its embeddings stored in each form, against them as they are; nothing is encoded again."""
+    found = []
+    kept = Kept(encoder) if asked and isinstance(encoder, Encoder) else None
+    for form in asked:
+        own = suites.evaluate_suite(
+            encoder,
+            suite,
+            data=data,
+            model_name=f"{name}, {form.name}",
+            kept=kept,
+            seed=rest["seed"],
+            stored=form,
+            **options,
+        )
+        found.append(Lost(own, suites.compare(scores, own, resamples=options["resamples"], seed=rest["seed"])))
+    return found
 
 
 def _refuse_other(encoder: Encoder | TwoStage, suite: Suite, folders: Sequence[Path], overwrite: bool) -> None:
