@@ -12,10 +12,21 @@ from embedkit.cli.options import AsJson, Offline
 from embedkit.errors import RecipeError
 
 To = Annotated[
-    str, typer.Option("--to", metavar="NAME", help="onnx, int8 (ONNX, int8 weights), openvino, or torch (with --dim).")
+    str,
+    typer.Option(
+        "--to",
+        metavar="NAME",
+        help="onnx, int8 (ONNX, int8 weights), openvino, static (a vector per token), or torch (with --dim).",
+    ),
 ]
 Dim = Annotated[
-    int | None, typer.Option("--dim", metavar="N", min=1, help="Keep the first N numbers of an embedding (Matryoshka).")
+    int | None,
+    typer.Option(
+        "--dim",
+        metavar="N",
+        min=1,
+        help="Keep the first N numbers of an embedding (Matryoshka); of static, N directions.",
+    ),
 ]
 Texts = Annotated[
     Path | None,
@@ -62,6 +73,7 @@ def export(
       embedkit export runs/a/model --to onnx --out exports/onnx
       embedkit export runs/a/model --to int8 --out exports/int8 --suite sts:STS-B --data path/to/data --max-loss 0.5
       embedkit export runs/a/model --to openvino --dim 128 --out exports/openvino --texts corpus.jsonl --column body
+      embedkit export runs/a/model --to static --out exports/static --suite sts:STS-B --data path/to/data
 
     The folder has the layout of sentence-transformers and the Hub (onnx/model.onnx beside tokenizer and pooling);
     embedkit_export.json in it holds all that was compared.

@@ -9,6 +9,7 @@ from typing import Any
 
 from embedkit.foreign import showing
 from embedkit.model.reading.resolve import Origin, cache_folder, full_name
+from embedkit.model.reading.structure import kept_length
 from embedkit.model.running.encoder import Encoder
 from embedkit.model.running.reranker import Reranker, Trained
 
@@ -69,7 +70,7 @@ class ModelFacts:
         prompts = {role: encoder.prompt(role) for role in ("query", "document")}
         return cls(
             dim=encoder.dim,
-            max_length=None if st.max_seq_length is None else int(st.max_seq_length),
+            max_length=kept_length(st),
             similarity=encoder.similarity,
             prompts={role: text for role, text in prompts.items() if text},
             default_prompt=(st.prompts.get(st.default_prompt_name) or "") if st.default_prompt_name else "",
@@ -89,7 +90,7 @@ class ModelFacts:
         known = base is not None and origin is not None and origin.kind != "folder"
         return cls(
             kind="reranker",
-            max_length=None if st.max_seq_length is None else int(st.max_seq_length),
+            max_length=kept_length(st),
             similarity=type(st.activation_fn).__name__,
             base=full_name(str(base)) if known else "",
             base_revision=(origin.revision or "") if known and origin is not None else "",

@@ -17,6 +17,7 @@ from embedkit.disk import paths
 from embedkit.disk.model_files import TRUST
 from embedkit.errors import DataError, RecipeError, about
 from embedkit.model.changing.lora import has_adapters
+from embedkit.model.reading.structure import transformer
 from embedkit.model.running import reranker
 from embedkit.model.running.encoder import Encoder
 from embedkit.model.running.reranker import Trained
@@ -202,6 +203,7 @@ def _refuse_idle(recipe: Recipe, encoder: Trained, auxiliaries: Sequence[Auxilia
 def _auxiliaries(recipe: Recipe, encoder: Encoder) -> list[Auxiliary]:
     built = []
     for config in recipe.auxiliary:
+        transformer(encoder.st, f"auxiliary loss {config.name}")
         options = {k: getattr(config, k) for k in type(config).model_fields if k != "name"}
         target = registry.resolve(registry.lookup("auxiliary", config.name).target)
         built.append(target(**options, encoder=encoder, seed=recipe.train.seed))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from embedkit.evaluation.parity import Parity, parity, rates
 from embedkit.evaluation.tasks import inputs
 from embedkit.foreign.quoting import quoted
 from embedkit.model.changing.cutting import cut
+from embedkit.model.exporting.distilling import write_student
 from embedkit.model.exporting.loading import BATCH, Exported
 from embedkit.model.exporting.programs import write_program
 from embedkit.model.exporting.targets import RECORD, Target, target_of
@@ -97,6 +98,7 @@ class _Asked:
     bound: float | None
     max_loss: float | None
     texts: Sequence[str] | None
+    dim: int | None
 
 
 def export(
@@ -136,12 +138,14 @@ def export(
     """
     quiet_libraries()
     target, place = target_of(to), Path(out).absolute()
+    _check_asked(target, suite, min_cosine, keep_weights)
     if max_loss is not None and suite is None:
         raise RecipeError("a loss is that of a suite, and none is measured", "--max-loss", "add --suite")
     if place.exists():
         raise EmbedkitError("is there already", str(out), "choose another --out, or remove it")
     bound = target.least if min_cosine is None else min_cosine
-    asked = _Asked(target, str(model.base) if isinstance(model, Model) else model, bound, max_loss, texts)
+    name = str(model.base) if isinstance(model, Model) else model
+    asked = _Asked(target, name, bound, target.loss if max_loss is None else max_loss, texts, dim)
     measured = None if suite is None else _Measured(suite, data, say)
     staging = place.with_name(f"{files.OURS}-{place.name}")
     with hold_file(place, "exporting"), files.writing(place.parent):
@@ -151,7 +155,7 @@ def export(
             if measured is not None:
                 measured.model(encoder, asked.name)
             fingerprint = encoder.fingerprint()
-            if dim is not None:
+            if dim is not None and not target.distils:
                 cut(encoder.st, dim)
             encoder.save(staging)
             record = _compared(encoder, fingerprint, asked, staging, measured, say)
@@ -165,6 +169,21 @@ def export(
     return record
 
 
+def _check_asked(target: Target, suite: str | Suite | None, min_cosine: float | None, keep_weights: bool) -> None:
+    """Refuse what means nothing for a student, and one whose loss nobody would see."""
+    if not target.distils:
+        return
+    if suite is None:
+        what = f"{target.name} is another model, and what it loses only a suite tells"
+        raise RecipeError(what, "--suite", "give one, e.g. --suite sts:STS-B --data DIR")
+    if min_cosine is not None:
+        what = "embeddings of a student have other directions: there is no cosine with the model's"
+        raise RecipeError(what, "--min-cosine", "use --max-loss")
+    if keep_weights:
+        what = "a student has weights of its own, and the model's have no place beside them"
+        raise RecipeError(what, "--keep-weights", "leave it out")
+
+
 def _compared(
     encoder: Encoder, fingerprint: str, asked: _Asked, staging: Path, measured: _Measured | None, say: Say
 ) -> ExportRecord:
@@ -175,17 +194,24 @@ def _compared(
     """
     target = asked.target
     plain = load_saved(staging, "cpu", trust=encoder.st.trust_remote_code)
-    if target.folder:
+    before = _bytes(staging)
+    if target.distils:
+        write_student(plain, staging, asked.dim)
+    elif target.folder:
         write_program(plain, target, staging)
     exported = Exported.load(staging, target)
-    exported.longest = encoder.longest
+    exported.longest = None if target.distils else encoder.longest
     texts = _texts(asked.texts, measured)
     found = parity(encoder, exported, texts, _roles(encoder))
+    if target.distils:  # other directions in space: only similarities can be compared
+        found = replace(found, cosines={}, largest=None, worst="")
+    if target.distils and any(encoder.prompt(role) for role in ROLES):
+        say("note         the model's prompts are not part of it: its tokens were read one by one")
     for line in _parity_lines(found):
         say(line)
     _refuse_far(found, asked)
-    sizes, speeds = _bytes(staging, target), _rates(plain, exported, texts)
-    for line in _cost_lines(sizes, speeds):
+    sizes, speeds = (before, _bytes(staging, target.folder)), _rates(plain, exported, texts)
+    for line in _cost_lines(sizes, speeds, target):
         say(line)
     comparison = [] if measured is None else measured.export(exported, asked)
     return ExportRecord(
@@ -194,7 +220,7 @@ def _compared(
         fingerprint=fingerprint,
         program=target.inside(Path()).as_posix() if target.folder else "",
         dim=found.dim,
-        longest=encoder.longest,
+        longest=exported.longest,
         parity=found.plain(),
         bound=asked.bound,
         bytes=sizes,
@@ -235,7 +261,10 @@ class _Measured:
         found: list[Comparison] = suites.compare(self.before, after)
         self.say(suites.table(after, self.before, found))
         self.say(verdicts.sentence(found, asked.name, name))
-        loss = -verdicts.headline(found).difference.value
+        headline = verdicts.headline(found)
+        if asked.target.distils and headline.before > 0:
+            self.say(f"kept         {100 * headline.after / headline.before:.1f} % of the model's score")
+        loss = -headline.difference.value
         if asked.max_loss is not None and loss > asked.max_loss:
             what = f"the export loses {loss:.2f} points, {asked.max_loss:g} are allowed"
             raise EmbedkitError(what, asked.name, _cure(asked.target, "--max-loss"))
@@ -263,12 +292,11 @@ def _roles(encoder: Encoder) -> list[str]:
 # What it costs ------------------------------------------------------------------------------------------------
 
 
-def _bytes(export: Path, target: Target) -> tuple[int, int]:
-    """Bytes of the transformer's weights for PyTorch, and of the program."""
-    before = sum(path.stat().st_size for pattern in WEIGHTS for path in export.glob(pattern))
-    if not target.folder:
-        return before, before
-    return before, sum(path.stat().st_size for path in (export / target.folder).iterdir())
+def _bytes(export: Path, program: str = "") -> int:
+    """Bytes of the weights for PyTorch, or of a program in its folder."""
+    if program:
+        return sum(path.stat().st_size for path in (export / program).iterdir())
+    return sum(path.stat().st_size for pattern in WEIGHTS for path in export.glob(pattern))
 
 
 def _rates(plain: SentenceTransformer, exported: Exported, texts: Sequence[str]) -> tuple[float, float]:
@@ -308,12 +336,16 @@ def _parity_lines(found: Parity) -> Iterator[str]:
         yield f"note         a text alone and in a batch: cosine {found.alone:.4f} at least; the batch has a say in it"
 
 
-def _cost_lines(sizes: tuple[int, int], speeds: tuple[float, float]) -> Iterator[str]:
+def _cost_lines(sizes: tuple[int, int], speeds: tuple[float, float], target: Target) -> Iterator[str]:
     yield f"size         {sizes[0] / 1e6:,.1f} MB -> {sizes[1] / 1e6:,.1f} MB"
     yield (
         f"speed        {speeds[0]:,.1f} -> {speeds[1]:,.1f} texts/s, {speeds[1] / max(speeds[0], 1e-9):.2f} times; "
         f"batches of {BATCH}, CPU, threads: {torch.get_num_threads()}"
     )
+    if target.distils and speeds[1] <= speeds[0]:
+        yield "note         it is no faster than the model on this machine"
+    if target.distils and sizes[1] >= sizes[0]:
+        yield "note         it is no smaller than the model"
 
 
 def _refuse_far(found: Parity, asked: _Asked) -> None:
@@ -326,6 +358,8 @@ def _refuse_far(found: Parity, asked: _Asked) -> None:
 
 
 def _cure(target: Target, option: str) -> str:
+    if target.distils:
+        return f"keep more numbers with --dim, train the student on texts, or allow it with {option}"
     if target.name == "int8":
         return f"export to onnx, which loses nothing; or allow it with {option}, once --suite says what it costs"
     return f"allow it with {option}, once --suite says what it costs; a float32 program that differs is worth a report"

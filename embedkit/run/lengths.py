@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from embedkit.evaluation import tasks
-from embedkit.model.reading import tokens
+from embedkit.model.reading import static, tokens
+from embedkit.model.reading.structure import kept_length
 from embedkit.model.running.encoder import Encoder
 from embedkit.model.running.reranker import Reranker, Trained
 from embedkit.model.running.towers import Pair
@@ -27,23 +28,23 @@ def lengths(run: Run, encoder: Trained | Pair) -> list[Lengths]:
     model = encoder.trained if isinstance(encoder, Pair) else encoder
     found = []
     for where, role, texts, limit in _texts(run):
-        own = model.st.max_seq_length
+        own = kept_length(model.st)
         kept = own if limit is None else limit if own is None else min(own, limit)
         if counted := _count(model, role, texts):
-            found.append(of_counts(where, role, counted, None if kept is None else int(kept)))
+            found.append(of_counts(where, role, counted, kept))
     return found
 
 
 def _of_pairs(run: Run, reranker: Reranker) -> Iterator[Lengths]:
     """Of the pairs of every source: query and document together, as they are read."""
-    own = reranker.st.max_seq_length
+    own = kept_length(reranker.st)
     for source in run.sources:
         examples = source.get(_places(source.rows or 0))
         pairs = [(e.query, text) for e in examples for text in (*e.positives, *e.negatives)]
         some = [pairs[i] for i in _places(len(pairs))]
         if some:
             ids, _ = tokens.tokenize(reranker.st, [list(pair) for pair in some], "", WHOLE)
-            yield of_counts(source.name, "pair", [len(row) for row in ids], None if own is None else int(own))
+            yield of_counts(source.name, "pair", [len(row) for row in ids], own)
 
 
 def of_counts(where: str, role: str, counts: Sequence[int], limit: int | None) -> Lengths:
@@ -87,5 +88,7 @@ def _count(model: Encoder, role: str, texts: Sequence[str]) -> list[int]:
     prompt = model.prompt(role)
     if not texts:
         return []
+    if static.is_static(model.st):
+        return [len(row) for row in tokens.tokenize(model.st, texts, prompt)[0]]
     ids = model.st.tokenizer([prompt + text for text in texts], truncation=False, verbose=False)["input_ids"]
     return [len(row) for row in ids]

@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformerTrainingArguments
 from torch import Tensor, nn
 from transformers import Trainer as HFTrainer
 
-from embedkit.model.reading.structure import depths
+from embedkit.model.reading.structure import depths, transformer
 
 if TYPE_CHECKING:
     from embedkit.model.running.module import EncoderModule
@@ -134,7 +134,7 @@ class Optimization:
         found: dict[int, int] = {}
         tower: EncoderModule | RerankerModule | None = None if self.layer_decay is None else encoder
         while tower is not None:
-            backbone: Any = tower.st[0].auto_model
+            backbone: Any = transformer(tower.st, "train.layer_decay")
             depth = depths(backbone)
             found |= {id(p): depth[name] for name, p in backbone.named_parameters()}
             tower = tower.second

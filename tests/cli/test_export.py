@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from embedkit.model.exporting.loading import Exported
+from embedkit.model.exporting.targets import TARGETS
 from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Model
 from tests.cli.conftest import Done
@@ -111,3 +113,33 @@ def test_onnx_and_int8(embedkit: Run, model: str) -> None:
     assert not Path("int8").exists() and not left()
     done = embedkit("export", model, "--to", "int8", "--out", "int8")
     assert done.code == 0 and not Path("int8/model.safetensors").exists(), done.err
+
+
+@pytest.mark.slow
+def test_a_static_student(embedkit: Run, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("model2vec.distill")
+    words = ("export", model, "--to", "static", "--out", "static", "--dim", "16")
+    for more, said in (
+        ((), "only a suite tells"),
+        (("--suite", "suite.yaml", "--min-cosine", "0.5"), "no cosine with the model's"),
+        (("--suite", "suite.yaml", "--keep-weights"), "leave it out"),
+    ):
+        done = embedkit(*words, *more)
+        assert done.code == 2 and said in done.err, done.err
+    with monkeypatch.context() as patch:
+        patch.setitem(TARGETS, "static", replace(TARGETS["static"], loss=-100.0))
+        far = embedkit(*words, "--suite", "suite.yaml")
+    assert far.code == 1 and "-100 are allowed" in far.err and "--max-loss" in far.err and not Path("static").exists()
+    done = embedkit(*words, "--suite", "suite.yaml")
+    assert done.code == 0, done.err
+    record = json.loads(Path("static/embedkit_export.json").read_text())
+    assert record["to"] == "static" and record["dim"] == 16 and record["bound"] is None
+    assert record["parity"]["least"] is None and record["bytes"][1] < record["bytes"][0]
+    for said in ("no cosine with the model's", "kept", "% of the model's score", "prompts are not part of it"):
+        assert said in done.out, done.out
+    texts, st = sentences(4), SentenceTransformer("static", device="cpu")
+    assert [type(module).__name__ for module in st] == ["StaticEmbedding", "Normalize"]
+    assert np.allclose(Encoder.load(Model(base="static"), device="cpu").encode(texts), st.encode(texts), atol=1e-6)
+    assert np.allclose(Exported.load("static").encode(texts), st.encode(texts), atol=1e-6)
+    assert embedkit("eval", "static", "--suite", "suite.yaml", "--resamples", "100").code == 0
+    assert not left()

@@ -17,7 +17,7 @@ from embedkit.errors import RecipeError
 from embedkit.model.changing.adapters import set_dropout
 from embedkit.model.changing.bidirectional import make_bidirectional
 from embedkit.model.changing.heads import new_dense
-from embedkit.model.reading import templates
+from embedkit.model.reading import static, templates
 from embedkit.model.reading.structure import (
     check_length,
     find_pooling,
@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from embedkit.recipe.schema import Head, Model
 
 FIRST_LAST = "first_last_mean"
+OF_TRANSFORMERS = (
+    *("pooling", "pooling_layer", "include_prompt_in_pooling", "max_length", "template", "dropout", "bidirectional"),
+    *("soft_prompts", "lora", "freeze", "attention", "from_scratch"),
+)
+"""Keys of a recipe's `model` that a static model has no part for."""
 
 
 def configure(st: SentenceTransformer, config: Model, seed: int) -> None:
@@ -41,6 +46,10 @@ def configure(st: SentenceTransformer, config: Model, seed: int) -> None:
     Raises:
         RecipeError: the model cannot have what is asked for.
     """
+    if static.is_static(st):
+        _check_static(config)
+        _configure_any(st, config, seed)
+        return
     _check_backbone(st)
     if config.dropout is not None:
         set_dropout(st[0].auto_model, config.dropout)
@@ -61,16 +70,28 @@ def configure(st: SentenceTransformer, config: Model, seed: int) -> None:
         set_pooling(st, pooling, config.pooling_layer)
     if config.include_prompt_in_pooling is not None:
         find_pooling(st, "model.include_prompt_in_pooling").include_prompt = config.include_prompt_in_pooling
+    _configure_any(st, config, seed)
+    _set_max_length(st, config.max_length)
+    _freeze_unused(st)
+
+
+def _configure_any(st: SentenceTransformer, config: Model, seed: int) -> None:
+    """What every model may have: a head, normalisation, prompts."""
     if config.head is not None and config.head.keep:
         _add_dense(st, config.head, seed)
     if config.normalize is not None:
         _set_normalize(st, config.normalize)
-    _set_max_length(st, config.max_length)
     for role in ROLES:
         prompt = getattr(config.prompts, role)
         if prompt is not None:
             st.prompts[role] = prompt
-    _freeze_unused(st)
+
+
+def _check_static(config: Model) -> None:
+    for key in OF_TRANSFORMERS:
+        if getattr(config, key) not in (None, False, ()):
+            what = "the model is static, a vector for each token, and this is for transformers"
+            raise RecipeError(what, f"model.{key}", "leave it out")
 
 
 def set_pooling(st: SentenceTransformer, mode: str, layer: int | None = None) -> None:

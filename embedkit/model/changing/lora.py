@@ -132,7 +132,7 @@ def adapter_layers(backbone: nn.Module) -> dict[str, Any]:
 
 def has_adapters(st: SentenceTransformer) -> bool:
     """Whether the backbone holds peft adapters."""
-    return bool(getattr(st[0].auto_model, "_hf_peft_config_loaded", False))
+    return bool(getattr(getattr(st[0], "auto_model", None), "_hf_peft_config_loaded", False))
 
 
 def merged(st: SentenceTransformer) -> SentenceTransformer:

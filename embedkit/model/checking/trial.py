@@ -14,6 +14,7 @@ from embedkit.errors import RecipeError
 from embedkit.model.checking import vocabulary
 from embedkit.model.checking.boundary import reason
 from embedkit.model.checking.fit import Report, in_layers, refuse_gaps, taking_part
+from embedkit.model.reading import static
 from embedkit.model.reading.probing import evaluating
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ TRIAL = "A trial."
 def check_parts(st: SentenceTransformer, find: Find, saved: Saved, reports: list[Report]) -> None:
     """Tokenizer and token table, gaps in the weights, and that the modules fit each other: one text goes through."""
     first: Any = st[0]
+    if static.is_static(st):
+        static.check_rows(st)
+        trial(st, graph=False)
+        return
     if not hasattr(first, "auto_model") or getattr(first, "tokenizer", None) is None:
         return  # no transformer on text: `configure` says so
     backbone: nn.Module = first.auto_model

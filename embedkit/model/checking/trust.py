@@ -54,6 +54,6 @@ def drop_foreign_code(st: SentenceTransformer) -> None:
         vars(config).pop("auto_map", None)
         pending += [value for value in vars(config).values() if hasattr(value, "to_diff_dict")]
     for reader in (getattr(first, "tokenizer", None), getattr(first, "processor", None)):
-        for names in (vars(reader), getattr(reader, "init_kwargs", {})) if reader is not None else ():
+        for names in (vars(reader), getattr(reader, "init_kwargs", {})) if hasattr(reader, "__dict__") else ():
             for name in ("auto_map", "_auto_map"):
                 names.pop(name, None)

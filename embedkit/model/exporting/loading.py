@@ -20,6 +20,7 @@ from embedkit.model.checking.boundary import reading
 from embedkit.model.checking.folder import look_over
 from embedkit.model.checking.trust import own_classes
 from embedkit.model.exporting.targets import MANIFEST, RECORD, Target, target_of
+from embedkit.model.reading import static
 from embedkit.model.reading.loading import load_saved
 from embedkit.model.reading.resolve import Origin
 
@@ -56,7 +57,7 @@ class Exported:
         """
         folder = Path(folder)
         record = {} if target is not None else _record(folder)
-        found = target or target_of(record["to"])
+        found = target or target_of(record["to"], to_read=True)
         st = _with_program(folder) if found.folder else load_saved(folder, "cpu")
         return cls(st, folder, record.get("longest"))
 
@@ -101,6 +102,10 @@ class Exported:
 
 @contextmanager
 def _cut_at(st: SentenceTransformer, length: int | None) -> Iterator[None]:
+    if static.is_static(st):
+        with static.cut_at(st, length):
+            yield
+        return
     kept = st.max_seq_length
     try:
         if length is not None:

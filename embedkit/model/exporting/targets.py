@@ -29,6 +29,8 @@ class Target:
         extra: of embedkit, that brings them.
         least: cosine between an embedding of the export and the model's that is still taken for the same; None where
             the export has other dimensions by nature.
+        loss: points that the average of a suite may fall by where nobody says otherwise; None: any number. Where there
+            is one the export is another model, and is not made without a suite.
     """
 
     name: str
@@ -38,6 +40,12 @@ class Target:
     needs: tuple[str, ...] = ()
     extra: str = ""
     least: float | None = 0.9999
+    loss: float | None = None
+
+    @property
+    def distils(self) -> bool:
+        """Whether the export is a student, another model."""
+        return self.loss is not None
 
     def inside(self, export: Path) -> Path:
         """The program's file in the folder of an export."""
@@ -52,12 +60,13 @@ TARGETS = {
         Target("onnx", "ONNX Runtime, float32", "onnx", "model.onnx", _ONNX, "onnx"),
         Target("int8", "ONNX Runtime, int8 weights", "onnx", "model_int8.onnx", _ONNX, "onnx", 0.9),
         Target("openvino", "OpenVINO, float32", "openvino", "openvino_model.xml", ("openvino",), "openvino"),
+        Target("static", "a vector per token", "", "", ("model2vec", "skeletoken"), "static", None, 20.0),
     )
 }
 
 
-def target_of(name: str) -> Target:
-    """The target of a name, its packages at hand.
+def target_of(name: str, *, to_read: bool = False) -> Target:
+    """The target of a name, the packages at hand that write it, or read it: a plain model needs none to be read.
 
     Raises:
         RecipeError: there is no such target, or a package that it needs is missing.
@@ -66,7 +75,8 @@ def target_of(name: str) -> Target:
     if name not in TARGETS:
         raise RecipeError(f"there is no {name!r}", "--to", f"one of {', '.join(TARGETS)}")
     target = TARGETS[name]
-    missing = [module for module in target.needs if find_spec(module) is None]
+    needs = () if to_read and not target.folder else target.needs
+    missing = [module for module in needs if find_spec(module) is None]
     if missing:
         what = f"{name} needs packages that are not installed: {', '.join(missing)}"
         raise RecipeError(what, "--to", f'pip install "embedkit-train[{target.extra}]"')

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from embedkit.model.reading import static
+from embedkit.model.reading.structure import kept_length
+
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
@@ -28,23 +31,24 @@ def settings(st: SentenceTransformer) -> dict[str, Any]:
     """Modules and their options, prompts, length and tokenizer, as plain data."""
     first: Any = st[0]
     tokenizer = first.tokenizer
-    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    plain = static.is_static(st)
+    backend = json.loads((tokenizer if plain else tokenizer.backend_tokenizer).to_str())
     for volatile in ("truncation", "padding"):  # left over from the last call
         backend.pop(volatile, None)
     found = {
         "modules": [_module(module) for module in st],
         "prompts": {name: prompt for name, prompt in st.prompts.items() if prompt},
         "default_prompt": st.default_prompt_name,
-        "max_length": st.max_seq_length,
+        "max_length": kept_length(st),
         "truncate_dim": getattr(st, "truncate_dim", None),
         "tokenizer": hashlib.sha256(json.dumps(backend, sort_keys=True).encode()).hexdigest(),
-        "padding_side": tokenizer.padding_side,
+        "padding_side": "" if plain else tokenizer.padding_side,
     }
-    if "message" in first.modality_config:
+    if not plain and "message" in first.modality_config:
         found["template"] = tokenizer.chat_template
     if hasattr(st, "activation_fn"):  # of a cross-encoder
         found["activation"] = type(st.activation_fn).__name__
-    if getattr(first.config, "is_causal", None) is False:
+    if not plain and getattr(first.config, "is_causal", None) is False:
         found["is_causal"] = False
     return found
 

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from embedkit.disk.model_files import BASE
 from embedkit.errors import RecipeError, check_whole
-from embedkit.model.reading import templates
+from embedkit.model.reading import static, templates
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.model import BaseModel
 
 SHORTEST = 3
 """The fewest tokens kept: one between the two that most tokenizers put around a text."""
+
+
+def transformer(st: SentenceTransformer, what: str) -> Any:
+    """The backbone, for what needs a transformer and is called `what` in an error.
+
+    Raises:
+        RecipeError: the model is static and has none.
+    """
+    if static.is_static(st):
+        cure = "leave it out, or take a model with a transformer"
+        raise RecipeError(f"{what} needs a transformer, and this model is static: a vector for each token", BASE, cure)
+    return st[0].auto_model
 
 
 def find_pooling(st: SentenceTransformer, where: str = "model.pooling") -> Any:
@@ -48,10 +63,18 @@ def head_position(st: SentenceTransformer) -> int:
 
 def position_limit(st: SentenceTransformer) -> int | None:
     """Longest input that a learned position table allows; None where positions are computed (rotary, relative)."""
+    if static.is_static(st):
+        return None
     rows = position_rows(st[0].auto_model)
     prompts = getattr(st[0], "prompts", None)
     taken = 0 if prompts is None else prompts.num_embeddings
     return None if rows is None else rows - taken
+
+
+def kept_length(st: BaseModel) -> int | None:
+    """Tokens that the model keeps of a text; None where it keeps all."""
+    length = st.max_seq_length
+    return None if length is None or math.isinf(length) else int(length)
 
 
 def position_rows(backbone: nn.Module) -> int | None:

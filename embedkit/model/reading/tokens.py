@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embedkit.model.reading import templates
+from embedkit.model.reading import static, templates
 from embedkit.model.reading.devices import send
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ def tokenize(
         ``token_type_ids`` (lists) where the tokenizer makes them, ``prompt_length`` (ints, 0 without a prompt)
         where the pooling leaves prompts out.
     """
+    if static.is_static(st):
+        return static.tokenize(st, [str(text) for text in texts], prompt, max_length), {}
     options = {**NO_PADDING, **({"chat_template": templates.RAW} if training and templates.is_templated(st) else {})}
     if max_length is not None:
         options["text"] = {**NO_PADDING["text"], "max_length": max_length + templates.words(st)}

@@ -27,7 +27,7 @@ from embedkit.model.reading.fingerprint import fingerprint
 from embedkit.model.reading.loading import load_st
 from embedkit.model.reading.resolve import Origin, resolve
 from embedkit.model.reading.seeding import seeded
-from embedkit.model.reading.structure import check_length, longest_text
+from embedkit.model.reading.structure import check_length, longest_text, transformer
 from embedkit.model.running import inference, packing, perturb
 from embedkit.model.running.module import RATE, TOWER, EncoderModule
 from embedkit.recipe.views import TOWERS, Variant
@@ -92,7 +92,8 @@ class Encoder:
             raise RecipeError(
                 "LoRA freezes the whole backbone already", where="model.freeze", cure="give lora or freeze, not both"
             )
-        adapters.freeze(st[0].auto_model, config.freeze)
+        if config.freeze:
+            adapters.freeze(transformer(st, "freeze"), config.freeze)
         if config.lora is not None:
             lora.add_lora(st, config.lora, seed)
         head = None
@@ -201,9 +202,12 @@ class Encoder:
             RecipeError: the model cannot do it.
         """
         self.variants = tuple(variants)
-        if any(v.dropout is not None for v in variants) and not adapters.dropout_places(self.st[0].auto_model):
-            what = f"{type(self.st[0].auto_model).__name__} has no dropout"
-            raise RecipeError(what, "views.transforms", "remove `dropout` from the views")
+        if any(v.dropout is not None for v in variants):
+            backbone = transformer(self.st, "dropout in the views")
+            if not adapters.dropout_places(backbone):
+                raise RecipeError(
+                    f"{type(backbone).__name__} has no dropout", "views.transforms", "remove `dropout` from the views"
+                )
         if reorders:
             perturb.check_positions(self.st)
         return perturb.embedding_width(self.st) if cuts else 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from embedkit.model.reading import tokens
+from embedkit.model.reading import static, tokens
 from embedkit.model.reading.precision import half_where_needed
 from embedkit.model.reading.structure import head_position
 from embedkit.model.running import packing, perturb
@@ -40,6 +40,7 @@ class EncoderModule(nn.Module):
         self.second: EncoderModule | None = None
         self.locked = False
         self._head_position = head_position(st)
+        self._static = static.is_static(st)
 
     def forward(self, features: dict[str, Any]) -> Tensor:
         """[r, t] token features -> [r, d] embeddings.
@@ -52,10 +53,7 @@ class EncoderModule(nn.Module):
         if features.pop(TOWER, 0):
             assert self.second is not None, "Encoder.load makes the towers that the recipe asks for"
             return self.second(features)
-        backbone: Any = self.st[0].auto_model
-        cut, rate = features.pop(perturb.CUT, None), features.pop(RATE, None)
-        with perturb.cutting(backbone, cut), perturb.dropout_rate(backbone, rate), half_where_needed(backbone):
-            features = self.st[0](features)
+        features = self._first(features)
         for index, module in enumerate(self.st):
             if index == self._head_position:
                 self._apply_head(features)
@@ -66,8 +64,19 @@ class EncoderModule(nn.Module):
             self._apply_head(features)
         return features["sentence_embedding"]
 
+    def _first(self, features: dict[str, Any]) -> dict[str, Any]:
+        """Through the transformer, or the table of a static model."""
+        cut, rate = features.pop(perturb.CUT, None), features.pop(RATE, None)
+        if self._static:
+            return self.st[0](features)
+        backbone: Any = self.st[0].auto_model
+        with perturb.cutting(backbone, cut), perturb.dropout_rate(backbone, rate), half_where_needed(backbone):
+            return self.st[0](features)
+
     def layout(self, input_ids: Sequence[Sequence[int]], extra: dict[str, list[Any]]) -> dict[str, Any]:
-        """Tensors of some rows for `forward`: packed where the model can, else padded to the longest."""
+        """Tensors of some rows for `forward`: packed where the model can or is static, else padded to the longest."""
+        if self._static:
+            return static.bags(input_ids, self.st.device)
         if self.packs:
             return packing.pack(self.st, input_ids, extra)
         return tokens.pad(self.st, input_ids, extra, self.st.device)

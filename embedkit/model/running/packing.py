@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from embedkit.foreign import showing
-from embedkit.model.reading import structure, tokens
+from embedkit.model.reading import static, structure, tokens
 from embedkit.model.reading.probing import evaluating
 from embedkit.model.running.attention import attention_with_dropout, attention_without_dropout
 from embedkit.model.running.fused import layers as fused
@@ -47,9 +47,9 @@ def enable(st: SentenceTransformer) -> bool:
         Whether `pack` may be used: the model runs on the CPU with `sdpa` attention, takes explicit positions, has no
         soft prompts, its pooling keeps prompts, and a trial gives the states that padded input gives.
     """
-    backbone = st[0].auto_model
-    if st.device.type != "cpu":
+    if st.device.type != "cpu" or static.is_static(st):
         return False
+    backbone = st[0].auto_model
     reason = obstacle(backbone)
     if hasattr(st[0], "soft_prompts"):
         reason = "soft prompts stand before every row"

@@ -32,7 +32,7 @@ def embedding_width(st: SentenceTransformer) -> int:
     Raises:
         RecipeError: the backbone has no module `embeddings`, whose output could be cut.
     """
-    backbone = st[0].auto_model
+    backbone = structure.transformer(st, "a view of token states or positions")
     if not isinstance(getattr(backbone, "embeddings", None), nn.Module):
         what = f"{type(backbone).__name__} has no embedding layer (`embeddings`) whose output could be cut"
         raise RecipeError(what, "views.transforms", _CURE)
@@ -45,7 +45,7 @@ def check_positions(st: SentenceTransformer) -> None:
     Raises:
         RecipeError: it computes them itself.
     """
-    backbone = st[0].auto_model
+    backbone = structure.transformer(st, "a view of token states or positions")
     if "position_ids" not in inspect.signature(backbone.forward).parameters:
         what = f"{type(backbone).__name__} takes no position ids, so positions cannot be shuffled"
         raise RecipeError(what, "views.transforms", _CURE)
