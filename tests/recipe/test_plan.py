@@ -482,6 +482,21 @@ WARNED = [
         "tau_plus 0.1 at temperature 0.05: negatives get no gradient",
     ),
     (PAIR, ["objective=cacr"], "with one positive its weight is 1"),
+    (
+        PAIR,
+        ["objective=mochi", "train.batch_size=16"],
+        "objective.hardest: mochi mixes the 32 hardest negatives, and a query of pairs.jsonl sees 15 in a pool of 16",
+    ),
+    (
+        TRIPLETS,
+        ["objective={name: mochi, hardest: 20}", "train.batch_size=16"],
+        "and a query of triplets.tsv sees 31 in a pool of 16 examples",
+    ),
+    (
+        TRIPLETS,
+        ["objective={name: mochi, in_batch_negatives: false}"],
+        "and a query of triplets.tsv sees 1 in a pool of 64 examples",
+    ),
     (PAIR, ["train.objective_learning_rate=1e-3"], "the objective has no parameters of its own"),
     (SCORED, ["objective=cosent", "train.rows_per_block=4"], "not cut into blocks"),
     (PAIR, ["objective={name: swav, queue: 0}"], "300 prototypes are shared equally by 64 texts, less than two each"),
@@ -548,6 +563,8 @@ def test_warnings_about_rows(make: Make, text: str, overrides: list[str], conten
         (SCORED, ["objective=cosine_mse"], held(scores=(-1, 1))),
         (SCORED, ["objective=cosent"], held(1.0, (0, 5))),
         (PAIR, ["objective=supcon", "objective.labels=false"], None),
+        (PAIR, ["objective=mochi"], None),
+        (PAIR, ["objective={name: mochi, hardest: 14}", "train.batch_size=16"], None),
     ],
 )
 def test_rows_that_are_as_they_should_be(make: Make, text: str, overrides: list[str], contents: Contents) -> None:
