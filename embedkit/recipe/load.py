@@ -14,7 +14,7 @@ from embedkit.recipe.base import UNKNOWN_NAME
 from embedkit.recipe.reading import plugins, stages
 from embedkit.recipe.reading.dump import dump, recipe_hash
 from embedkit.recipe.reading.find import base_dir_of, find_recipe, list_recipes
-from embedkit.recipe.reading.merge import apply_overrides, read_chain
+from embedkit.recipe.reading.merge import EXTENDS, apply_overrides, read_chain
 from embedkit.recipe.reading.problems import raise_problems
 from embedkit.recipe.reading.settle import settle
 from embedkit.recipe.reading.translate import problems
@@ -107,7 +107,7 @@ def load_any(path: str | Path, overrides: Sequence[str] = ()) -> Loaded | Loaded
     file = find_recipe(path)
     tree = read_chain(file, Written)
     if tree.child(stages.KEY) is None:
-        return _loaded(apply_overrides(tree, overrides, Recipe), file)
+        return _loaded(apply_overrides(tree, overrides, Recipe), file, (EXTENDS, stages.KEY))
     steps: list[Step] = []
     loaded: list[Loaded] = []
     for part in stages.parts(tree, overrides):
@@ -121,12 +121,12 @@ def load_any(path: str | Path, overrides: Sequence[str] = ()) -> Loaded | Loaded
     return LoadedStages(Staged(tuple(steps)), file, tuple(loaded))
 
 
-def _loaded(tree: Node, file: Path) -> Loaded:
+def _loaded(tree: Node, file: Path, beside: Sequence[str] = ()) -> Loaded:
     tree = _name_default_objective(tree)
     if modules := plugins.named(tree):
-        _refuse_all_but_names(tree)
+        _refuse_all_but_names(tree, beside)
         plugins.import_all(modules, file)
-    return Loaded(settle(validate_tree(Recipe, tree), base_dir_of(file)), file, tree)
+    return Loaded(settle(validate_tree(Recipe, tree, beside), base_dir_of(file)), file, tree)
 
 
 def load_suite_file(path: Path) -> Suite:
@@ -138,8 +138,13 @@ def load_suite_file(path: Path) -> Suite:
     return validate_tree(Suite, read_tree(path, str(path)))
 
 
-def validate_tree(root: type[T], tree: Node) -> T:
+def validate_tree(root: type[T], tree: Node, beside: Sequence[str] = ()) -> T:
     """A tree as a `root`.
+
+    Args:
+        root: the class.
+        tree: what was written.
+        beside: keys that its file may hold at its top, too; cures name them.
 
     Raises:
         RecipeError: lists everything that is wrong, with its place and cure.
@@ -147,16 +152,16 @@ def validate_tree(root: type[T], tree: Node) -> T:
     try:
         return root.model_validate(tree.plain())
     except ValidationError as error:
-        raise_problems(problems(error, root, tree))
+        raise_problems(problems(error, root, tree, beside=beside))
         raise
 
 
-def _refuse_all_but_names(tree: Node) -> None:
+def _refuse_all_but_names(tree: Node, beside: Sequence[str]) -> None:
     """Refuse a recipe that is wrong whatever its plugins register, before any of their code runs."""
     try:
         Recipe.model_validate(tree.plain())
     except ValidationError as error:
-        raise_problems(problems(error, Recipe, tree, leave_out=UNKNOWN_NAME))
+        raise_problems(problems(error, Recipe, tree, leave_out=UNKNOWN_NAME, beside=beside))
 
 
 def made(block: type[T], **values: Any) -> T:

@@ -22,6 +22,8 @@ from embedkit.recipe.reading.problems import Problem, dotted
 from embedkit.recipe.reading.settle import marker
 from embedkit.recipe.reading.tree import KeyPath, Node, override_value, read_tree
 
+EXTENDS = "extends"
+"""The key of a recipe that names the one below it."""
 _INDEX = re.compile(r"[0-9]{1,9}")
 
 
@@ -146,12 +148,12 @@ def _shown(path: Path) -> str:
 
 
 def _without_extends(tree: Node) -> tuple[Node, tuple[str, str] | None]:
-    found = tree.child("extends")
+    found = tree.child(EXTENDS)
     if found is None:
         return tree, None
     if not isinstance(found.value, str):
-        raise Problem(found.where, ("extends",), f"expected text, got {show(found.plain())}", "name one recipe").error()
-    rest = {key: node for key, node in tree.value.items() if key != "extends"}
+        raise Problem(found.where, (EXTENDS,), f"expected text, got {show(found.plain())}", "name one recipe").error()
+    rest = {key: node for key, node in tree.value.items() if key != EXTENDS}
     return replace(tree, value=rest), (found.value, found.where)
 
 

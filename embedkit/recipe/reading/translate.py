@@ -53,8 +53,8 @@ class _Located:
 class _Places:
     """Places of the schema by key path, for one written value."""
 
-    def __init__(self, root: type[BaseModel], tree: Node) -> None:
-        self.root, self._whole = root, Place(root, value=tree.plain())
+    def __init__(self, root: type[BaseModel], tree: Node, beside: Sequence[str]) -> None:
+        self.root, self.beside, self._whole = root, beside, Place(root, value=tree.plain())
 
     def find(self, path: KeyPath) -> Place | None:
         """As `Place.find`."""
@@ -64,7 +64,9 @@ class _Places:
         return place
 
 
-def problems(error: ValidationError, root: type[BaseModel], tree: Node, leave_out: str = "") -> list[Problem]:
+def problems(
+    error: ValidationError, root: type[BaseModel], tree: Node, leave_out: str = "", beside: Sequence[str] = ()
+) -> list[Problem]:
     """Every error of a validation, in the order of the file, one problem per key path and fact.
 
     Args:
@@ -72,12 +74,13 @@ def problems(error: ValidationError, root: type[BaseModel], tree: Node, leave_ou
         root: the class that was validated.
         tree: the value that was validated, with places.
         leave_out: a type of errors that are not asked for.
+        beside: keys that may stand at the top of the file, and are none of `root`; cures name them.
     """
     located = sorted(
         _prune([_locate(e, tree) for e in error.errors(include_url=False)]),
         key=lambda item: _file_order(tree.at(item.path).where, item.path),
     )
-    places = _Places(root, tree)
+    places = _Places(root, tree, beside)
     found: dict[tuple[KeyPath, str], Problem] = {}
     for item in (item for item in located if item.type != leave_out):
         if len(found) < 2 * SHOWN_PROBLEMS:
@@ -195,7 +198,7 @@ def _unknown_key(places: _Places, path: KeyPath) -> str:
     """A block inside this one where the key is valid, else the nearest key here, else a block elsewhere, else all keys
     of this one."""
     parent, key = places.find(path[:-1]), str(path[-1])
-    keys = parent.keys() if parent else []
+    keys = [*(parent.keys() if parent else []), *(places.beside if len(path) == 1 else [])]
     near, other = nearest(key, keys), elsewhere(places.root, key, path[:-1])
     block = f"{dotted(path[:-1])}."
     inside = other is not None and other.startswith(block) and "." in other.removeprefix(block)
