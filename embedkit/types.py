@@ -328,6 +328,8 @@ class RunRecord:
         updates: updates done.
         failed: why the run ended before its end, or what failed after its training; empty when nothing did.
         timings: seconds by stage.
+        energy: joules of the training where the machine counts them (`embedkit.run.energy`): ``processor``, ``gpus``,
+            and the ``seconds`` in which they were counted. Empty where it does not.
         curve: logged training metrics, one dict per logging step.
         evaluations: (step, metrics) of every evaluation during training.
         scores_before, scores_after: `Scores` as plain data, or None.
@@ -357,6 +359,7 @@ class RunRecord:
     updates: int | None = None
     failed: str = ""
     timings: dict[str, float] = field(default_factory=dict)
+    energy: dict[str, float] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     scores_before: dict[str, Any] | None = None

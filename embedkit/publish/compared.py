@@ -154,7 +154,8 @@ def same_data(entrants: Sequence[Entrant]) -> bool:
 
 def cost(record: RunRecord) -> dict[str, Any]:
     """What a run took: ``updates``, seconds of ``training``, of ``evaluation`` before and after it and in ``all``, real
-    ``tokens``, ``tokens_per_second`` of the updates, mean share of ``padding``; None where it was not recorded."""
+    ``tokens``, ``tokens_per_second`` of the updates, mean share of ``padding``, joules of ``energy`` by what took them;
+    None where it was not recorded."""
     tokens, seconds = view.tokens_read(record), view.seconds_of_updates(record)
     padding = [line["padding"] for line in record.curve if "padding" in line]
     evaluation = [value for stage, value in record.timings.items() if stage.startswith("evaluation")]
@@ -166,6 +167,7 @@ def cost(record: RunRecord) -> dict[str, Any]:
         "tokens": int(tokens) if tokens else None,
         "tokens_per_second": tokens / seconds if tokens and seconds else None,
         "padding": sum(padding) / len(padding) if padding else None,
+        "energy": record.energy or None,
     }
 
 

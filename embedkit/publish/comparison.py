@@ -141,6 +141,7 @@ def _context(plain: Mapping[str, Any], drawn: Sequence[Plot]) -> dict[str, Any]:
         (f"Is {found['run']} better than {first['run']}?", found["sentence"], KINDS.get(found["verdict"], ""))
         for found in plain["comparisons"]
     ]
+    energy = any(run["cost"]["energy"] for run in runs)
     machines = by_value({run["run"]: run["versions"].get("machine") for run in runs})
     return {
         "title": f"{names[1]} against {names[0]}" if len(names) == 2 else f"{len(names) - 1} runs against {names[0]}",
@@ -158,8 +159,8 @@ def _context(plain: Mapping[str, Any], drawn: Sequence[Plot]) -> dict[str, Any]:
         "contents": [(key, _grouped(values, runs, _files)) for key, values in plain["contents"].items()],
         "data": _data(runs),
         "models": _properties({run["run"]: run["model"] for run in runs}, runs),
-        "cost_heads": COST_HEADS,
-        "cost": [_cost(run) for run in runs],
+        "cost_heads": (*COST_HEADS, *(("energy",) if energy else ())),
+        "cost": [_cost(run, energy) for run in runs],
         "machines": len(machines) > 1,
         "versions": _properties({run["run"]: run["versions"] for run in runs}, runs),
         "light": palette.LIGHT,
@@ -288,14 +289,17 @@ def _data(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     ]
 
 
-def _cost(run: Mapping[str, Any]) -> tuple[str, ...]:
+def _cost(run: Mapping[str, Any], energy: bool) -> tuple[str, ...]:
+    """The cells of a run, the last one of energy where one of the runs has some."""
     found = run["cost"]
 
     def number(key: str, form: str) -> str:
         return "—" if found[key] is None else format(found[key], form)
 
     times = (_time(found[key]) for key in ("training", "evaluation", "all"))
-    rest = number("tokens", ","), number("tokens_per_second", ",.0f"), number("padding", ".1%")
+    rest: tuple[str, ...] = number("tokens", ","), number("tokens_per_second", ",.0f"), number("padding", ".1%")
+    if energy:
+        rest = *rest, view.energy(found["energy"] or {}, found["training"]) or "—"
     return f"{run['run']}  {run['name']}", number("updates", ","), *times, *rest
 
 

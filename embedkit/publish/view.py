@@ -16,6 +16,8 @@ VERDICTS = {"win": "▲ better", "loss": "▼ worse", "tie": "● unclear", "": 
 
 WORD = 13
 """Columns of the word in front of a line of the plan (`embedkit.recipe.planning.words`)."""
+WHOLE = 0.98
+"""Share of a training from which on its energy is that of all of it."""
 
 
 @dataclass(frozen=True)
@@ -183,8 +185,30 @@ def how_long(record: RunRecord) -> str:
     if "actual" in record.forecast:
         text += f"; foreseen before training: {about(record.forecast['seconds'])}, it took "
         text += duration(record.forecast["actual"])
+    if used := energy(record.energy, record.timings.get("training")):
+        text += f"; energy of the training: {used}"
     machine = record.versions.get("machine")
     return f"{text}; {machine}" if machine else text
+
+
+def energy(found: Mapping[str, float], training: float | None) -> str:
+    """What the processor and the GPUs took, and in how much of the training where not in all; empty where the machine
+    does not count it.
+
+    Args:
+        found: `RunRecord.energy`.
+        training: its seconds.
+    """
+    names = {"processor": "processor", "gpus": "GPUs"}
+    used = ", ".join(f"{name} {watt_hours(found[key])}" for key, name in names.items() if key in found)
+    partly = used and training and found.get("seconds", 0.0) < WHOLE * training
+    return f"{used}, counted in {duration(found.get('seconds', 0.0))} of it" if partly else used
+
+
+def watt_hours(joules: float) -> str:
+    """``0.031 Wh``, ``12.3 Wh``, ``1.23 kWh``."""
+    hours = joules / 3600
+    return f"{hours / 1000:.3g} kWh" if hours >= 999.5 else f"{hours:.3g} Wh"
 
 
 def seconds_of_updates(record: RunRecord) -> float:

@@ -7,7 +7,7 @@ import signal
 from embedkit.model.running.encoder import Encoder
 from embedkit.model.running.reranker import Trained
 from embedkit.model.running.towers import Pair
-from embedkit.run import data
+from embedkit.run import data, energy
 from embedkit.run.state import Run
 from embedkit.train import checkpoint
 from embedkit.train.stopping import Stopped
@@ -29,7 +29,8 @@ def fit(run: Run, trainer: Trainer, resume: bool) -> None:
         run.say(f"resuming from update {step}")
         run.record.resumed_from.append(step)
     try:
-        with run.timed("training"), run.stopping.later():
+        counted = energy.metered(run.comm, trainer.args.device, run.record.energy)
+        with run.timed("training"), run.stopping.later(), counted:
             trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
     finally:
         if trainer.negatives is not None:

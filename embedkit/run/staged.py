@@ -28,7 +28,7 @@ from embedkit.recipe.load import recipe_hash
 from embedkit.recipe.reading.dump import dump_stages, stages_hash
 from embedkit.recipe.schema import Model, Recipe, Source
 from embedkit.recipe.stages import START, Staged, Step, going_on
-from embedkit.run import finish, merging, publishing, start
+from embedkit.run import energy, finish, merging, publishing, start
 from embedkit.run.environment import now, quiet_libraries, versions
 from embedkit.run.measuring import Measuring
 from embedkit.run.single import train_one
@@ -237,6 +237,8 @@ def _record(staged: Staged, places: list[RunFolder]) -> RunRecord:
             }
         )
     whole.updates = updates
+    trained = [record for step, record in zip(staged.steps, records, strict=True) if step.merge is None]
+    whole.energy = energy.together([record.energy for record in trained])
     return whole
 
 

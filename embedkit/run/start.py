@@ -84,6 +84,7 @@ def _record(recipe: Recipe, folder: RunFolder, resume: bool) -> tuple[RunRecord,
     if known is not None:
         kept = replace(known, recipe=record.recipe, finished="", failed="", warnings=[], forecast={})
         record = replace(kept, timings=dict(known.timings), resumed_from=list(known.resumed_from))
+        record.energy = dict(known.energy)
     record.started = record.started or now()
     record.versions = versions()
     return record, known

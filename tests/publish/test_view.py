@@ -57,3 +57,18 @@ def test_the_untrained_value_of_the_selected_metric(evaluation: dict[str, Any], 
     made = records.record()
     made.recipe["eval"] = evaluation
     assert view.selected_before(made) == (None if value is None else pytest.approx(value))
+
+
+@pytest.mark.parametrize(
+    ("energy", "words"),
+    [
+        ({}, "tokens/s); Linux"),
+        ({"processor": 44_280.0, "seconds": 401.2}, "; energy of the training: processor 12.3 Wh; Linux"),
+        (
+            {"processor": 110.0, "gpus": 4_428_000.0, "seconds": 200.0},
+            "; energy of the training: processor 0.0306 Wh, GPUs 1.23 kWh, counted in 3 min 20 s of it; Linux",
+        ),
+    ],
+)
+def test_energy_is_told_where_it_was_counted(energy: dict[str, float], words: str) -> None:
+    assert words in view.how_long(records.record(energy=energy))
