@@ -12,6 +12,7 @@ from embedkit.cli.console import go_offline, say
 from embedkit.cli.options import Offline
 from embedkit.errors import RecipeError
 from embedkit.foreign.limits import SEED
+from embedkit.foreign.parsing import from_json
 
 if TYPE_CHECKING:
     from embedkit.synthesis.calls import Backend
@@ -192,11 +193,10 @@ def _roles(text: str | None) -> dict[str, Any]:
 
 
 def _json(text: str | None) -> dict[str, Any]:
-    import json
 
     try:
-        value = json.loads(text) if text else {}
-    except (ValueError, RecursionError):
+        value = from_json(text) if text else {}
+    except ValueError:
         value = None
     if not isinstance(value, dict):
         raise RecipeError("not a JSON object", "--body", """e.g. --body '{"max_completion_tokens": 64}'""")

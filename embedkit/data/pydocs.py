@@ -23,6 +23,7 @@ from embedkit.data.harvest import Docstring, locate, version_of
 from embedkit.disk import files
 from embedkit.disk.locks import hold_folder
 from embedkit.errors import DataError, WriteError
+from embedkit.foreign.parsing import from_json
 from embedkit.recipe.pydocs import PydocsSource
 from embedkit.terminal.progress import watched
 from embedkit.types import Example, RetrievalData
@@ -151,7 +152,7 @@ def _digest(made: Pydocs) -> str:
 def _read(folder: Path) -> Pydocs | None:
     """The cached corpus, or None if there is none or it is not what was written."""
     try:
-        data = json.loads((folder / CORPUS).read_text(encoding="utf-8"))
+        data = from_json((folder / CORPUS).read_text(encoding="utf-8"))
         made = Pydocs(
             [_example(fields) for fields in data["train"]],
             RetrievalData(**data["test"]),

@@ -10,12 +10,15 @@ import os
 import re
 import shutil
 import stat
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from embedkit.errors import WriteError
+from embedkit.foreign.parsing import from_json
 from embedkit.foreign.quoting import cut
 from embedkit.foreign.showing import as_json
 
@@ -39,6 +42,8 @@ REASONS = {
     errno.EIO: ("the disk reports an error", "look at the system's log; choose another disk"),
 }
 """What an error number of the system means to a person, and the cure."""
+DAMAGED_ARRAYS = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
+"""What NumPy raises for a damaged ``.npy`` or ``.npz`` file."""
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _FAISS = ("write error in ", "truncate ", "for writing")
 _TORCH = ("PytorchStreamWriter", "inline_container", "unexpected pos")
@@ -182,6 +187,14 @@ def write_text(path: Path, text: str) -> bool:
 def write_json(path: Path, value: Any, *, indent: int = 1) -> bool:
     """`write_text` of a value as JSON (`as_json`: without secrets, control characters escaped), with a line end."""
     return write_text(path, as_json(value, indent=indent) + "\n")
+
+
+def json_in(path: Path) -> Any:
+    """The JSON document in a file that can be made again; None where there is none, or a damaged one."""
+    try:
+        return from_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from embedkit.disk import files
 from embedkit.errors import RecordError
+from embedkit.foreign.parsing import from_json
 from embedkit.foreign.quoting import listed
 from embedkit.types import Interval, RunRecord
 
@@ -114,8 +114,8 @@ class RunFolder:
 def _record(text: bytes, where: str) -> RunRecord:
     aside = "move the file away; the run can go on without it, but what it measured before is not known then"
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        found = from_json(text)
+    except ValueError as error:
         what = f"is cut or damaged: {error}" if text.strip() else "is empty"
         raise RecordError(f"the run's record {what}", where, aside) from error
     if not isinstance(found, dict) or not {"recipe_hash", "recipe"} <= found.keys():

@@ -17,6 +17,7 @@ from typing import Any
 
 from embedkit.disk.files import OURS, make_folder, writing
 from embedkit.errors import BusyError
+from embedkit.foreign.parsing import from_json
 
 
 @contextmanager
@@ -74,7 +75,7 @@ def _this_process(doing: str) -> dict[str, Any]:
 
 def _busy(place: Path, holder: Path) -> BusyError:
     try:
-        found = json.loads(holder.read_text(encoding="utf-8"))
+        found = from_json(holder.read_text(encoding="utf-8"))
         where = "" if found["host"] == platform.node() else f" on {found['host']}"
         who = f"process {found['pid']}{where} has been {found['doing']} here since {found['since']}"
     except (OSError, ValueError, KeyError, TypeError):

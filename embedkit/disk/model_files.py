@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
 from embedkit.errors import RecipeError
+from embedkit.foreign.parsing import from_json
 
 Find = Callable[[str], Path | None]
 """The file of a model by its name, e.g. ``1_Pooling/config.json``; None where the model has none."""
@@ -209,8 +210,8 @@ def read_json(path: Path, kind: type[T]) -> T:
     if is_pointer(path):
         raise pointer(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
+        value = from_json(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
         size = path.stat().st_size
         what = "it is empty" if not size else f"it is no JSON ({size:,} bytes): {error or type(error).__name__}"
         raise damaged(path, what) from error

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
-import zipfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import numpy as np
 
 from embedkit.disk import files
 from embedkit.errors import DataError
+from embedkit.foreign.parsing import from_json
 from embedkit.foreign.showing import as_json
 from embedkit.types import Interval, Scores, TaskScore
 
@@ -62,7 +61,7 @@ def load_scores(folder: Path) -> Scores:
     """
     path = folder / JSON if folder.is_dir() else folder
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = from_json(path.read_text(encoding="utf-8"))
         if found.pop("format") != FORMAT:
             raise DataError("written by another version of embedkit", str(path), "evaluate again")
         tasks = [TaskScore(**{**task, "interval": _interval(task["interval"])}) for task in found.pop("tasks")]
@@ -72,7 +71,7 @@ def load_scores(folder: Path) -> Scores:
         return Scores(**{**found, "tasks": whole, "interval": _interval(found["interval"])})
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", str(path), "give the folder of an evaluation") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, *files.DAMAGED_ARRAYS) as error:
         raise DataError(f"not the scores of an evaluation: {error}", str(path), "evaluate again") from error
 
 

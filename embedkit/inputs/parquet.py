@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from embedkit.errors import DataError
+from embedkit.foreign.parsing import from_json
 from embedkit.inputs.opening import HEAD, open_bytes, refuse_foreign
 from embedkit.inputs.rows import Record
 
@@ -77,7 +77,7 @@ def _about(file: Any, path: Path) -> dict[str, Any] | None:
         if kind.encode() not in metadata:
             continue
         try:
-            found = json.loads(metadata[kind.encode()])
+            found = from_json(metadata[kind.encode()])
             written = found["format"]
         except (ValueError, KeyError, TypeError):
             raise DataError(f"{kind} in its metadata is damaged", str(path), "make the file again") from None

@@ -80,7 +80,7 @@ class Background:
             "device": self._device,
             "threads": self._own,
         }
-        if _read(folder / JOB) == json.loads(json.dumps(job)):
+        if files.json_in(folder / JOB) == json.loads(json.dumps(job)):
             return
         shutil.rmtree(folder, ignore_errors=True)
         try:
@@ -127,7 +127,7 @@ class Background:
         self._process = None
         if code:
             cure = "resume the run once the cause is mended; or set mining.mode: sync"
-            if known := _read(folder / FAILED):
+            if known := files.json_in(folder / FAILED):
                 what, where = f"the search for negatives failed: {known['what']}", known["where"] or str(folder)
                 raise TrainingError(what, where, f"{known['cure']}; then {cure}" if known["cure"] else cure)
             words = ""
@@ -195,12 +195,6 @@ def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_LOOK * 10)
     os._exit(1)
-
-
-def _read(path: Path) -> Any:
-    with suppress(OSError, ValueError):
-        return json.loads(path.read_bytes())
-    return None
 
 
 if __name__ == "__main__":

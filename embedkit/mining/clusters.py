@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import faiss
@@ -64,8 +65,10 @@ def kmeans_clusters(
     written = names if len(names) > 1 else names[0]
     asked = _key([source.digest, source.rows, options.model_dump(mode="json"), written, seed])
     record = folder / RECORD
-    if record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("asked") == asked:
-        return np.asarray(np.load(folder / CLUSTERS), dtype=np.int64)
+    held = files.json_in(record)
+    if isinstance(held, dict) and held.get("asked") == asked:
+        with suppress(*files.DAMAGED_ARRAYS):  # made again
+            return np.asarray(np.load(folder / CLUSTERS), dtype=np.int64)
     texts = _texts(source, options.of)
     assert options.kmeans is not None, "the recipe names a column instead"
     different = len(set(texts))

@@ -129,11 +129,12 @@ def triplet_source(
             "name the column in `roles: {text: COLUMN}`, without streaming; or remove debias",
         )
     asked = _digest([texts.digest, texts.rows, options.model_dump(mode="json"), name])
-    if folder is None or not _holds(folder, asked):
+    found = None if folder is None else _held(folder)
+    if found is None or found[1].get("asked") != asked:
         kept = _provide(texts, options, guide(), cache or cache_folder("debias"), name, progress)
-        folder = kept if folder is None else _copied(kept, folder, asked)
-    triplets = Triplets.load(folder / TRIPLETS)
-    report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+        found = _held(kept if folder is None else _copied(kept, folder, asked))
+    assert found is not None, "it was written this moment"
+    triplets, report = found
     roles = (texts.roles - {"text"}) | {"query", "positive"} | ({"negative"} if options.negatives else set())
     skipped = dict(texts.skipped)
     if len(triplets) < texts.rows:
@@ -176,7 +177,7 @@ def _provide(texts: LoadedSource, options: Debias, guide: Guide, cache: Path, na
     key = _digest([texts.digest, texts.rows, options.model_dump(mode="json", exclude={"guide"}), fingerprint, _code()])
     kept = cache / key
     with hold_folder(kept, "sampling triplets", wait=True):
-        if (kept / REPORT).is_file():
+        if _held(kept) is not None:
             logger.info("triplets of %s are taken from %s", texts.name, kept)
             return kept
         start = time.perf_counter()
@@ -190,7 +191,7 @@ def _provide(texts: LoadedSource, options: Debias, guide: Guide, cache: Path, na
 
 def _copied(kept: Path, folder: Path, asked: str) -> Path:
     files.write_bytes(folder / TRIPLETS, (kept / TRIPLETS).read_bytes())
-    report = json.loads((kept / REPORT).read_text(encoding="utf-8"))
+    report = files.json_in(kept / REPORT)
     files.write_json(folder / REPORT, {"asked": asked, **report})
     return folder
 
@@ -222,9 +223,15 @@ def _bar(what: str, total: int, progress: bool) -> Iterator[Callable[[int], None
         yield lambda done: bar.advance(done - bar.done)
 
 
-def _holds(folder: Path, asked: str) -> bool:
-    path = folder / REPORT
-    return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8")).get("asked") == asked)
+def _held(folder: Path) -> tuple[Triplets, dict[str, Any]] | None:
+    """Triplets and their report; None where they are not there, or damaged: they are sampled again."""
+    report = files.json_in(folder / REPORT)
+    if not isinstance(report, dict):
+        return None
+    try:
+        return Triplets.load(folder / TRIPLETS), report
+    except files.DAMAGED_ARRAYS:
+        return None
 
 
 def _digest(value: Any) -> str:

@@ -7,7 +7,6 @@ and in the run's folder (the model of a search that is not done).
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ import numpy as np
 from embedkit.data.text import text_id
 from embedkit.disk import files
 from embedkit.errors import TrainingError
+from embedkit.foreign.parsing import from_json
 from embedkit.mining.miner import By, Miner
 from embedkit.mining.schedule import Turn
 from embedkit.mining.search import read_tables, search, table_file, write_tables
@@ -170,7 +170,7 @@ class OnlineNegatives:
         """
         file = folder / STATE / PENDING
         try:
-            pending = json.loads(file.read_bytes())["pending"]
+            pending = from_json(file.read_bytes())["pending"]
             self._pending = None if pending is None else self.turns[pending]
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             what = f"does not say which search was under way: {error}"

@@ -14,6 +14,7 @@ import numpy as np
 
 from embedkit.disk import files
 from embedkit.errors import DataError
+from embedkit.foreign.parsing import from_json
 from embedkit.mining.shares import merged
 from embedkit.recipe.mining import Search
 from embedkit.spread.pool import Pool
@@ -153,7 +154,7 @@ def _beside(part: Path) -> Path:
 
 def _report_of(part: Path) -> IndexReport:
     try:
-        return IndexReport(**json.loads(_beside(part).read_bytes()))
+        return IndexReport(**from_json(_beside(part).read_bytes()))
     except (OSError, ValueError, TypeError) as error:
         what = f"what a shard gave cannot be read: {error}"
         raise DataError(what, str(part), "remove it and its .npy file, and start again") from error

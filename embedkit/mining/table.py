@@ -12,6 +12,7 @@ import numpy as np
 
 from embedkit.disk import files
 from embedkit.errors import TrainingError
+from embedkit.foreign.parsing import from_json
 
 FORMAT = "1"
 ARRAYS = ("rows", "scores", "rank", "positive_score")
@@ -90,7 +91,7 @@ class MinedTable:
             if metadata.get("format") != FORMAT:
                 what = f"mined negatives of another version of embedkit ({metadata.get('format')})"
                 raise TrainingError(what, str(path), "resume with the version that wrote them, or train anew")
-            about = json.loads(metadata["about"])
+            about = from_json(metadata["about"])
             state = {name.removeprefix("state."): array for name, array in arrays.items() if name.startswith("state.")}
             table = cls(**{name: arrays[name] for name in ARRAYS}, **about, state=state)
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:

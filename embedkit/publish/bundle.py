@@ -14,6 +14,7 @@ from embedkit.disk import files
 from embedkit.disk.model_files import TRANSFORMER_SETTINGS, inside, read_modules
 from embedkit.errors import EmbedkitError
 from embedkit.foreign import redacting
+from embedkit.foreign.parsing import from_json
 from embedkit.foreign.quoting import listed
 from embedkit.publish.metadata import RESULTS
 
@@ -153,8 +154,8 @@ def _cleaned(path: Path) -> Path | bytes:
     if any(fnmatch(path.name, pattern) for pattern in _VOCABULARIES):
         return path
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+        value = from_json(path.read_text(encoding="utf-8"))
+    except ValueError:
         return path  # reading the model says what is wrong with it
     told = [found for found in _texts(value) if found[0][-1:] and found[0][-1] in _WHENCE and _PATH.fullmatch(found[1])]
     if not told:
@@ -230,8 +231,8 @@ def _paths(name: str, text: str, own: list[str]) -> Iterator[str]:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return from_json(text)
+    except ValueError:
         return text
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from embedkit.errors import EmbedkitError, about
 from embedkit.evaluation import suite as suites
+from embedkit.foreign.parsing import from_json
 from embedkit.foreign.quoting import cut
 from embedkit.foreign.redacting import HIDDEN
 from embedkit.model.running.encoder import Encoder
@@ -96,13 +97,13 @@ class Served:
 
     def _vectors(self, text: str, count: int) -> np.ndarray:
         try:
-            data = sorted(json.loads(text)["data"], key=lambda entry: entry["index"])
+            data = sorted(from_json(text)["data"], key=lambda entry: entry["index"])
             if [entry["index"] for entry in data] != list(range(count)):
                 raise ValueError(f"{len(data)} embeddings for {count} texts")
             found = np.array([entry["embedding"] for entry in data], dtype=np.float32)
             if found.ndim != 2 or found.shape[1] < 1 or not np.isfinite(found).all():
                 raise ValueError("embeddings that are no lists of numbers")
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             what = f"the answer holds no embeddings: {error}: {cut(text)}"
             raise EmbedkitError(what, self.url, "give a server of OpenAI's /v1/embeddings") from None
         return found

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from embedkit.disk.files import writing
 from embedkit.errors import DataError
+from embedkit.foreign.parsing import from_json
 from embedkit.synthesis.calls import Reply
 
 _START = b'{"key": "'
@@ -61,8 +62,8 @@ class Cache:
             file.seek(0)
             for line in file:
                 try:
-                    record = json.loads(line)
-                except (ValueError, RecursionError):
+                    record = from_json(line)
+                except ValueError:
                     self.torn += bool(line.strip())
                 else:
                     if _is_answer(record):

@@ -16,6 +16,7 @@ from typing import Any
 
 from embedkit.errors import EmbedkitError, RecipeError
 from embedkit.foreign import showing
+from embedkit.foreign.parsing import from_json
 from embedkit.foreign.redacting import redact, secrets
 from embedkit.synthesis.calls import Call, Finish, Reply
 from embedkit.synthesis.connection import Answer, Watch, post
@@ -241,14 +242,14 @@ class Endpoint:
 
     def _reply(self, text: str) -> Reply:
         try:
-            answer = json.loads(text)
+            answer = from_json(text)
             choice = answer["choices"][0]
             message = choice["message"]
             content, refusal = message.get("content"), message.get("refusal")
             finish = _FINISH.get(choice.get("finish_reason"), "stop")
             usage = answer.get("usage") or {}
             tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             raise _Transient(f"a malformed answer: {_short(text)}") from None
         if refusal:
             content, finish = "", "refused"
@@ -325,8 +326,8 @@ def _short(text: str) -> str:
 
 def _code(text: str) -> str:
     try:
-        return str(json.loads(text)["error"]["code"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return str(from_json(text)["error"]["code"])
+    except (ValueError, KeyError, TypeError):
         return ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from embedkit.disk import files
 from embedkit.errors import DataError
+from embedkit.foreign.parsing import from_json
 from embedkit.vectors.shards import mapped, write_header
 from embedkit.vectors.view import BLOCK, View
 
@@ -44,7 +44,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     """
     file = folder / RECORD
     try:
-        found = json.loads(file.read_bytes())
+        found = from_json(file.read_bytes())
         if found.pop("format") != FORMAT:
             raise DataError("written by another version of embedkit", str(file), "encode again, into another folder")
     except (FileNotFoundError, NotADirectoryError):

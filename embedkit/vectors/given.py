@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import socket
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from embedkit.errors import DataError
+from embedkit.foreign.parsing import from_json
 from embedkit.vectors import folder as folders
 from embedkit.vectors.keys import NONE, KeyIndex, first_of_each, keys_of_ids
 from embedkit.vectors.shards import mapped
@@ -109,8 +109,8 @@ def read_ids(file: Path) -> Iterator[str | int]:
 
 def _parsed(line: str, where: str) -> str | int:
     try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
+        found = from_json(line)
+    except ValueError:
         found = None
     if isinstance(found, bool) or not isinstance(found, (str, int)):
         raise DataError("no id", where, "give a text or a whole number in JSON on every line")
@@ -143,7 +143,11 @@ def _of_folder(folder: Path) -> list[Path]:
         raise DataError(f"has no {folders.RECORD}", str(folder), "give a folder of `embedkit encode`, or .npy files")
     if not record.get("whole"):
         raise DataError("the encoding is not done", str(folder), "run the same `embedkit encode` again: it goes on")
-    return [folder / name for name in record["files"]]
+    names = record.get("files")
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) and Path(n).name == n for n in names):
+        what = f"{folders.RECORD} does not name the files of its vectors"
+        raise DataError(what, str(folder), "encode again, into another folder")
+    return [folder / name for name in names]
 
 
 def _check(parts: Sequence[np.ndarray], names: Sequence[str]) -> None:

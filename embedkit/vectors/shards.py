@@ -14,6 +14,7 @@ import numpy as np
 
 from embedkit.disk import files
 from embedkit.errors import DataError
+from embedkit.foreign.parsing import from_json
 from embedkit.vectors.space import Space
 
 FORMAT = 1
@@ -82,7 +83,7 @@ class Shard:
         """
         try:
             head, _, content = path.with_suffix(KEYS).read_bytes().partition(b"\n")
-            found: dict[str, Any] = json.loads(head)
+            found: dict[str, Any] = from_json(head)
             if found["format"] != FORMAT:
                 raise DamagedShard(f"its format is {found['format']!r}, not {FORMAT}")
             if found["space"] != space.digest:

@@ -6,7 +6,6 @@ A text has one vector in a space, whoever asks and in whatever order. Shards are
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
@@ -23,6 +22,7 @@ from embedkit.disk import files
 from embedkit.disk.locks import hold_folder
 from embedkit.errors import DataError, EmbedkitError
 from embedkit.foreign import showing
+from embedkit.foreign.parsing import from_json
 from embedkit.vectors.keys import NONE, KeyIndex, first_of_each, keys_of
 from embedkit.vectors.shards import KEYS, VECTORS, DamagedShard, Maps, Shard, set_aside
 from embedkit.vectors.space import Space
@@ -233,7 +233,7 @@ class Shelf:
     def _check_space(self) -> None:
         file = self.folder / SPACE
         try:
-            found = json.loads(file.read_bytes())
+            found = from_json(file.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return
         except (OSError, ValueError) as error:

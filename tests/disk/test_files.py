@@ -46,6 +46,16 @@ def test_json_says_what_utf8_cannot(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == value
 
 
+def test_json_in_a_file_that_can_be_made_again(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "a.json", {"a": [1]})
+    assert files.json_in(tmp_path / "a.json") == {"a": [1]}
+    (tmp_path / "folder").mkdir()
+    for content in (b"", b"{", b"[" * 20_000, b"\xff"):
+        (tmp_path / "b.json").write_bytes(content)
+        assert files.json_in(tmp_path / "b.json") is None
+    assert files.json_in(tmp_path / "no.json") is None and files.json_in(tmp_path / "folder") is None
+
+
 def test_an_error_while_writing_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from embedkit.data.sources import LoadedSource, load_source
 from embedkit.errors import DataError
-from embedkit.mining.clusters import CLUSTERS, kmeans_clusters
+from embedkit.mining.clusters import CLUSTERS, RECORD, kmeans_clusters
 from embedkit.recipe.clusters import Clusters
 from embedkit.recipe.schema import Recipe, Source
 from embedkit.run import train
@@ -81,6 +81,14 @@ def test_they_are_found_once(tmp_path: Path) -> None:
     assert np.array_equal(find(tmp_path, model), first[::-1]) and model.calls == calls
     again = find(tmp_path, model, iterations=7)  # other options: found anew, with the vectors that are there
     assert model.calls == calls and len(again) == len(first)
+
+
+@pytest.mark.parametrize("name", [CLUSTERS, RECORD])
+def test_what_is_damaged_is_found_again(tmp_path: Path, name: str) -> None:
+    first = find(tmp_path, Directions())
+    for content in (b"", b"[" * 20_000, b"\x93NUMPY half"):
+        (tmp_path / name).write_bytes(content)
+        assert np.array_equal(find(tmp_path, Directions()), first)
 
 
 def test_more_clusters_than_texts(tmp_path: Path) -> None:

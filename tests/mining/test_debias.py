@@ -191,6 +191,19 @@ class TestCache:
         again = triplet_source(source(texts), OPTIONS, lambda: encoder, folder=folder, cache=tmp_path)
         assert again.get(range(240)) == first.get(range(240))
 
+    @pytest.mark.parametrize("name", [REPORT, TRIPLETS])
+    def test_what_is_damaged_is_sampled_again(
+        self, name: str, encoder: Encoder, texts: list[str], tmp_path: Path
+    ) -> None:
+        folder, cache, guide = tmp_path / "run", tmp_path / "cache", Counting(encoder)
+        first = triplet_source(source(texts[:60]), OPTIONS, guide, folder=folder, cache=cache)
+        for number, content in enumerate((b"[" * 20_000, b"PK\x03\x04 half"), 2):
+            (kept,) = cache.glob(f"*/{name}")
+            for path in (kept, folder / name):
+                path.write_bytes(content)
+            again = triplet_source(source(texts[:60]), OPTIONS, guide, folder=folder, cache=cache)
+            assert again.get(range(60)) == first.get(range(60)) and guide.encoded == 60 * number
+
 
 def test_the_same_triplets_with_other_threads(encoder: Encoder, texts: list[str], tmp_path: Path) -> None:
     import faiss

@@ -143,3 +143,19 @@ class TestCallables:
         assert vectors_of(texts(7), view, VectorStore(tmp_path / "s")) is view
         with pytest.raises(DataError, match="7 vectors for 8 texts"):
             vectors_of(texts(8), view, VectorStore(tmp_path / "s"))
+
+
+@pytest.mark.parametrize("files", [None, 5, "v.npy", [], [5], ["../v.npy"], ["a/v.npy"]])
+def test_a_record_that_does_not_name_its_files(tmp_path: Path, files: Any) -> None:
+    saved(tmp_path)
+    record = {"format": 1, "whole": True} | ({} if files is None else {"files": files})
+    (tmp_path / "encode.json").write_text(json.dumps(record))
+    with pytest.raises(DataError, match=r"encode\.json does not name the files of its vectors"):
+        given_vectors(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b"[]", b"[" * 20_000, b'{"a": "\xff"}', b"{}"])
+def test_a_record_that_is_damaged(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "encode.json").write_bytes(content)
+    with pytest.raises(DataError, match="not the record of an encoding"):
+        given_vectors(tmp_path)

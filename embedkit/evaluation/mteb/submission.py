@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from embedkit.errors import DataError, EmbedkitError
 from embedkit.evaluation.mteb.catalogue import is_official, mteb, undisturbed
 from embedkit.evaluation.mteb.running import META, SETTINGS
+from embedkit.foreign.parsing import from_json
 from embedkit.foreign.quoting import listed
 
 ROOT = "results"
@@ -123,6 +123,6 @@ def _settings(path: Path) -> set[str]:
     """The tasks that ``run_settings.jsonl`` is about."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        return {str(json.loads(line)["task"]) for line in lines if line.strip()}
+        return {str(from_json(line)["task"]) for line in lines if line.strip()}
     except (OSError, ValueError, KeyError, TypeError):
         return set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from sentence_transformers.base.modules import Transformer
 from embedkit.disk import files
 from embedkit.disk.model_files import inside, prompt_for, read_json
 from embedkit.errors import EmbedkitError
+from embedkit.foreign.parsing import from_json
 from embedkit.model.checking.boundary import reading
 from embedkit.model.checking.folder import look_over
 from embedkit.model.checking.trust import own_classes
@@ -118,7 +118,7 @@ def _cut_at(st: SentenceTransformer, length: int | None) -> Iterator[None]:
 
 def _record(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        found = from_json((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         what = f"holds no export: {RECORD} is missing or damaged"
         raise EmbedkitError(what, str(folder), "give the --out of `embedkit export`") from error
