@@ -327,9 +327,7 @@ class RunRecord:
         started, finished: ISO times, UTC.
         updates: updates done.
         failed: why the run ended before its end, or what failed after its training; empty when nothing did.
-        timings: seconds by stage.
-        energy: joules of the training where the machine counts them (`embedkit.run.energy`): ``processor``, ``gpus``,
-            and the ``seconds`` in which they were counted. Empty where it does not.
+        timings, energy: seconds by stage; joules of the training where the machine counts them (`embedkit.run.energy`).
         curve: logged training metrics, one dict per logging step.
         evaluations: (step, metrics) of every evaluation during training.
         scores_before, scores_after: `Scores` as plain data, or None.
