@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from embedkit.errors import RecipeError
 from embedkit.foreign.parsing import from_json
@@ -117,6 +117,24 @@ class Saved:
         return self.model_type == "CrossEncoder" or str(made_for[0]).endswith("ForSequenceClassification")
 
     @property
+    def is_sparse(self) -> bool:
+        """Whether it was saved as a sparse encoder of sentence-transformers."""
+        return self.model_type == "SparseEncoder" or any(".sparse_encoder." in module.type for module in self.modules)
+
+    @property
+    def kind(self) -> Literal["reranker", "sparse"] | None:
+        """`model.kind` of a recipe that reads it; None for an encoder of dense embeddings."""
+        if self.reranks:
+            return "reranker"
+        return "sparse" if self.is_sparse else None
+
+    @property
+    def is_multi_vector(self) -> bool:
+        """Whether it was saved as a late-interaction model of sentence-transformers, with a vector per token."""
+        named = self.model_type in ("MultiVectorEncoder", "ColBERT")
+        return named or any(".multi_vector_encoder." in m.type or m.type.startswith("pylate.") for m in self.modules)
+
+    @property
     def max_length(self) -> int | None:
         """Tokens kept per text; None where the model does not say."""
         return self.settings.get("max_seq_length")
@@ -129,6 +147,11 @@ class Saved:
     def file(self, name: str) -> str:
         """The path of a file of the transformer inside the model's folder."""
         return f"{self.transformer}/{name}" if self.transformer else name
+
+
+def reader(kind: str) -> str:
+    """The class of sentence-transformers that reads a model of a kind (``encoder``, or a `Saved.kind`)."""
+    return {"reranker": "CrossEncoder", "sparse": "SparseEncoder"}.get(kind, "SentenceTransformer")
 
 
 def inside(folder: Path) -> Find:

@@ -25,6 +25,8 @@ def grids(tasks: Sequence[TaskScore]) -> Iterator[Grid]:
         yield _penalty(pushed)
     if changed := [task for task in tasks if "perturbed" in task.details]:
         yield _perturbed(changed)
+    if sparse := [task for task in tasks if "sparsity" in task.details]:
+        yield _sparsity(sparse)
 
 
 def _groups(task: TaskScore) -> Grid:
@@ -106,6 +108,27 @@ def _perturbed(tasks: Sequence[TaskScore]) -> Grid:
             texts = f"{own['changed']:,} of {own['items']:,}"
             drop = f"{own['drop']:+.2f}"
             made.add(shown(task.task), rule, f"{own['value']:.2f}", drop, _span(own["interval"]), share, texts)
+    return made
+
+
+def _sparsity(tasks: Sequence[TaskScore]) -> Grid:
+    made = Grid(
+        [
+            name_column("task"),
+            Column("active per query", 1),
+            Column("per document", 2),
+            Column("of", 3),
+            Column("FLOPS", style="bold"),
+        ],
+        "Sparse embeddings: coordinates that are not 0",
+        "FLOPS: products that one document costs for one query in an inverted index, on average: the sum over "
+        "coordinates of the shares of queries and of documents in which it is not 0.",
+        HINT,
+    )
+    for task in tasks:
+        found = task.details["sparsity"]
+        active = (f"{found[f'active_{side}']:,.1f}" for side in ("query", "document"))
+        made.add(shown(task.task), *active, f"{found['dim']:,}", f"{found['flops']:,.2f}")
     return made
 
 

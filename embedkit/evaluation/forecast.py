@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embedkit.evaluation import robustness
+from embedkit.evaluation import lexical, robustness
 from embedkit.evaluation.kept import Kept
 from embedkit.evaluation.loading import StsData
 from embedkit.evaluation.mteb.running import MtebData
@@ -195,7 +195,7 @@ def _encode(encoder: Encodes, sample: Sequence[Text], batch_tokens: int) -> None
     for t in sample:
         groups.setdefault((t.role, t.max_length), []).append(t.text)
     for (role, max_length), texts in groups.items():
-        encoder.encode(texts, role=role, max_length=max_length, batch_tokens=batch_tokens)
+        lexical.encoding(encoder)(texts, role=role, max_length=max_length, batch_tokens=batch_tokens)
 
 
 def _statistics(data: Sequence[TaskData], resamples: int, clock: Callable[[], float]) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -61,18 +62,18 @@ def tie_order(ids: Sequence[str]) -> np.ndarray:
 
 
 def rank_relevant(
-    queries: np.ndarray,
-    texts: np.ndarray,
+    queries: Any,
+    texts: Any,
     text_of: np.ndarray,
     relevant: Sequence[Relevant],
     order: np.ndarray,
     block_bytes: int = BLOCK_BYTES,
-    similarity: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+    similarity: Callable[[Any, Any], np.ndarray] | None = None,
 ) -> Iterator[Ranking]:
     """Rank the relevant documents of each query by inner product, or by another similarity.
 
     Args:
-        queries: [q, d] float32.
+        queries: [q, d] float32; with `similarity` they, and `texts`, may be sparse.
         texts: [u, d] float32, embeddings of the distinct document texts.
         text_of: [n] the text of each document; documents with one text get bit-equal scores.
         relevant: per query.
@@ -84,8 +85,8 @@ def rank_relevant(
         One `Ranking` per query, in order.
     """
     rows = max(1, block_bytes // (4 * len(text_of)))
-    distinct = len(texts) == len(text_of) and bool(np.array_equal(text_of, np.arange(len(text_of))))
-    for start in range(0, len(queries), rows):
+    distinct = texts.shape[0] == len(text_of) and bool(np.array_equal(text_of, np.arange(len(text_of))))
+    for start in range(0, queries.shape[0], rows):
         part = queries[start : start + rows]
         block = part @ texts.T if similarity is None else similarity(part, texts)
         for offset, scores in enumerate(block):

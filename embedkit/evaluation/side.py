@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from embedkit.errors import EmbedkitError
+from embedkit.evaluation import lexical, similarity
 from embedkit.evaluation.kept import Kept
-from embedkit.evaluation.noise import all_equal
 from embedkit.evaluation.stored import Stored
 from embedkit.types import Encodes
-from embedkit.vectors.view import unit
 
 
 class Side:
@@ -39,14 +38,17 @@ class Side:
         self.texts, self.reused, self.seconds = 0, 0, 0.0
         self.all_equal = False
 
-    def encode(self, texts: Sequence[str], role: str) -> tuple[np.ndarray, np.ndarray]:
-        """Embeddings of the distinct texts [u, d], and which of them each text is [n]."""
+    def encode(self, texts: Sequence[str], role: str) -> tuple[Any, np.ndarray]:
+        """Embeddings of the distinct texts [u, d], and which of them each text is [n].
+
+        The embeddings are an array, or of a sparse encoder a `scipy.sparse.csr_array`, which is not kept.
+        """
         place = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         start = time.perf_counter()
         found = self._vectors(list(place), role)
         self.seconds += time.perf_counter() - start
         self.texts += len(place)
-        bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
+        bad = similarity.rows_with_nan(found)
         if len(bad):
             text = list(place)[bad[0]]
             raise EmbedkitError(
@@ -56,12 +58,12 @@ class Side:
             )
         if self.stored is not None:
             found = self.stored.read(found, role)
-        self.all_equal |= all_equal(unit(found))
+        self.all_equal |= similarity.one_vector(found)
         return found, np.array([place[text] for text in texts])
 
-    def _vectors(self, texts: list[str], role: str) -> np.ndarray:
-        if self.kept is None:
-            return self.encoder.encode(
+    def _vectors(self, texts: list[str], role: str) -> Any:
+        if self.kept is None or lexical.is_sparse(self.encoder):
+            return lexical.encoding(self.encoder)(
                 texts,
                 role=role,
                 max_length=self.max_length,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from embedkit.evaluation import lexical
 from embedkit.evaluation.metrics import paired_cosine
-from embedkit.evaluation.noise import steady
+from embedkit.evaluation.noise import all_equal, steady
 from embedkit.types import Encodes
 from embedkit.vectors.view import unit
 
-Scores = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""[q, d] and [u, d] -> [q, u]."""
+Scores = Callable[[Any, Any], np.ndarray]
+"""[q, d] and [u, d] -> [q, u]. Rows are arrays, or of a sparse encoder `scipy.sparse.csr_array`; the scores are
+dense."""
 
 _NAMES = {"cos": "cosine"}
 
@@ -23,9 +25,23 @@ def chosen(asked: Literal["cos", "dot"] | None, encoder: Encodes) -> str:
     return str(getattr(encoder, "similarity", "cosine")) if asked is None else _NAMES.get(asked, asked)
 
 
-def prepared(name: str, rows: np.ndarray) -> np.ndarray:
+def prepared(name: str, rows: Any) -> Any:
     """Rows [n, d] as `paired` and `between` take them: of length 1 for the cosine, else as they are."""
-    return unit(rows) if name == "cosine" else rows
+    if name != "cosine":
+        return rows
+    return unit(rows) if isinstance(rows, np.ndarray) else lexical.unit(rows)
+
+
+def rows_with_nan(rows: Any) -> np.ndarray:
+    """Indices of the rows [n, d] that hold what is not finite."""
+    if isinstance(rows, np.ndarray):
+        return np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    return lexical.rows_with_nan(rows)
+
+
+def one_vector(rows: Any) -> bool:
+    """Whether all rows [n, d] (n > 1) have one direction, up to the noise of float32."""
+    return all_equal(unit(rows)) if isinstance(rows, np.ndarray) else lexical.all_equal(lexical.unit(rows))
 
 
 def paired(name: str, first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -48,7 +64,9 @@ def paired(name: str, first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def between(name: str) -> Scores:
     """The similarities of all pairs of two sets of rows from `prepared`."""
     if name in ("cosine", "dot"):
-        return lambda queries, texts: queries @ texts.T
+        return lambda queries, texts: (
+            queries @ texts.T if isinstance(texts, np.ndarray) else lexical.products(queries, texts)
+        )
 
     def minus_distance(queries: np.ndarray, texts: np.ndarray) -> np.ndarray:
         from scipy.spatial.distance import cdist

@@ -18,7 +18,7 @@ import numpy as np
 from embedkit import __version__
 from embedkit.disk import paths
 from embedkit.errors import DataError, EmbedkitError, RecipeError
-from embedkit.evaluation import groups, robustness, stats
+from embedkit.evaluation import groups, lexical, robustness, stats
 from embedkit.evaluation.compare import Comparison, compare
 from embedkit.evaluation.files import file_digest
 from embedkit.evaluation.kept import Kept
@@ -236,20 +236,22 @@ def _measure(
 
 
 def check_tasks(encoder: Encodes | TwoStage, suite: Suite) -> None:
-    """Refuse tasks that a reranker cannot be measured on.
+    """Refuse tasks that a reranker, or a sparse encoder, cannot be measured on.
 
     Raises:
         RecipeError: with the task.
     """
-    if isinstance(encoder, TwoStage):
-        for task in suite.tasks:
+    for task in suite.tasks:
+        if isinstance(encoder, TwoStage):
             encoder.check(task)
+        else:
+            lexical.check(encoder, task)
 
 
 def _check_embeds(encoder: Encodes | TwoStage) -> None:
-    if isinstance(encoder, TwoStage):
-        what = "geometry is that of embeddings, and a reranker has none"
-        raise RecipeError(what, "--geometry", "leave the option out")
+    if isinstance(encoder, TwoStage) or lexical.is_sparse(encoder):
+        what = "a reranker has none" if isinstance(encoder, TwoStage) else "those of a sparse encoder are stored sparse"
+        raise RecipeError(f"geometry is that of embeddings, and {what}", "--geometry", "leave the option out")
 
 
 def check_there(encoder: Encodes | TwoStage, suite: Suite, data: Sequence[TaskData], results: Results | None) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from embedkit.errors import RecipeError
 from embedkit.evaluation import geometry as shape
-from embedkit.evaluation import groups, penalty, similarity
+from embedkit.evaluation import groups, lexical, penalty, similarity
 from embedkit.evaluation import insight as insights
 from embedkit.evaluation.kept import Kept
 from embedkit.evaluation.kinds.all import KINDS
@@ -125,6 +125,9 @@ def check_stored(encoder: Encodes | TwoStage, tasks: Iterable[Task], form: Form)
     """
     if isinstance(encoder, TwoStage):
         raise RecipeError("a reranker has no embeddings to store", WHERE, "leave the option out")
+    if lexical.is_sparse(encoder):
+        what = "the embeddings of a sparse encoder are stored sparse, in none of these forms"
+        raise RecipeError(what, WHERE, "leave the option out")
     form.check(int(getattr(encoder, "dim", 0)))
     for task in tasks:
         if isinstance(task, MtebTask):
@@ -193,7 +196,7 @@ def _retrieval(side: Side, task: RetrievalTask, data: RetrievalData, insight: bo
     asked = asked[query_of]
     rankings = list(rank_relevant(asked, texts, text_of, relevant, tie_order(ids), similarity=between))
     units = retrieval_metrics(rankings, task.cutoffs)
-    equal = all_equal(unit(texts))
+    equal = similarity.one_vector(texts)
     if equal:  # an order by ids would be measured as if it were the model's
         units = {name: np.full_like(values, 0.5 if name == "auc" else 0.0) for name, values in units.items()}
     metrics = {name: float(values.mean()) for name, values in units.items()}
@@ -209,7 +212,9 @@ def _retrieval(side: Side, task: RetrievalTask, data: RetrievalData, insight: bo
     if equal:
         details["note"] = ALL_EQUAL
     arrays: insights.Arrays = {}
-    if insight:
+    if lexical.is_sparse(side.encoder):
+        details["sparsity"] = lexical.sparsity(asked, texts)
+    elif insight:
         paired = partial(similarity.paired, name)
         details["geometry"], arrays = insights.of_retrieval(
             task.name, asked, texts, text_of, relevant, rankings, paired

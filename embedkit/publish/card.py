@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from embedkit.disk import files
+from embedkit.disk.model_files import reader
 from embedkit.foreign.redacting import redact
 from embedkit.foreign.showing import as_json, shown, shown_deep
 from embedkit.publish import metadata, view
@@ -106,11 +107,11 @@ def usage(facts: ModelFacts, name: str, *, retrieval: bool) -> str:
             ]
         )
     lines = [
-        "from sentence_transformers import SentenceTransformer",
+        f"from sentence_transformers import {reader(facts.kind)}",
         "",
-        f"model = {loading(name)}{trust})",
+        f"model = {loading(name, facts.kind)}{trust})",
     ]
-    if retrieval or facts.prompts:
+    if retrieval or facts.prompts or facts.kind == "sparse":
         lines += [
             'queries = model.encode_query(["How long does delivery take?"])',
             "documents = model.encode_document([",
@@ -119,6 +120,8 @@ def usage(facts: ModelFacts, name: str, *, retrieval: bool) -> str:
             "])",
             "print(model.similarity(queries, documents))",
         ]
+        if facts.kind == "sparse":
+            lines.append("print(model.decode(queries[0], top_k=10))")
     else:
         lines += [
             "embeddings = model.encode([",
@@ -137,7 +140,7 @@ def _quoted(name: str) -> str:
 
 def loading(name: str, kind: str = "encoder") -> str:
     """How the piece of a card begins that loads the model of a name, to be found again when it gets another one."""
-    return f"{'CrossEncoder' if kind == 'reranker' else 'SentenceTransformer'}({_quoted(name)}"
+    return f"{reader(kind)}({_quoted(name)}"
 
 
 def _context(made: Sheet) -> dict[str, Any]:
@@ -153,6 +156,7 @@ def _context(made: Sheet) -> dict[str, Any]:
         "description": card.description,
         "facts": facts,
         "reranker": facts.kind == "reranker",
+        "sparse": facts.kind == "sparse",
         "first_stage": _first_stage(record),
         "base": facts.base,
         "base_link": f"[{escaped(facts.base)}](https://huggingface.co/{facts.base})",

@@ -33,6 +33,7 @@ def sections(record: RunRecord) -> list[tuple[str, list[Table]]]:
     """Heading and tables of what there is."""
     found = [("Groups", _of(record, "groups", _groups)), ("Robustness", _of(record, "perturbed", _perturbed))]
     found.append(("What a similarity means", _of(record, "calibration", _calibrated)))
+    found.append(("Sparse embeddings", _of(record, "sparsity", _sparsity)))
     return [(heading, tables) for heading, tables in found if tables]
 
 
@@ -101,6 +102,17 @@ def _calibrated(task: Mapping[str, Any], own: Sequence[Mapping[str, float]], old
             for row in own
         ],
         "Parts of equally many pairs, equal similarities in one. Matching: share of the pairs that match.",
+    )
+
+
+def _sparsity(task: Mapping[str, Any], own: Mapping[str, float], old: Mapping[str, float]) -> Table:
+    names = {"active_query": "active per query", "active_document": "active per document", "flops": "FLOPS"}
+    return Table(
+        f"{task['task']}, {own['dim']:,} coordinates",
+        ("", *(("before", "after") if old else ("now",))),
+        [(words, *([f"{old[key]:,.2f}"] if old else []), f"{own[key]:,.2f}") for key, words in names.items()],
+        "Active: coordinates that are not 0. FLOPS: products that one document costs for one query in an inverted "
+        "index, on average.",
     )
 
 

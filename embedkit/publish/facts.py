@@ -11,6 +11,7 @@ from embedkit.foreign import showing
 from embedkit.model.reading.resolve import Origin, cache_folder, full_name
 from embedkit.model.reading.structure import kept_length
 from embedkit.model.running.encoder import Encoder
+from embedkit.model.running.lexical import LexicalEncoder
 from embedkit.model.running.reranker import Reranker, Trained
 
 logger = showing.logger(__name__)
@@ -32,7 +33,8 @@ class ModelFacts:
         code: packages besides sentence-transformers whose code it runs, e.g. embedkit's; ``model`` for its own.
         license: the licence that the base model's own card tells, as the Hub calls it; empty where it does not.
         languages: those that it tells.
-        kind: ``encoder`` or ``reranker``, whose `similarity` is the activation of its score.
+        kind: ``encoder``, ``sparse`` (an encoder of weights of words), or ``reranker``, whose `similarity` is the
+            activation of its score.
     """
 
     dim: int = 0
@@ -69,6 +71,7 @@ class ModelFacts:
         known = base is not None and origin is not None and origin.kind != "folder"
         prompts = {role: encoder.prompt(role) for role in ("query", "document")}
         return cls(
+            kind="sparse" if isinstance(encoder, LexicalEncoder) else "encoder",
             dim=encoder.dim,
             max_length=kept_length(st),
             similarity=encoder.similarity,

@@ -34,6 +34,12 @@ _KINDS = {
     "bitext": ("bitext-mining", "Bitext Mining"),
 }
 _NAMES = {"ndcg": "nDCG", "mrr": "MRR", "map": "MAP", "auc": "AUC", "ap": "AP", "f1": "F1"}
+_PIPELINES = {"reranker": "text-ranking", "sparse": "feature-extraction"}
+"""What the Hub calls the use of a model of a kind; of all others sentence-similarity."""
+_TAGS = {
+    "reranker": ["cross-encoder", "reranker"],
+    "sparse": ["sparse-encoder", "sparse", "splade", "feature-extraction"],
+}
 
 
 def front_matter(facts: ModelFacts, card: Card, record: RunRecord | None, *, name: str) -> str:
@@ -55,7 +61,7 @@ def front_matter(facts: ModelFacts, card: Card, record: RunRecord | None, *, nam
         license_name=card.license_name,
         license_link=card.license_link,
         library_name="sentence-transformers",
-        pipeline_tag="text-ranking" if facts.kind == "reranker" else "sentence-similarity",
+        pipeline_tag=_PIPELINES.get(facts.kind, "sentence-similarity"),
         tags=tags(card, facts.kind),
         base_model=facts.base or None,
         datasets=datasets(record) or None,
@@ -72,7 +78,7 @@ def languages(facts: ModelFacts, card: Card) -> list[str]:
 
 def tags(card: Card, kind: str = "encoder") -> list[str]:
     """What the model is, and the owner's tags."""
-    what = ["cross-encoder", "reranker"] if kind == "reranker" else ["feature-extraction"]
+    what = _TAGS.get(kind, ["feature-extraction"])
     return list(dict.fromkeys(["sentence-transformers", *what, "embedkit", *card.tags]))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from embedkit.disk import files
 from embedkit.disk.folders import RunFolder
 from embedkit.disk.locks import hold_folder
+from embedkit.disk.model_files import reader
 from embedkit.foreign.redacting import redact
 from embedkit.foreign.showing import as_json, shown, shown_deep
 from embedkit.publish import details, figures, mined, palette, plots, shapes, stages, view, words
@@ -175,9 +176,10 @@ def _load(folder: RunFolder, record: RunRecord) -> str:
                 'print(model.rank("a question", ["a text", "another text"]))',
             ]
         )
+    kind = reader(str(record.model.get("kind", "encoder")))
     lines = [
-        "from sentence_transformers import SentenceTransformer",
-        f"model = SentenceTransformer({as_json(near(folder.model), indent=None)})",
+        f"from sentence_transformers import {kind}",
+        f"model = {kind}({as_json(near(folder.model), indent=None)})",
     ]
     if any(task.get("type") == "retrieval" for task in (record.scores_after or {}).get("tasks", ())):
         lines.append('documents = model.encode_document(["a text", "another text"])')

@@ -15,28 +15,32 @@ LOGIT_COPIES = 4
 _PER_LAYER = {"fp32": 72, "bf16": 51}
 _PER_PROBABILITY = 12
 _EMBEDDING = 12
+_WORD = {"fp32": 4, "bf16": 2}
 ADAM_BYTES = 16
 """Per trained parameter in fp32: weight, gradient and Adam's two moments."""
 LION_BYTES = 12
 """The same with Lion's one moment."""
 
 
-def activation_bytes(tokens: int, layers: int, hidden: int, heads: int, length: int, precision: str = "fp32") -> int:
+def activation_bytes(
+    tokens: int, layers: int, hidden: int, heads: int, length: int, precision: str = "fp32", words: int = 0
+) -> int:
     """Bytes that the backward of a BERT-like encoder keeps from the forward.
 
-    ``tokens * (layers * (c * hidden + 12 * heads * length) + 12 * hidden)`` with c = 72 in fp32 and 51 under bf16
-    autocast. Counted with saved-tensor hooks on BERT (MLP of 4 * hidden, dropout on) in torch 2.13 on the CPU,
-    within 10 % there for lengths 32 to 256. The second term is the attention matrix with its dropout: fused GPU
-    kernels keep none, so the estimate is high there.
+    ``tokens * (layers * (c * hidden + 12 * heads * length) + 12 * hidden + b * words)`` with c = 72 and b = 4 in
+    fp32, 51 and 2 under bf16 autocast. Counted with saved-tensor hooks on BERT (MLP of 4 * hidden, dropout on) in
+    torch 2.13 on the CPU, within 10 % there for lengths 32 to 256. The second term is the attention matrix with its
+    dropout: fused GPU kernels keep none, so the estimate is high there.
 
     Args:
         tokens: padded tokens whose graph is kept.
         layers, hidden, heads: of the encoder.
         length: tokens per row.
         precision: ``fp32`` or ``bf16``.
+        words: of the vocabulary, which a sparse encoder has a logit for at every token; 0 for all others.
     """
     per_layer = _PER_LAYER[precision] * hidden + _PER_PROBABILITY * heads * length
-    return tokens * (layers * per_layer + _EMBEDDING * hidden)
+    return tokens * (layers * per_layer + _EMBEDDING * hidden + _WORD[precision] * words)
 
 
 def rows_per_block(columns: int, element_bytes: int = 4) -> int:

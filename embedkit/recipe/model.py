@@ -118,12 +118,13 @@ class Question(Block):
 
 
 class Model(Block):
-    """The encoder, or the reranker."""
+    """The encoder, dense or sparse, or the reranker."""
 
-    kind: Literal["encoder", "reranker"] | None = Field(
+    kind: Literal["encoder", "reranker", "sparse"] | None = Field(
         None,
         description="reranker: a sentence-transformers CrossEncoder, which reads a query and a document together and "
-        "gives a score; a base that is none gets a new head. None: an encoder.",
+        "gives a score; a base that is none gets a new head. sparse: a SparseEncoder, whose vectors are weights of the "
+        "words of the vocabulary (SPLADE); a base that is none must be a masked language model. None: an encoder.",
     )
     base: Annotated[str, Leads("folder")] = Field(
         DEFAULT_MODEL,

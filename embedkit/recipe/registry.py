@@ -132,6 +132,7 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         ),
         "w_mse": ("embedkit.recipe.objectives.decorrelation:WMSE", "embedkit.objectives.decorrelation:WMSE"),
         "rank": ("embedkit.recipe.objectives.spectrum:Rank", "embedkit.objectives.spectrum:Rank"),
+        "flops": ("embedkit.recipe.objectives.flops:Flops", "embedkit.objectives.flops:Flops"),
         "spread_out": ("embedkit.recipe.objectives.spread:SpreadOut", "embedkit.objectives.spread:SpreadOut"),
         "cosine_pull": (f"{_O}.pull:CosinePull", "embedkit.objectives.pull:CosinePull"),
         "label_anchors": (f"{_O}.anchors:LabelAnchors", "embedkit.objectives.anchors:LabelAnchors"),

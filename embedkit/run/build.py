@@ -20,6 +20,7 @@ from embedkit.model.changing.lora import has_adapters
 from embedkit.model.reading.structure import transformer
 from embedkit.model.running import reranker
 from embedkit.model.running.encoder import Encoder
+from embedkit.model.running.lexical import LexicalEncoder
 from embedkit.model.running.reranker import Trained
 from embedkit.objectives.base import Objective, build, build_heads, set_up
 from embedkit.recipe import registry
@@ -256,6 +257,7 @@ def keep_graph(recipe: Recipe, encoder: Trained, processes: int = 1) -> Callable
     if choice != "auto":
         return lambda batch: choice == "keep"
     config, budget = encoder.st.config, _activation_budget(encoder.device, processes)
+    words = encoder.dim if isinstance(encoder, LexicalEncoder) else 0
 
     def fits(batch: RowBatch) -> bool:
         locked = [rows for rows in batch.micro_batches if encoder.is_frozen(batch, rows)]
@@ -267,6 +269,7 @@ def keep_graph(recipe: Recipe, encoder: Trained, processes: int = 1) -> Callable
             heads=config.num_attention_heads,
             length=max(map(len, batch.input_ids)),
             precision=recipe.train.precision,
+            words=words,
         )
         return need <= budget
 

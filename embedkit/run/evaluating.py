@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedkit.disk.locks import hold_folder
-from embedkit.disk.model_files import read_saved
+from embedkit.disk.model_files import Saved, read_saved
 from embedkit.errors import DataError, EmbedkitError, RecipeError, about, check_whole
 from embedkit.evaluation import forecast as forecasts
-from embedkit.evaluation import stored_table, tasks
+from embedkit.evaluation import lexical, stored_table, tasks
 from embedkit.evaluation import suite as suites
 from embedkit.evaluation import verdict as verdicts
 from embedkit.evaluation.kept import Kept
@@ -25,6 +25,8 @@ from embedkit.foreign.limits import SEED
 from embedkit.model.checking.folder import files_of
 from embedkit.model.reading.resolve import resolve
 from embedkit.model.running.encoder import Encoder
+from embedkit.model.running.late import LateInteraction
+from embedkit.model.running.lexical import LexicalEncoder
 from embedkit.model.running.reranker import Reranker
 from embedkit.recipe.load import made
 from embedkit.recipe.schema import Model
@@ -221,7 +223,7 @@ def _score(
     rest: dict[str, Any],
 ) -> Scores:
     """Scores, with a forecast before and the time taken after them where that is more than seconds."""
-    kept = None if isinstance(encoder, TwoStage) else Kept(encoder)
+    kept = None if isinstance(encoder, TwoStage) or lexical.is_sparse(encoder) else Kept(encoder)
     foreseen = forecasts.forecast(encoder, suite, data, kept=kept, **options) if rest["progress"] else None
     long = foreseen is not None and foreseen.seconds >= forecasts.SHORT
     if foreseen is not None and long:
@@ -295,11 +297,15 @@ def _refuse_other(encoder: Encoder | TwoStage, suite: Suite, folders: Sequence[P
 
 
 def _load(name: str, place: str, stage: FirstStage | None, suite: Suite) -> Encoder | TwoStage:
-    """The model as tasks measure it: a cross-encoder behind the first stage."""
+    """The model as tasks measure it: what scores pairs of texts behind the first stage."""
     with about(place, "model.base"):
-        if not _reranks(name):
-            return Encoder.load(made(Model, base=name))
-        found = TwoStage(Reranker.load(made(Model, kind="reranker", base=name)), stage)
+        saved = _saved(name)
+        if saved.is_multi_vector:
+            found: Encoder | TwoStage = TwoStage(LateInteraction.load(name), stage)
+        elif saved.reranks:
+            found = TwoStage(Reranker.load(made(Model, kind="reranker", base=name)), stage)
+        else:
+            found = _encoder(name)
     suites.check_tasks(found, suite)
     return found
 
@@ -308,12 +314,21 @@ def _first_stage(name: str | None, depth: int, model: str) -> FirstStage | None:
     if name is None:
         return None
     with about("MODEL", "model.base"):
-        if not _reranks(model):
+        saved = _saved(model)
+        if not (saved.reranks or saved.is_multi_vector):
             what = f"{model} is an encoder, a first stage itself"
             raise RecipeError(what, "--first-stage", "leave it out; it is for cross-encoders")
     with about("--first-stage", "model.base"):
-        return FirstStage(Encoder.load(made(Model, base=name)), depth)
+        return FirstStage(_encoder(name), depth)
 
 
-def _reranks(name: str) -> bool:
-    return read_saved(files_of(resolve(name))).reranks
+def _encoder(name: str) -> Encoder:
+    """The encoder of a name, dense or sparse."""
+    sparse = _saved(name).is_sparse
+    return (
+        LexicalEncoder.load(made(Model, kind="sparse", base=name)) if sparse else Encoder.load(made(Model, base=name))
+    )
+
+
+def _saved(name: str) -> Saved:
+    return read_saved(files_of(resolve(name)))

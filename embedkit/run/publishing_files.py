@@ -60,7 +60,7 @@ class Source:
         recipe = {} if self.record is None else self.record.recipe.get("model", {})
         with about(str(self.model), "model.base"):
             trust = bool(recipe.get("trust_remote_code"))
-            kind = "reranker" if read_saved(inside(folder)).reranks else None
+            kind = read_saved(inside(folder)).kind
             return load(made(Model, kind=kind, base=str(folder), trust_remote_code=trust), device=self.device)
 
 

@@ -6,14 +6,16 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from embedkit.disk import files
 from embedkit.errors import EmbedkitError
-from embedkit.model.reading.loading import load_cross_encoder, load_saved
+from embedkit.model.reading.loading import load_cross_encoder, load_like
 from embedkit.model.reading.resolve import Origin
 from embedkit.model.running.encoder import Encoder
+from embedkit.model.running.lexical import LexicalEncoder
 from embedkit.model.running.reranker import Reranker, Trained
 from embedkit.model.running.towers import Pair
 from embedkit.publish.facts import ModelFacts
@@ -64,8 +66,9 @@ def write_model(
         WriteError: it cannot be written.
     """
     with _written(encoder, staging, final):
-        plain = load_saved(staging, encoder.device, trust=encoder.st.trust_remote_code)
-        got = plain.encode(PROBE, prompt=encoder.prompt(role) or None, convert_to_numpy=True)
+        plain: Any = load_like(encoder.st, staging, encoder.device)
+        dense = {"convert_to_sparse_tensor": False} if isinstance(encoder, LexicalEncoder) else {}
+        got = plain.encode(PROBE, prompt=encoder.prompt(role) or None, convert_to_tensor=True, **dense).cpu().numpy()
         want = encoder.encode(PROBE, role=role)
         bounds = (1e-5, 1e-5) if relative is None else (0.0, relative * max(float(np.abs(want).max()), 1e-12))
         _compare(got, want, "embeddings", bounds, final, cure)

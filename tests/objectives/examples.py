@@ -5,6 +5,8 @@ Also read by the contract test, so that an objective without a case here fails t
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from embedkit.recipe import weighting as w
@@ -260,6 +262,8 @@ EXAMPLES: dict[str, Case] = {
     "vicreg": Case(o.VICReg(variance=10.0, scaling="paper"), batch(), alone=False),
     "barlow_twins": Case(o.BarlowTwins(off_diagonal=0.3), batch(), alone=False),
     "w_mse": Case(o.WMSE(eps=0.1), batch()),
+    "flops": Case(o.Flops(query=0.5, document=2.0), tangled(batch(p=2, m=2, weight=WEIGHT))),
+    "flops-warming": Case(o.Flops(query=3.0, document=0.0, warmup=7), replace(batch(p=0), step=5)),
     "rank": Case(o.Rank(), batch(p=0)),
     "rank-effective": Case(o.Rank(quantity="effective_rank", of="all"), tangled(batch(m=2, weight=WEIGHT))),
     "energy_hinge": Case(o.EnergyHinge(), tangled(batch(m=1, weight=WEIGHT))),

@@ -14,6 +14,7 @@ from embedkit.recipe.objectives.decorrelation import *  # noqa: F403
 from embedkit.recipe.objectives.decoupled import *  # noqa: F403
 from embedkit.recipe.objectives.distillation import *  # noqa: F403
 from embedkit.recipe.objectives.edited import *  # noqa: F403
+from embedkit.recipe.objectives.flops import *  # noqa: F403
 from embedkit.recipe.objectives.groco import *  # noqa: F403
 from embedkit.recipe.objectives.hinge import *  # noqa: F403
 from embedkit.recipe.objectives.keep_start import *  # noqa: F403

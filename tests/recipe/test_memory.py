@@ -27,7 +27,7 @@ def bert(hidden: int, layers: int, heads: int, vocabulary: int = 500) -> BertMod
     ).train()
 
 
-def kept_bytes(model: BertModel, rows: int, length: int, precision: str) -> int:
+def kept_bytes(model: torch.nn.Module, rows: int, length: int, precision: str) -> int:
     """Bytes of the distinct storages that autograd keeps, parameters left out."""
     parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
     found: dict[int, int] = {}
@@ -65,6 +65,28 @@ def test_activation_estimate_is_near_what_autograd_keeps(
     measured = kept_bytes(bert(hidden, layers, heads), rows, length, precision)
     estimated = activation_bytes(rows * length, layers, hidden, heads, length, precision)
     assert estimated == pytest.approx(measured, rel=0.12)
+
+
+def test_logits_of_all_words_are_kept_once() -> None:
+    """A masked language model under SpladePooling: what its encoder keeps, and a number for each token and word."""
+    from sentence_transformers.sparse_encoder.modules import SpladePooling
+    from transformers import BertForMaskedLM
+
+    config = bert(64, 2, 2, vocabulary=4000).config
+    model, pooling = BertForMaskedLM(config).train(), SpladePooling("max").train()
+
+    class Sparse(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, **features: torch.Tensor) -> torch.Tensor:
+            logits = model(**features).logits
+            found: torch.Tensor = pooling({**features, "token_embeddings": logits})["sentence_embedding"]
+            return found
+
+    measured = kept_bytes(Sparse(), 8, 40, "fp32")
+    assert activation_bytes(320, 2, 64, 2, 40, words=4000) == pytest.approx(measured, rel=0.12)
 
 
 def test_sizes_and_parameters_of_a_saved_model(tmp_path: Path) -> None:

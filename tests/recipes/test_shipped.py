@@ -19,10 +19,10 @@ from tests.tiny import sentences, tiny_bert
 
 ROOT = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(str(path.relative_to(ROOT).with_suffix("")) for path in ROOT.rglob("*.yaml"))
-EXPECTED = 49
+EXPECTED = 50
 FAST = {
     *("quickstart", "sts/cosent", "rerank/contrast", "multilingual/mean-shift", "fewshot/setfit", "fewshot/supcon"),
-    *("retrieval/infonce", "retrieval/ance", "retrieval/prograd", "pretrain/mlm", "pretrain/mntp"),
+    *("retrieval/infonce", "retrieval/ance", "retrieval/prograd", "retrieval/splade", "pretrain/mlm", "pretrain/mntp"),
     *("sup/simcse", "sup/prompteol", "sup/promcse", "unsup/simcse", "unsup/diffcse", "unsup/tsdae", "unsup/moco"),
 }
 """Recipes of every kind that `make test` trains for a few steps; `make test-slow` trains them all."""
@@ -105,6 +105,8 @@ def tiny_base(name: str, folder: Path) -> Path:
     model = load_recipe(name).model
     if model.lora is not None:
         pytest.importorskip("peft")
+    if model.kind == "sparse":
+        return tiny_masked_lm(folder)
     if model.template is not None:
         return build("opt", folder)
     return build("llama", folder) if model.bidirectional else tiny_bert(folder)

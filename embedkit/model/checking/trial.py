@@ -91,7 +91,7 @@ def trial(st: SentenceTransformer, *, graph: bool) -> torch.Tensor:
                 raise RecipeError(f"{what}: {reason(error)}", BASE, cure) from error
     output: torch.Tensor = features["sentence_embedding"]
     told, found = st.get_embedding_dimension(), output.shape[-1]
-    if (told is not None and found < told) or (st.truncate_dim is None and told not in (None, found)):
+    if (told is not None and found < told) or (getattr(st, "truncate_dim", None) is None and told not in (None, found)):
         what = f"the model gives embeddings of {found} numbers, and its {type(st[-1]).__name__} says {told}"
         raise RecipeError(what, BASE, "correct the dimension in the config.json of its modules (pooling, dense)")
     if not output.isfinite().all():

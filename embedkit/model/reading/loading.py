@@ -20,7 +20,7 @@ from embedkit.model.checking.trust import own_classes
 from embedkit.model.reading.resolve import Origin, cache_folder
 
 if TYPE_CHECKING:
-    from sentence_transformers import CrossEncoder, SentenceTransformer
+    from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer, SparseEncoder
     from sentence_transformers.base.model import BaseModel
 
     from embedkit.recipe.schema import Model
@@ -64,10 +64,12 @@ def load_like(st: BaseModel, folder: Path, device: torch.device | str) -> BaseMo
     Raises:
         RecipeError: as `load_st`.
     """
-    from sentence_transformers import CrossEncoder
+    from sentence_transformers import CrossEncoder, SparseEncoder
 
     if isinstance(st, CrossEncoder):
         return load_cross_encoder(Origin("folder", str(folder)), device, trust=st.trust_remote_code)
+    if isinstance(st, SparseEncoder):
+        return load_sparse(Origin("folder", str(folder)), device, trust=st.trust_remote_code)
     return load_saved(folder, device, trust=st.trust_remote_code)
 
 
@@ -140,11 +142,25 @@ def _checked(origin: Origin, build: Build, options: dict[str, Any], *, weights: 
     trust, find = options["trust_remote_code"], files_of(origin)
     with reading("the model", origin, find):
         saved = look_over(find, trust=trust, weights=weights)
+        _refuse_other_vectors(saved)
         with fit.watching() as reports:
             st = build(origin, options, saved)
         fit.refuse_misfits(reports)
         check_parts(st, find, saved, reports)
     return st
+
+
+def _refuse_other_vectors(saved: Saved) -> None:
+    """Refuse what does not make one dense embedding of a text; sentence-transformers would convert it to something
+    that nobody trained."""
+    if saved.is_sparse:
+        what = "it is a sparse encoder: its vectors are weights of the words of a vocabulary"
+        cure = "`model.kind: sparse` trains it and `embedkit eval` measures it; everything else takes dense embeddings"
+        raise RecipeError(what, BASE, cure)
+    if saved.is_multi_vector:
+        what = "it is a late-interaction model: a vector for each token, compared by MaxSim"
+        cure = "`embedkit eval` measures it as a reranker behind `--first-stage`; train it with sentence-transformers"
+        raise RecipeError(what, BASE, cure)
 
 
 def _whole(origin: Origin, options: dict[str, Any], saved: Saved) -> SentenceTransformer:
@@ -191,6 +207,86 @@ def _untrained(origin: Origin, options: dict[str, Any], saved: Saved) -> Sentenc
         st = SentenceTransformer(folder, **{**options, "revision": None, "local_files_only": True})
     st[0].auto_model.config._name_or_path = origin.target
     return st
+
+
+# Sparse encoders ----------------------------------------------------------------------------------------------
+
+
+def load_sparse(
+    origin: Origin, device: torch.device | str, *, trust: bool = False, attention: str | None = None
+) -> SparseEncoder:
+    """A sparse encoder: one that there is, or a masked language model with sentence-transformers' SpladePooling (max).
+
+    Raises:
+        RecipeError: it is damaged, does not load, lacks weights, has no masked-LM head, or makes its vectors in another
+            way.
+    """
+    from sentence_transformers import SparseEncoder
+
+    model_kwargs: dict[str, Any] = {"dtype": torch.float32}
+    if attention is not None:
+        model_kwargs["attn_implementation"] = attention
+    find = files_of(origin)
+    with reading("the sparse encoder", origin, find):
+        saved = look_over(find, trust=trust)
+        _check_lexical(saved)
+        with fit.watching() as reports:
+            model = SparseEncoder(origin.target, **_options(origin, device, trust, model_kwargs))
+        fit.refuse_misfits(reports)
+        for report in reports:
+            fit.refuse_gaps(report, report.missing)
+        vocabulary.check_tokenizer(model[0].tokenizer, find, saved)
+        # sentence-transformers' pooling knows its width only after the first text
+        model[1].embedding_dimension = int(model[0].auto_model.config.vocab_size)
+        return model
+
+
+def _check_lexical(saved: Saved) -> None:
+    """Refuse what is no masked language model under SpladePooling."""
+    kinds = [module.type.rpartition(".")[2] for module in saved.modules]
+    made_for = str((saved.config.get("architectures") or [""])[0])
+    if saved.is_sparse:
+        if len(kinds) != 2 or not kinds[0].endswith("Transformer") or kinds[1] != "SpladePooling":
+            what = f"it is a sparse encoder of another kind: its modules are {', '.join(kinds)}"
+            cure = "take one of a transformer and SpladePooling; sentence-transformers trains and runs the others"
+            raise RecipeError(what, BASE, cure)
+    elif saved.modules or saved.is_multi_vector:
+        what = f"it is a model of other embeddings: its modules are {', '.join(kinds)}"
+        raise RecipeError(
+            what, BASE, "take a sparse encoder, or a masked language model such as distilbert-base-uncased"
+        )
+    if not made_for.endswith("ForMaskedLM"):
+        what = (
+            f"it has no masked-LM head, which gives the words their weights: its config.json names {made_for or 'none'}"
+        )
+        raise RecipeError(what, BASE, "take a masked language model, e.g. distilbert-base-uncased")
+
+
+# Late interaction ---------------------------------------------------------------------------------------------
+
+
+def load_multi_vector(origin: Origin, device: torch.device | str, *, trust: bool = False) -> MultiVectorEncoder:
+    """A late-interaction model whose weights are all there.
+
+    Raises:
+        RecipeError: it is damaged, does not load, lacks weights, or is a model of another kind: sentence-transformers
+            would give that a new projection.
+    """
+    from sentence_transformers import MultiVectorEncoder
+
+    find = files_of(origin)
+    with reading("the late-interaction model", origin, find):
+        saved = look_over(find, trust=trust)
+        if not saved.is_multi_vector:
+            raise RecipeError(
+                "it is no late-interaction model", BASE, "take one that MultiVectorEncoder or PyLate saved"
+            )
+        with fit.watching() as reports:
+            model = MultiVectorEncoder(origin.target, **_options(origin, device, trust, {"dtype": torch.float32}))
+        fit.refuse_misfits(reports)
+        for report in reports:
+            fit.refuse_gaps(report, {name for name in report.missing if not name.startswith("pooler.")})
+        return model
 
 
 # Cross-encoders -----------------------------------------------------------------------------------------------

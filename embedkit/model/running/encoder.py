@@ -35,6 +35,7 @@ from embedkit.types import ROLES
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from typing_extensions import Self
 
     from embedkit.recipe.schema import Model
     from embedkit.types import Row, RowBatch
@@ -56,6 +57,7 @@ class Encoder:
     """
 
     reads_pairs = False
+    _module: type[EncoderModule] = EncoderModule
 
     def __init__(self, st: SentenceTransformer, head: nn.Module | None = None, origin: Origin | None = None) -> None:
         self.st, self.origin = st, origin
@@ -64,11 +66,11 @@ class Encoder:
         self.from_scratch = False
         if st.device.type == "cpu":
             use_cpu_dropout(st)
-        self.module = EncoderModule(st, head)
+        self.module = self._module(st, head)
         self.module.packs = packing.enable(st)
 
     @classmethod
-    def load(cls, config: Model, *, device: str = "auto", seed: int = 0) -> Encoder:
+    def load(cls, config: Model, *, device: str = "auto", seed: int = 0) -> Self:
         """Build the encoder a recipe asks for.
 
         Weights are float32 whatever the checkpoint holds; reduced precision is the step's business. The global
@@ -86,7 +88,7 @@ class Encoder:
         logger.info("Base model from %s", origin)
         target = pick_device(device)
         with seeded(seed if config.from_scratch else 0):  # what a checkpoint lacks (a pooler) is always equal
-            st = load_st(config, origin, target)
+            st = cls._read(config, origin, target)
         configure(st, config, seed)
         if config.lora is not None and config.freeze:
             raise RecipeError(
@@ -106,6 +108,10 @@ class Encoder:
         if config.frozen_tower is not None:
             encoder.tower(TOWERS.index(config.frozen_tower)).module.lock()
         return encoder
+
+    @staticmethod
+    def _read(config: Model, origin: Origin, device: torch.device) -> SentenceTransformer:
+        return load_st(config, origin, device)
 
     @property
     def head(self) -> nn.Module | None:

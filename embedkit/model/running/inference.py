@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ CHUNK = 16_384
 PACKED_TOKENS = 2048
 """Tokens per packed batch: a CPU is busy with these, and more of them leave its cache. Measured with MiniLM-L6:
 1,024 to 4,096 are equal, 8,192 is 8 to 13 % slower."""
+T = TypeVar("T")
+Done = Sequence[tuple[np.ndarray, T]]
+"""Places of the texts of a batch, and what is kept of their vectors."""
 
 
 def as_texts(texts: Iterable[str]) -> list[str]:
@@ -65,27 +69,58 @@ def encode(
     normalize: bool,
 ) -> np.ndarray:
     """See `embedkit.model.running.encoder.Encoder.encode`."""
+    dim = int(module.st.get_embedding_dimension() or 0)  # after st.truncate_dim
+    out = np.empty((len(texts), dim), np.float32)
+
+    def keep(vectors: Tensor) -> Tensor:
+        return nn.functional.normalize(vectors[:, :dim], dim=-1) if normalize else vectors[:, :dim]
+
+    def take(done: Done[Tensor]) -> None:
+        for where, vectors in done:  # copied once per chunk: an accelerator is not made to wait for each batch
+            out[where] = vectors.float().cpu().numpy()
+
+    each_batch(
+        module, texts, keep, take, prompt=prompt, max_length=max_length, batch_tokens=batch_tokens, progress=progress
+    )
+    return out
+
+
+def each_batch(
+    module: EncoderModule,
+    texts: Sequence[str],
+    keep: Callable[[Tensor], T],
+    take: Callable[[Done[T]], None],
+    *,
+    prompt: str,
+    max_length: int | None,
+    batch_tokens: int,
+    progress: bool,
+) -> None:
+    """Encode all texts, the longest first.
+
+    Args:
+        module: what encodes; dropout off meanwhile.
+        texts: all of them.
+        keep: what of the vectors [r, d] of a batch is kept.
+        take: receives that for all batches of a chunk.
+        prompt, max_length, batch_tokens, progress: as of `embedkit.model.running.encoder.Encoder.encode`.
+    """
     st = module.st
-    dim = st.get_embedding_dimension()  # after st.truncate_dim
     budget = min(batch_tokens, PACKED_TOKENS) if module.packs else batch_tokens
-    out = np.empty((len(texts), int(dim or 0)), np.float32)
     longest_first = np.argsort([-len(text) for text in texts], kind="stable")
     shown = terminal.progress("encoding", len(texts), "texts", show=progress)
     with shown as bar, evaluating(module), torch.inference_mode():
         for start in range(0, len(texts), CHUNK):
             chosen = longest_first[start : start + CHUNK]
             ids, extra = tokens.tokenize(st, [texts[i] for i in chosen], prompt, max_length)
-            done: list[tuple[np.ndarray, Tensor]] = []
+            done: list[tuple[np.ndarray, T]] = []
             cut = list(batches([len(row) for row in ids], budget))
             with fixed_weights() if len(cut) > 1 else nullcontext():
                 for rows in cut:
                     part = {name: [values[i] for i in rows] for name, values in extra.items()}
-                    vectors = module(module.layout([ids[i] for i in rows], part))[:, :dim]
-                    done.append((chosen[rows], nn.functional.normalize(vectors, dim=-1) if normalize else vectors))
+                    done.append((chosen[rows], keep(module(module.layout([ids[i] for i in rows], part)))))
                     bar.advance(len(rows))
-            for where, vectors in done:  # copied once per chunk: an accelerator is not made to wait for each batch
-                out[where] = vectors.float().cpu().numpy()
-    return out
+            take(done)
 
 
 def batches(lengths: Sequence[int], budget: int) -> Iterator[np.ndarray]:

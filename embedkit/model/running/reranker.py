@@ -30,6 +30,7 @@ from embedkit.model.running import packing, pairs
 from embedkit.model.running.encoder import Encoder, pick_device
 from embedkit.model.running.fused.products import fixed_weights
 from embedkit.model.running.inference import CHUNK, PACKED_TOKENS, batches
+from embedkit.model.running.lexical import LexicalEncoder
 from embedkit.recipe.model import Question
 from embedkit.recipe.views import Variant
 from embedkit.terminal import progress as terminal
@@ -253,10 +254,10 @@ def _ask(st: CrossEncoder, config: Model) -> None:
 
 
 Trained = Encoder | Reranker
-"""What a run trains."""
+"""What a run trains; a sparse encoder (`embedkit.model.running.lexical`) is an encoder."""
 
 
 def load(config: Model, *, device: str = "auto", seed: int = 0) -> Trained:
-    """The encoder or the reranker that a recipe asks for; see their `load`."""
-    kind = Reranker if config.kind == "reranker" else Encoder
-    return kind.load(config, device=device, seed=seed)
+    """The encoder, dense or sparse, or the reranker that a recipe asks for; see their `load`."""
+    kinds: dict[str | None, type[Encoder] | type[Reranker]] = {"reranker": Reranker, "sparse": LexicalEncoder}
+    return kinds.get(config.kind, Encoder).load(config, device=device, seed=seed)

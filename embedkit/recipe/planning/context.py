@@ -52,7 +52,11 @@ class Context:
         head = self.recipe.model.head
         heads = [head.dim if head is not None else None, *(getattr(h, "dim", None) for h in self.recipe.heads)]
         given = [dim for dim in heads if dim is not None]
-        return given[-1] if given else None if self.model is None else self.model.dim
+        return given[-1] if given else None if self.model is None else self.dim(self.model)
+
+    def dim(self, model: EncoderSize) -> int:
+        """Size of the saved model's embeddings; of a sparse encoder that of its vocabulary."""
+        return model.vocabulary if self.recipe.model.kind == "sparse" else model.dim
 
     def slots(self, source: SourceFacts) -> tuple[int, int]:
         """Positives and explicit negatives per example of a source."""

@@ -128,7 +128,8 @@ def _activations(c: Context, rows: float, length: float) -> int | None:
         return None
     m = c.model
     tokens, precision = round(rows * length), c.recipe.train.precision
-    return activation_bytes(tokens, m.layers, m.hidden, m.heads, round(length), precision)
+    words = m.vocabulary if c.recipe.model.kind == "sparse" else 0
+    return activation_bytes(tokens, m.layers, m.hidden, m.heads, round(length), precision, words)
 
 
 def _graph(c: Context, measured: float | None, keep: int | None, budget: float | None) -> str:
@@ -156,7 +157,7 @@ def _width(c: Context, model: EncoderSize) -> int:
     if c.recipe.model.kind == "reranker":
         return 1
     head = c.recipe.model.head
-    return head.dim if head is not None and head.dim is not None else model.dim
+    return head.dim if head is not None and head.dim is not None else c.dim(model)
 
 
 def _optimizer(c: Context, model: EncoderSize) -> int:
