@@ -18,7 +18,7 @@ from embedkit.recipe.load import load
 from embedkit.recipe.objectives.contrastive import InfoNCE
 from embedkit.recipe.objectives.scored import CoSENT, MarginMSE
 from embedkit.recipe.plan import Plan, plan
-from embedkit.recipe.planning import estimate, rules, rules_machine, rules_reranker
+from embedkit.recipe.planning import estimate, rules, rules_lexical, rules_machine, rules_reranker
 from embedkit.recipe.planning.contents import Contents, look
 from embedkit.recipe.planning.words import in_short
 from embedkit.recipe.pool import is_mined
@@ -635,6 +635,7 @@ def test_every_rule_fires_somewhere(make: Make, monkeypatch: pytest.MonkeyPatch)
             "companions_see_all_processes",
         ),
         *(rule.__name__ for rule in (*rules_reranker.REFUSALS, *rules_reranker.WARNINGS)),
+        *(rule.__name__ for rule in (*rules_lexical.REFUSALS, *rules_lexical.WARNINGS)),
     }  # tested by themselves
     assert {rule.__name__ for rule in [*rules.REFUSALS, *rules.WARNINGS]} == fired | alone
 

@@ -72,6 +72,14 @@ def test_the_base_has_a_masked_lm_head() -> None:
     assert "late-interaction" in dict(refusals(late, model={"kind": None}))["model.base"]
 
 
+def test_tasks_are_of_retrieval_and_no_masked_lm_is_trained() -> None:
+    suite = {"name": "s", "tasks": [{"type": "sts", "name": "pairs", "files": ["f.tsv"]}]}
+    assert ("eval.suite", "task pairs: a sparse encoder is measured on retrieval, not on sts") in refusals(
+        eval={"suite": suite}
+    )
+    assert "eval.masked_lm" in dict(refusals(eval={"masked_lm": "texts.txt"}))
+
+
 def test_words_must_be_kept_few_and_products_trained() -> None:
     warnings = [w.what for w in made(objective={"name": "infonce"}).warnings]
     assert "nothing keeps the weights of words at 0" in warnings
