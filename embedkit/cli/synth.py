@@ -180,12 +180,11 @@ def _show_prompts() -> None:
 
 
 def _roles(text: str | None) -> dict[str, Any]:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    from embedkit.recipe.reading.tree import parse
 
     try:
-        value = YAML(typ="safe").load(text) if text else {}
-    except YAMLError:
+        value = parse(text, "--roles").plain() if text else {}
+    except RecipeError:
         value = None
     if not isinstance(value, dict):
         raise RecipeError(f"not a mapping: {text}", "--roles", "e.g. --roles '{query: sent0, positive: sent1}'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -26,6 +27,11 @@ class RunFolder:
     @property
     def recipe(self) -> Path:
         return self.root / "recipe.yaml"
+
+    @property
+    def recipe_text(self) -> str:
+        """What the recipe says, as far as it can be read; empty where there is none."""
+        return self.recipe.read_text(encoding="utf-8", errors="replace") if self.recipe.is_file() else ""
 
     @property
     def record(self) -> Path:
@@ -142,6 +148,9 @@ def _checked(text: bytes, found: dict[str, Any], where: str, cure: str) -> RunRe
         raise RecordError(f"the run's record is damaged: {key}: {first['msg']}", where, cure) from error
     parts: dict[str, Callable[[], Any]] = {
         "recipe": lambda: [record.recipe.get(block, {}).keys() for block in ("model", "objective", "train", "eval")],
+        "timings": lambda: [_finite(seconds) for seconds in record.timings.values()],
+        "energy": lambda: [_finite(number) for number in record.energy.values()],
+        "forecast": lambda: [_finite(seconds) for seconds in record.forecast.values()],
         "scores_before": lambda: _numbers(record.scores_before),
         "scores_after": lambda: _numbers(record.scores_after),
         "comparison": lambda: [(c["task"], Interval(**c["difference"])) for c in record.comparison],
@@ -156,11 +165,18 @@ def _checked(text: bytes, found: dict[str, Any], where: str, cure: str) -> RunRe
     return record
 
 
+def _finite(value: Any) -> float:
+    """A number that is written down and drawn; JSON's NaN and Infinity are none."""
+    if not math.isfinite(value):
+        raise TypeError(f"{value} is not finite")
+    return float(value)
+
+
 def _numbers(scores: dict[str, Any] | None) -> list[Any]:
     """What is read of a run's scores."""
     if scores is None:
         return []
-    found = [scores["average"] + 0.0, scores["tasks"], scores.get("interval")]
-    found += [(task["task"], task["main"], task["metrics"][task["main"]] + 0.0) for task in scores["tasks"]]
+    found = [_finite(scores["average"]), scores["tasks"], scores.get("interval")]
+    found += [(task["task"], task["main"], _finite(task["metrics"][task["main"]])) for task in scores["tasks"]]
     intervals = [part.get("interval") for part in (scores, *scores["tasks"])]
     return [*found, *(Interval(**interval) for interval in intervals if interval is not None)]

@@ -14,7 +14,7 @@ from embedkit.errors import DataError
 from embedkit.foreign.limits import BLANK_LINES, LINE
 from embedkit.inputs.cures import PLAIN, Cures
 from embedkit.inputs.decoding import decoding
-from embedkit.inputs.opening import HEAD, open_bytes, refuse_foreign
+from embedkit.inputs.opening import HEAD, open_bytes, refuse_foreign, unreadable
 
 CARRIAGE_RETURN = "a carriage return inside the line (lines end with \\n or \\r\\n)"
 TOO_LONG = f"a line of more than {LINE:,} characters"
@@ -64,6 +64,8 @@ class TextFile:
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                 what = f"the gzip stream is broken after line {number}: {error}"
                 raise DataError(what, str(self.path), "fetch the file again") from error
+            except OSError as error:
+                raise unreadable(error, self.path, number) from error
 
     def _decoded(self, raw: io.BufferedReader) -> io.TextIOWrapper:
         head = raw.peek(HEAD)

@@ -30,17 +30,35 @@ def open_bytes(path: Path) -> io.BufferedReader[Any]:
     """The file's bytes, unzipped if they are gzipped.
 
     Raises:
-        DataError: there is no such file; while it is read, that it unpacks to more than `UNPACKED` bytes and more
-            than `UNPACKED_RATIO` times its size.
+        DataError: there is no such file, or the system cannot read it; while it is read, that it unpacks to more than
+            `UNPACKED` bytes and more than `UNPACKED_RATIO` times its size.
     """
     try:
         raw = io.BufferedReader(io.FileIO(path), HEAD)
     except (OSError, ValueError) as error:
         what = getattr(error, "strerror", None) or str(error)
         raise DataError(f"cannot be opened: {what}", str(path), "check the path") from error
-    if raw.peek(2)[:2] != _GZIP:
+    try:
+        packed = raw.peek(2)[:2] == _GZIP
+    except OSError as error:
+        raw.close()
+        raise unreadable(error, path) from error
+    if not packed:
         return raw
     return io.BufferedReader(_Unzipped(raw, path), HEAD)
+
+
+def unreadable(error: OSError, path: Path, line: int = 0) -> DataError:
+    """The error for a file that is there, and that the system gives no further byte of.
+
+    Args:
+        error: of the system.
+        path: the file.
+        line: the last one that was read.
+    """
+    after = f" after line {line:,}" if line else ""
+    what = f"cannot be read{after}: {error.strerror or error}"
+    return DataError(what, str(path), "look at the system's log and the disk; fetch the file again")
 
 
 def refuse_foreign(head: bytes, path: Path) -> None:

@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from embedkit.errors import RecipeError
 from embedkit.foreign.redacting import redact
 from embedkit.foreign.showing import shown, shown_deep
 from embedkit.publish.places import without_places
+from embedkit.recipe.reading.tree import parse
 from embedkit.types import RunRecord
 
 
@@ -35,11 +37,18 @@ def passed_on(record: RunRecord, recipe: str, run: Path) -> tuple[RunRecord, str
 
 
 def recipe_without_rows(text: str) -> str:
-    """A recipe as YAML; rows that are written in it are data, and are left out with a word about it."""
+    """A recipe as YAML; rows that are written in it are data, and are left out with a word about it.
+
+    Of a damaged one nobody knows what is data: it is left out whole.
+    """
     from ruamel.yaml import YAML
 
     if "rows:" not in text:
         return text
+    try:
+        parse(text, "recipe.yaml")
+    except RecipeError as error:
+        return f"# The recipe of the run is damaged, and is left out here: {error.what}\n"
     yaml = YAML()
     yaml.width = 2**20
     yaml.indent(mapping=2, sequence=4, offset=2)

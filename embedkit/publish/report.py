@@ -49,7 +49,7 @@ def write_report(run_dir: Path) -> Path:
 
 def render_report(folder: RunFolder, record: RunRecord) -> Path:
     """`write_report` of a record at hand, for the process that holds the folder."""
-    recipe = folder.recipe.read_text(encoding="utf-8") if folder.recipe.is_file() else ""
+    recipe = folder.recipe_text
     found = read_insight(folder.root)
     parts = {"record": vars(record), "recipe": recipe, "insight": asdict(found)}
     cleaned = without_places(redact(parts), folder.root)

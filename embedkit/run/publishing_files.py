@@ -52,8 +52,7 @@ class Source:
     @property
     def recipe(self) -> str:
         """The run's recipe as YAML; empty where there is none."""
-        there = self.run is not None and self.run.recipe.is_file()
-        return self.run.recipe.read_text(encoding="utf-8") if self.run is not None and there else ""
+        return "" if self.run is None else self.run.recipe_text
 
     def load(self, folder: Path) -> Trained:
         """The model out of a folder that holds its files; its own code runs where the recipe trusted it."""

@@ -13,13 +13,14 @@ from typing import Any
 from embedkit.disk import files
 from embedkit.disk.folders import RunFolder
 from embedkit.disk.locks import hold_folder
-from embedkit.errors import TrainingError
+from embedkit.errors import RecipeError, TrainingError
 from embedkit.foreign.redacting import PLACEHOLDER, redact
 from embedkit.model.running.encoder import pick_device
 from embedkit.recipe.load import dump, recipe_hash
 from embedkit.recipe.reading.dump import BESIDE
 from embedkit.recipe.reading.leaves import leaves
 from embedkit.recipe.reading.settle import settle
+from embedkit.recipe.reading.tree import parse
 from embedkit.recipe.schema import Recipe
 from embedkit.run.environment import now, quiet_libraries, versions
 from embedkit.run.measuring import Measuring
@@ -127,12 +128,10 @@ def refuse_other(recipe: Recipe, folder: RunFolder) -> None:
 
 
 def _parsed(text: str) -> Any:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
+    """What a recipe says; None where it is damaged."""
     try:
-        return YAML(typ="safe").load(text)
-    except YAMLError:
+        return parse(text, "recipe.yaml").plain()
+    except RecipeError:
         return None
 
 

@@ -12,12 +12,14 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import NoneType
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import TrainerState
 
 from embedkit.disk import files
 from embedkit.errors import EmbedkitError, TrainingError
@@ -33,6 +35,13 @@ STAGING = ".saving-"
 OPTIMIZER, SCHEDULER = "optimizer.pt", "scheduler.pt"
 """What transformers calls the files of a checkpoint."""
 ANOTHER = "remove this checkpoint (an older one then goes on), or train into a new folder"
+_STATE: dict[str, Any] = {
+    "epoch": (int, float),
+    "best_global_step": (int, NoneType),
+    "best_metric": (int, float, NoneType),
+    "log_history": list,
+}
+"""What is read of transformers' state, and what it is."""
 _NAME = re.compile(r"checkpoint-(\d+)$")
 
 
@@ -90,6 +99,25 @@ def reading(path: Path) -> Iterator[None]:
     except Exception as error:  # torch, safetensors and json raise almost anything for a damaged file
         what = f"its files {UNSAFE}" if is_unsafe(error) else f"cannot be read: {reason(error)}"
         raise TrainingError(what, str(path), ANOTHER) from error
+
+
+def read_state(path: Path) -> TrainerState:
+    """The counters and the log of a checkpoint.
+
+    Raises:
+        TrainingError: they are damaged, or of another update than the name of the folder says.
+    """
+    file = path / TRAINER_STATE_NAME
+    with reading(file):
+        state = TrainerState.load_from_json(str(file))
+        if type(state.global_step) is not int or state.global_step != step_of(path):
+            raise ValueError(f"global_step is {state.global_step!r} in the checkpoint of update {step_of(path)}")
+        for name, kinds in _STATE.items():
+            if not isinstance(getattr(state, name), kinds):
+                raise ValueError(f"{name} is {getattr(state, name)!r:.60}")
+        if not all(isinstance(line, dict) for line in state.log_history):
+            raise ValueError("log_history holds more than lines of the log")
+    return state
 
 
 def load_encoder(st: BaseModel, path: Path) -> None:

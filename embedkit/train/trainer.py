@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerState
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from embedkit.disk import files
 from embedkit.errors import TrainingError, WriteError
@@ -298,7 +298,8 @@ class Trainer(SentenceTransformerTrainer):
     def _load_from_checkpoint(self, checkpoint_path: str) -> None:
         path = Path(checkpoint_path)
         written = path / "embedkit" / "recipe.yaml"
-        if self.recipe_yaml and written.is_file() and written.read_text(encoding="utf-8") != self.recipe_yaml:
+        text = written.read_text(encoding="utf-8", errors="replace") if written.is_file() else self.recipe_yaml
+        if self.recipe_yaml and text != self.recipe_yaml:
             raise TrainingError(
                 "the checkpoint was written by another recipe",
                 str(written),
@@ -336,8 +337,7 @@ class Trainer(SentenceTransformerTrainer):
 
     def _restore(self, path: Path) -> None:
         """Load a checkpoint to look at: what follows from it, and what is still to be measured."""
-        with checkpoint.reading(path / TRAINER_STATE_NAME):
-            self.state = TrainerState.load_from_json(str(path / TRAINER_STATE_NAME))
+        self.state = checkpoint.read_state(path)
         if self._best is not None and not self._best.is_dir():
             what = f"the checkpoint of the best evaluation so far is gone: {self._best.name}"
             raise TrainingError(what, str(self._best.parent), "put it back, or train into a new folder")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,13 @@ def test_a_record_comes_back(tmp_path: Path) -> None:
     assert json.loads(folder.record.read_text())["format"] == 1
 
 
+def test_the_recipe_is_read_as_far_as_it_can_be(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.recipe_text == ""
+    folder.recipe.write_bytes(b"a: caf\xe9\n")
+    assert folder.recipe_text == "a: caf\ufffd\n"
+
+
 DAMAGED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "a field of another type": (lambda r: {**r, "curve": 5}, "damaged: curve: "),
     "a text for a number": (lambda r: {**r, "seed": "42"}, "damaged: seed: "),
@@ -34,6 +42,9 @@ DAMAGED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda r: {**r, "comparison": [{"task": "A", "difference": {"mean": 1.0}}]},
         "damaged: comparison: ",
     ),
+    "times that are NaN": (lambda r: {**r, "timings": {"training": math.nan}}, "damaged: timings: "),
+    "energy without end": (lambda r: {**r, "energy": {"processor": math.inf}}, "damaged: energy: "),
+    "a score that is NaN": (lambda r: {**r, "scores_after": {"average": math.nan, "tasks": []}}, "scores_after: "),
     "a block that is none": (lambda r: {**r, "recipe": {"train": [1]}}, "damaged: recipe: "),
     "a source that is none": (lambda r: {**r, "data": [{"skipped": 5}]}, "damaged: data: "),
     "of a newer version": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from embedkit.errors import DataError, RecipeError
 from embedkit.inputs.lines import CARRIAGE_RETURN, TOO_LONG, Blank
+from embedkit.inputs.opening import unreadable
 from embedkit.inputs.quotes import DOUBTFUL, LONG
 from embedkit.inputs.records import columns_of, count, format_of, read
 
@@ -401,3 +403,13 @@ def test_a_text_of_a_parquet_file_that_is_no_utf_8_is_a_bad_row(tmp_path):
         (2, "broken encoding"),
         (3, {"text": "too"}),
     ]
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file that the system gives no byte of")
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv", "a.parquet"])
+def test_a_file_that_the_system_cannot_read(tmp_path, name):
+    (tmp_path / name).symlink_to("/proc/self/mem")
+    with pytest.raises(DataError, match="cannot be read: Input/output error"):
+        rows(tmp_path / name, format_of(tmp_path / name))
+    with pytest.raises(DataError, match=r"a\.txt: cannot be read after line 12: Input/output error"):
+        raise unreadable(OSError(5, "Input/output error"), Path("a.txt"), 12)

@@ -178,6 +178,9 @@ def test_rows_in_a_recipe_are_left_out_and_counted() -> None:
     assert text.startswith("# 2 rows of data") and "secret" not in text and "second" not in text
     assert yaml.safe_load(text)["data"]["sources"][0]["rows"] == []
     assert recipe_without_rows("a: 1\n") == "a: 1\n"
+    for damaged in ("rows: 'a secret", "rows: " + "[" * 20_000, "rows: [a]\nrows: [b]\n"):
+        left = recipe_without_rows(damaged)
+        assert left.startswith("# The recipe of the run is damaged, and is left out here: ") and "secret" not in left
 
 
 def test_a_card_that_fails_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
