@@ -15,6 +15,9 @@ from embedkit.types import Encodes
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+DENSE = 0.5
+"""Share of the coordinates from which on embeddings are sparse in name only."""
+
 
 class EncodesSparse(Encodes, Protocol):
     """A model of sparse embeddings; `embedkit.model.running.lexical.LexicalEncoder` is one."""
@@ -97,3 +100,12 @@ def sparsity(queries: csr_array, documents: csr_array) -> dict[str, float]:
         "flops": round(float(shares[0] @ shares[1]), 4),
         "dim": int(queries.shape[1]),
     }
+
+
+def note(found: dict[str, float]) -> str:
+    """What a reader must know of `sparsity`; empty where it is as it should be."""
+    if found["active_document"] <= DENSE * found["dim"]:
+        return ""
+    return (
+        f"{found['active_document']:,.0f} of {found['dim']:,.0f} words are active in a document: nothing is sparse yet"
+    )

@@ -214,6 +214,8 @@ def _retrieval(side: Side, task: RetrievalTask, data: RetrievalData, insight: bo
     arrays: insights.Arrays = {}
     if lexical.is_sparse(side.encoder):
         details["sparsity"] = lexical.sparsity(asked, texts)
+        if not equal and (words := lexical.note(details["sparsity"])):
+            details["note"] = words
     elif insight:
         paired = partial(similarity.paired, name)
         details["geometry"], arrays = insights.of_retrieval(

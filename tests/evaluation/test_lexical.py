@@ -78,6 +78,12 @@ def test_flops_are_counted_as_an_index_would() -> None:
     assert found["flops"] == pytest.approx(np.mean(products), abs=1e-3) and found["dim"] == WORDS
 
 
+def test_words_that_are_all_active_are_noted() -> None:
+    assert "note" not in run_task(SparseWords(), TASK, data()).details
+    noted = run_task(SparseWords(share=1.1), TASK, data()).details["note"]
+    assert noted == "50 of 50 words are active in a document: nothing is sparse yet"
+
+
 def test_one_vector_for_all_is_noted_and_what_is_not_finite_refused() -> None:
     score = run_task(SparseWords(equal=True), TASK, data())
     assert score.details["note"] == "all embeddings are equal" and score.metrics["ndcg@10"] == 0

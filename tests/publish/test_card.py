@@ -228,3 +228,11 @@ def test_facts_survive_the_record(trained: Path) -> None:
     assert facts.prompts == {"query": "query: ", "document": "passage: "}
     assert ModelFacts.of_record(json.loads(json.dumps(facts.plain()))) == facts
     assert ModelFacts.of_record({}) == ModelFacts() and "model" in asdict(record)
+
+
+def test_a_sparse_encoder_is_read_as_one() -> None:
+    text = rendered(facts=ModelFacts(dim=30522, max_length=256, similarity="dot", kind="sparse"))
+    data = ModelCard(text).data
+    assert data.pipeline_tag == "feature-extraction" and {"sparse-encoder", "splade"} <= set(data.tags or ())
+    assert 'model = SparseEncoder("user/name")' in text and "model.decode(queries[0], top_k=10)" in text
+    assert "the 30,522 words of its vocabulary" in text and "cut to fewer numbers" not in text
