@@ -6,7 +6,8 @@ SHELL := bash
 PYTHON ?=
 TORCH ?=
 TESTS ?=
-export PYTHON TORCH TESTS
+PROCESSES ?= 2
+export PYTHON TORCH TESTS PROCESSES
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -49,6 +50,10 @@ test-lowest: ## The fast tests with the lowest versions that pyproject.toml decl
 .PHONY: test-latest
 test-latest: ## The same with the newest versions it allows: what the world broke
 	@bash .ci/test-ends latest
+
+.PHONY: test-versions
+test-versions: ## Tests of models, training, recipes: lowest and newest transformers, sentence-transformers
+	@low=0; bash .ci/test-ends libraries-lowest || low=$$?; bash .ci/test-ends libraries-latest; exit $$low
 
 .PHONY: lock
 lock: ## Renew the tested versions in .ci/constraints.txt (TORCH=... for another torch)
