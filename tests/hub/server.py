@@ -1,6 +1,7 @@
 """A Hub on this machine: the part of its protocol that a push and a download of a model speak, with faults on demand.
 
-Repositories are lists of commits, a commit is a mapping of files; large files live in a store by SHA-256.
+Repositories are lists of commits, a commit is a mapping of files; large files live in a store by SHA-256. With a folder for
+`Hub.chunks` they go by Xet: the client cuts them into chunks and writes these to that folder.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import hashlib
 import json
 import re
 import socket
+import tempfile
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -59,6 +63,8 @@ class Hub:
     Attributes:
         tokens: token -> the name behind it and the owners that it may write for.
         requests: lines of what was asked, ``METHOD path``.
+        chunks: the folder of Xet's store; None: large files are put whole.
+        chunked: SHA-256 of a file -> its hash in Xet, which the real Hub learns from the store.
     """
 
     def __init__(self) -> None:
@@ -68,6 +74,8 @@ class Hub:
         self.faults: list[Fault] = []
         self.requests: list[str] = []
         self.before: Callable[[str], None] | None = None
+        self.chunks: Path | None = None
+        self.chunked: dict[str, str] = {}
         self.lock = threading.RLock()
         handler = type("Handler", (_Handler,), {"hub": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -108,6 +116,18 @@ class Hub:
                 kept[name] = self.keep(content) if len(content) >= LARGE else content
             made.commit(kept, "before", "main")
         return made
+
+    def fetch(self, oid: str) -> bool:
+        """Take a file out of Xet's store, where it is."""
+        if self.chunks is None or oid not in self.chunked:
+            return False
+        import hf_xet  # not on every platform
+
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "file"
+            with hf_xet.XetSession().new_file_download_group(endpoint=f"local://{self.chunks}") as group:
+                group.start_download_file(hf_xet.XetFileInfo(self.chunked[oid], None), str(file))
+            return self.keep(file.read_bytes()) == oid
 
     def keep(self, content: bytes) -> str:
         oid = hashlib.sha256(content).hexdigest()
@@ -339,6 +359,15 @@ class _Handler(BaseHTTPRequestHandler):
         good = len(self.hub.store.get(oid, b"")) == asked["size"]
         self._send(200 if good else 404, {})
 
+    def xet_token(self, body: bytes, name: str, kind: str, rev: str) -> None:
+        if self.hub.chunks is None:
+            self._send(404, {"error": "no such address"})
+        elif self._repo(name) is not None and (kind == "read" or self._may_write(name.partition("/")[0])):
+            where, until = f"local://{self.hub.chunks}", str(int(time.time()) + 600)
+            names = {"X-Xet-Cas-Url": where, "X-Xet-Access-Token": "short-lived", "X-Xet-Token-Expiration": until}
+            told = {"casUrl": where, "accessToken": "short-lived", "exp": int(until)}
+            self._send(200, told, names)
+
     def commit(self, body: bytes, name: str, rev: str) -> None:
         repo = self._repo(name)
         oid = None if repo is None else self._at(repo, rev)
@@ -355,7 +384,7 @@ class _Handler(BaseHTTPRequestHandler):
             if line["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
             elif line["key"] == "lfsFile":
-                if value["oid"] not in self.hub.store:
+                if value["oid"] not in self.hub.store and not self.hub.fetch(value["oid"]):
                     self._send(400, {"error": f"LFS object {value['oid']} is missing"})
                     return
                 files[value["path"]] = value["oid"]
@@ -384,6 +413,9 @@ class _Handler(BaseHTTPRequestHandler):
         content = self.hub.content(value)
         etag = value if isinstance(value, str) else _git(content)
         headers = {"ETag": f'"{etag}"', "X-Repo-Commit": oid, "Content-Length": str(len(content))}
+        if etag in self.hub.chunked:
+            route = f"{self.hub.url}/api/models/{name}/xet-read-token/{oid}"
+            headers |= {"X-Xet-Hash": self.hub.chunked[etag], "X-Xet-Refresh-Route": route}
         self._send(200, content, headers)
 
 
@@ -404,6 +436,7 @@ _ROUTES = (
     (rf"POST /{_NAME}\.git/info/lfs/objects/batch", "batch"),
     (r"PUT /store/(\w+)", "put"),
     (r"POST /verify/(\w+)", "verify"),
+    (rf"GET /api/models/{_NAME}/xet-(read|write)-token/(.+)", "xet_token"),
     (rf"POST /api/models/{_NAME}/commit/(.+)", "commit"),
     (rf"(?:GET|HEAD) /{_NAME}/resolve/(refs/pr/\d+|[^/]+)/(.+)", "resolve"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from huggingface_hub import HfApi, ModelCard
+from huggingface_hub import HfApi, ModelCard, constants
 from sentence_transformers import SentenceTransformer
 
 from embedkit.run.publishing import Published
@@ -43,6 +44,24 @@ def test_a_push_brings_the_model_and_nothing_else(push: Push, hub: Hub, run: Pat
     assert hub.repos[REPO].messages[-1] == "syllables, by embedkit"
     assert any("the same files, and the same embeddings" in line for line in said)
     assert found.distance is not None and found.distance < 1e-5
+
+
+def test_large_files_go_and_come_by_xet(
+    push: Push, hub: Hub, run: Path, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hf_xet = pytest.importorskip("hf_xet")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    hub.chunks = tmp_path / "chunks"
+    hub.chunks.mkdir()
+    monkeypatch.setattr("tests.hub.server.LARGE", 1_000_000)  # the weights alone
+    file = run / "model" / "model.safetensors"
+    weights = file.read_bytes()
+    hub.chunked[hashlib.sha256(weights).hexdigest()] = hf_xet.hash_files([str(file)])[0].hash
+    push()
+    assert hub.files(REPO)["model.safetensors"] == weights and any(hub.chunks.rglob("*"))
+    assert hub.asked("^PUT|objects/batch") == 0 and hub.asked("xet-write-token") and hub.asked("xet-read-token")
+    assert hub.asked("^GET .*resolve.*model.safetensors") == 0 and TOKEN not in "\n".join(said)
+    assert any("the same files, and the same embeddings" in line for line in said)
 
 
 def test_what_came_is_loaded_by_its_name_and_its_card_says_so(push: Push, hub: Hub, run: Path, tmp_path: Path) -> None:
