@@ -1,4 +1,5 @@
-"""Writes docs/reference: every key of a recipe and of a suite, every option of every verb, from the code itself.
+"""Writes docs/reference: every key of a recipe and of a suite, every option of every verb, every public name of Python,
+from the code itself.
 
 python docs/generate.py          write
 python docs/generate.py --check  say what is out of date, exit code 1
@@ -6,7 +7,11 @@ python docs/generate.py --check  say what is out of date, exit code 1
 
 from __future__ import annotations
 
+import ast
+import inspect
+import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -14,6 +19,7 @@ from typing import Any, get_args
 import typer.main
 from pydantic import BaseModel
 
+import embedkit
 from embedkit.cli import app
 from embedkit.recipe import registry
 from embedkit.recipe.kinds import OWN
@@ -144,7 +150,96 @@ def objectives_page() -> str:
     return "\n".join(lines)
 
 
-PAGES = {"objectives.md": objectives_page, "recipe.md": recipe_page, "suite.md": suite_page, "cli.md": cli_page}
+SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Example):$\n", re.MULTILINE)
+
+
+def prose(text: str) -> str:
+    """A docstring's text as Markdown."""
+    return inspect.cleandoc(text).replace("``", "`")
+
+
+def described(something: Any) -> list[str]:
+    """A docstring: its text, lists of its arguments and errors, its example."""
+    text, *rest = SECTION.split(inspect.getdoc(something) or "")
+    lines = [prose(text), ""]
+    for title, body in zip(rest[::2], rest[1::2], strict=True):
+        body = inspect.cleandoc(body)
+        if title == "Example":
+            lines += ["```python", body, "```", ""]
+        elif title == "Returns":
+            lines += [f"**Returns** {prose(body)}", ""]
+        else:
+            items = (re.sub(r"\s*\n\s*", " ", item) for item in re.split(r"\n(?=\S)", body))
+            parts = (item.partition(": ") for item in items)
+            lines += [f"**{title}**", "", *(f"- `{name}`: {prose(words)}" for name, _, words in parts), ""]
+    return lines
+
+
+def call(name: str, function: Any) -> list[str]:
+    """How something is called, as its source has it; an argument a line where it is long."""
+    node = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    assert isinstance(node, ast.FunctionDef)
+    given, defaults = node.args, [*node.args.defaults]
+    named = [*given.posonlyargs, *given.args]
+    arguments = list(zip(named, [None] * (len(named) - len(defaults)) + defaults, strict=True))
+    if arguments and arguments[0][0].arg in ("self", "cls"):
+        arguments = arguments[1:]
+    shown = [argument(one, default) for one, default in arguments]
+    shown += [f"*{given.vararg.arg}"] if given.vararg else ["*"] if given.kwonlyargs else []
+    shown += [argument(one, default) for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)]
+    shown += [f"**{argument(given.kwarg, None)}"] if given.kwarg else []
+    after = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+    line = f"{name}({', '.join(shown)}){after}"
+    lines = [line] if len(line) <= 100 else [f"{name}(", *(f"    {one}," for one in shown), f"){after}"]
+    return ["```python", *lines, "```", ""]
+
+
+def argument(one: ast.arg, default: ast.expr | None) -> str:
+    return ast.unparse(one) + (f" = {ast.unparse(default)}" if default is not None else "")
+
+
+def methods(cls: type) -> Iterator[tuple[str, Any]]:
+    """What a class of ours says of its own public methods and properties."""
+    for name, found in vars(cls).items():
+        own = found.fget if isinstance(found, property) else getattr(found, "__func__", found)
+        if not name.startswith("_") and inspect.isfunction(own) and own.__doc__:
+            yield name, found
+
+
+def api_page() -> str:
+    lines = [
+        "# Every public name",
+        "",
+        NOTE,
+        "",
+        "The examples run in a test, in a folder that holds what they name.",
+        "",
+    ]
+    for name in embedkit.__all__[1:]:
+        found = getattr(embedkit, name)
+        lines += [f"## embedkit.{name}", ""]
+        if isinstance(found, type) and issubclass(found, BaseModel):
+            lines += [*described(found), "Its keys are those of [a recipe](recipe.md).", ""]
+            continue
+        if not isinstance(found, type):
+            lines += call(name, found)
+        lines += described(found)
+        for method, own in methods(found) if isinstance(found, type) else ():
+            function = own.fget if isinstance(own, property) else getattr(found, method)
+            title = f"{name}.{method}"
+            lines += [f"### {title}", ""]
+            lines += [] if isinstance(own, property) else call(title, function)
+            lines += described(function)
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
+
+
+PAGES = {
+    "api.md": api_page,
+    "objectives.md": objectives_page,
+    "recipe.md": recipe_page,
+    "suite.md": suite_page,
+    "cli.md": cli_page,
+}
 
 
 def main() -> int:

@@ -85,6 +85,11 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises:
         RecipeError: with file, line, key, what is wrong, the nearest valid key and the cure, for all problems.
+
+    Example:
+        >>> recipe = load_recipe("unsup/simcse", ["train.steps=100"])
+        >>> recipe.objective.name, recipe.train.steps
+        ('infonce', 100)
     """
     return load(path, overrides).recipe
 

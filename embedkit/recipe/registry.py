@@ -204,6 +204,29 @@ def register(kind: Kind, name: str, *, config: Any) -> Callable[[T], T]:
 
     Raises:
         RecipeError: when the name is taken.
+
+    Example:
+        >>> from typing import Literal
+        >>> import torch
+        >>> from embedkit import Objective, load_recipe, train
+        >>> from embedkit.recipe.objectives.base import ObjectiveConfig
+        >>> from embedkit.types import LossOut
+        >>> class NearOptions(ObjectiveConfig):
+        ...     name: Literal["near"] = "near"
+        ...     margin: float = 0.1
+        ...
+        >>> @register("objective", "near", config=NearOptions)
+        ... class Near(Objective):
+        ...     def __init__(self, margin: float) -> None:
+        ...         super().__init__()
+        ...         self.margin = margin
+        ...     def forward(self, e, rows):
+        ...         cosine = torch.cosine_similarity(e.query[rows], e.positive[rows, 0])
+        ...         return LossOut((1 - cosine - self.margin).relu(), torch.ones(len(rows)))
+        ...
+        >>> recipe = load_recipe("mine.yaml", ["objective={name: near, margin: 0.2}"])
+        >>> train(recipe, "runs/near", say=lambda line: None, progress=False).updates
+        2
     """
 
     def add(target: T) -> T:

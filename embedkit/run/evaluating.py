@@ -119,6 +119,13 @@ def evaluate(
         WriteError: nothing can be written there.
         EmbedkitError: the scores of another model or suite are there; or a task of mteb failed, which is said after
             the others are measured and written.
+
+    Example:
+        >>> scores = evaluate("runs/mine/model", "dev.yaml", say=lambda line: None, progress=False)
+        >>> [task.task for task in scores.tasks], scores.tasks[1].main
+        (['Near or far', 'dev'], 'ndcg@10')
+        >>> scores.interval.low <= scores.average <= scores.interval.high
+        True
     """
     quiet_libraries()
     _check_numbers(resamples, seed, batch_tokens, depth, bool(compare))

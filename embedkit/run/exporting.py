@@ -135,6 +135,11 @@ def export(
         DataError: a file of the suite is missing.
         EmbedkitError: the export gives other embeddings than the model, or loses more; or something is at `out`.
         WriteError: the disk is full.
+
+    Example:
+        >>> done = export("runs/mine/model", "torch", "short", dim=8, texts=["bade fi", "golu"], say=lambda line: None)
+        >>> done.dim
+        8
     """
     quiet_libraries()
     target, place = target_of(to), Path(out).absolute()

@@ -61,6 +61,10 @@ def merge(
         RecipeError: the models are not of one kind, or weights, method and models do not fit.
         DataError: a file of the suite is missing.
         EmbedkitError: something is at `out`.
+
+    Example:
+        >>> merge(["runs/mine/model", "runs/other/model"], "merged", weights=[3, 1], say=lambda line: None)
+        [0.75, 0.25]
     """
     quiet_libraries()
     place = Path(out).absolute()

@@ -137,6 +137,14 @@ def mine(
         EmbedkitError: what would be written exists.
         BusyError: another process writes to it.
         WriteError: it, or the store, cannot be written.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> quiet = {"say": lambda line: None, "progress": False, "store": "vectors"}
+        >>> found = mine("runs/mine/model", beir="beir", split="test", out="mined.parquet", keep=3, **quiet)
+        >>> rows = Dataset.from_parquet(str(found.path))
+        >>> rows.num_rows, len(rows[0]["negative"])
+        (8, 3)
     """
     quiet_libraries()
     target = Target(Path(out), _path(export), export_negatives, _path(audit))

@@ -96,6 +96,11 @@ def publish(
         RecordError: the run's record cannot be read.
         EmbedkitError: something private is in the files, the embeddings are others, or the Hub refuses.
         WriteError: the disk is full.
+
+    Example:
+        >>> would = publish("runs/mine", "me/syllables", say=lambda line: None)  # nothing is sent without push=True
+        >>> "model.safetensors" in would.files, would.commit
+        (True, '')
     """
     quiet_libraries()
     asked = made(Publish, to=to, private=private, revision=revision, pr=pr, message=message, overwrite=overwrite)

@@ -45,6 +45,12 @@ def train(
         BusyError: another process is at work in `out`.
         WriteError: something cannot be written; what is whole, and how to go on.
         Stopped: the system asked the run to stop (SIGTERM, SIGHUP, SIGUSR1); a checkpoint was written first.
+
+    Example:
+        >>> from embedkit import load_recipe
+        >>> record = train(load_recipe("mine.yaml"), "runs/new", say=lambda line: None, progress=False)
+        >>> record.updates, record.failed
+        (2, '')
     """
     if isinstance(recipe, Staged):
         return staged.train_stages(recipe, out, resume=resume, say=say, progress=progress)

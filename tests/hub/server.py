@@ -1,7 +1,7 @@
 """A Hub on this machine: the part of its protocol that a push and a download of a model speak, with faults on demand.
 
-Repositories are lists of commits, a commit is a mapping of files; large files live in a store by SHA-256. With a folder for
-`Hub.chunks` they go by Xet: the client cuts them into chunks and writes these to that folder.
+Repositories are lists of commits, a commit is a mapping of files; large files live in a store by SHA-256. With a folder
+for `Hub.chunks` they go by Xet: the client cuts them into chunks and writes these to that folder.
 """
 
 from __future__ import annotations

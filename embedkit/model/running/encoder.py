@@ -54,6 +54,12 @@ class Encoder:
         mask_inputs: gives the rows' token ids in place of their own (`embedkit.auxiliary.mlm`); None: their own.
         from_scratch: whether the weights began as random numbers, of the origin's configuration.
         reads_pairs: whether a row is a text with its query (`embedkit.model.running.reranker`).
+
+    Example:
+        >>> from embedkit.recipe.schema import Model
+        >>> encoder = Encoder.load(Model(base="runs/mine/model"), device="cpu")
+        >>> encoder.encode(["bade fi", "golu"], role="document").shape
+        (2, 32)
     """
 
     reads_pairs = False
