@@ -165,7 +165,7 @@ def described(something: Any) -> list[str]:
     for title, body in zip(rest[::2], rest[1::2], strict=True):
         body = inspect.cleandoc(body)
         if title == "Example":
-            lines += ["```python", body, "```", ""]
+            lines += ["```pycon", body, "```", ""]
         elif title == "Returns":
             lines += [f"**Returns** {prose(body)}", ""]
         else:
@@ -191,7 +191,7 @@ def call(name: str, function: Any) -> list[str]:
     after = f" -> {ast.unparse(node.returns)}" if node.returns else ""
     line = f"{name}({', '.join(shown)}){after}"
     lines = [line] if len(line) <= 100 else [f"{name}(", *(f"    {one}," for one in shown), f"){after}"]
-    return ["```python", *lines, "```", ""]
+    return ["```py", *lines, "```", ""]
 
 
 def argument(one: ast.arg, default: ast.expr | None) -> str:
