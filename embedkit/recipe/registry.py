@@ -214,16 +214,15 @@ def register(kind: Kind, name: str, *, config: Any) -> Callable[[T], T]:
         >>> class NearOptions(ObjectiveConfig):
         ...     name: Literal["near"] = "near"
         ...     margin: float = 0.1
-        ...
         >>> @register("objective", "near", config=NearOptions)
         ... class Near(Objective):
         ...     def __init__(self, margin: float) -> None:
         ...         super().__init__()
         ...         self.margin = margin
+        ...
         ...     def forward(self, e, rows):
         ...         cosine = torch.cosine_similarity(e.query[rows], e.positive[rows, 0])
         ...         return LossOut((1 - cosine - self.margin).relu(), torch.ones(len(rows)))
-        ...
         >>> recipe = load_recipe("mine.yaml", ["objective={name: near, margin: 0.2}"])
         >>> train(recipe, "runs/near", say=lambda line: None, progress=False).updates
         2
