@@ -65,3 +65,19 @@ def tiny_bert(
         torch.manual_seed(seed)
         BertModel(settings).save_pretrained(path)
     return path
+
+
+def tiny_static(path: str | Path, *, dim: int = 12, prompts: dict[str, str] | None = None) -> Path:
+    """Save a static model with the tokenizer of `tiny_bert` and return its path; its vectors are always the same."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
+    from transformers import BertTokenizer
+
+    tokenizer = BertTokenizer(vocab={token: i for i, token in enumerate(vocabulary())}, do_lower_case=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        table = StaticEmbedding(tokenizer, embedding_dim=dim)
+    st = SentenceTransformer(modules=[table, Normalize()], device="cpu", prompts=prompts)
+    st.save(str(path), create_model_card=False)
+    return Path(path)

@@ -17,6 +17,7 @@ from embedkit.disk import paths
 from embedkit.disk.model_files import TRUST
 from embedkit.errors import DataError, RecipeError, about
 from embedkit.model.changing.lora import has_adapters
+from embedkit.model.reading import static
 from embedkit.model.reading.structure import transformer
 from embedkit.model.running import reranker
 from embedkit.model.running.encoder import Encoder
@@ -256,6 +257,8 @@ def keep_graph(recipe: Recipe, encoder: Trained, processes: int = 1) -> Callable
     choice = recipe.train.graph
     if choice != "auto":
         return lambda batch: choice == "keep"
+    if static.is_static(encoder.st):  # which keeps token ids, and no states
+        return lambda batch: True
     config, budget = encoder.st.config, _activation_budget(encoder.device, processes)
     words = encoder.dim if isinstance(encoder, LexicalEncoder) else 0
 

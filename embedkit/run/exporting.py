@@ -16,6 +16,7 @@ from embedkit.disk.locks import hold_file
 from embedkit.errors import EmbedkitError, RecipeError, about
 from embedkit.evaluation import suite as suites
 from embedkit.evaluation import verdict as verdicts
+from embedkit.evaluation.kept import Kept
 from embedkit.evaluation.parity import Parity, parity, rates
 from embedkit.evaluation.tasks import inputs
 from embedkit.foreign.quoting import quoted
@@ -253,7 +254,9 @@ class _Measured:
 
     def model(self, encoder: Encoder, name: str) -> None:
         """Measure the model as it is, not cut."""
-        self.before: Scores = suites.evaluate_suite(encoder, self.suite, data=self.read, model_name=name)
+        self.before: Scores = suites.evaluate_suite(
+            encoder, self.suite, data=self.read, model_name=name, kept=Kept(encoder)
+        )
 
     def export(self, exported: Exported, asked: _Asked) -> list[Comparison]:
         """Measure the export and compare.

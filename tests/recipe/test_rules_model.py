@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from embedkit.disk.model_files import Saved
+from embedkit.disk.model_files import Module, Saved
 from embedkit.recipe.plan import Plan, plan
 from embedkit.recipe.schema import Recipe
 
@@ -93,6 +93,12 @@ def test_a_default_prompt_that_training_does_not_put() -> None:
     assert warned(told(saved), "default prompt 'sts' ('compare: ')")
     chosen = {"query": "compare: ", "document": "compare: "}
     assert not warned(told(saved, model={"prompts": chosen}), "default prompt")
+
+
+def test_a_static_model_takes_a_high_learning_rate() -> None:
+    static = Module("0", "sentence_transformers.sentence_transformer.modules.static_embedding.StaticEmbedding", "")
+    for saved, expected in ((Saved(), True), (Saved(modules=(static,)), False)):
+        assert bool(warned(told(saved, train={"learning_rate": 5e-3}), "is high for training")) is expected
 
 
 def test_training_by_another_similarity_than_the_models_own() -> None:

@@ -15,17 +15,19 @@ from embedkit.recipe.reading.dump import dump_stages, stages_hash
 from embedkit.recipe.schema import Recipe, Source
 from tests.auxiliary.models import tiny_masked_lm
 from tests.model.architectures import build
-from tests.tiny import sentences, tiny_bert
+from tests.tiny import sentences, tiny_bert, tiny_static
 
 ROOT = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(str(path.relative_to(ROOT).with_suffix("")) for path in ROOT.rglob("*.yaml"))
-EXPECTED = 50
+EXPECTED = 51
 FAST = {
     *("quickstart", "sts/cosent", "rerank/contrast", "multilingual/mean-shift", "fewshot/setfit", "fewshot/supcon"),
     *("retrieval/infonce", "retrieval/ance", "retrieval/prograd", "retrieval/splade", "pretrain/mlm", "pretrain/mntp"),
+    "distill/static",
     *("sup/simcse", "sup/prompteol", "sup/promcse", "unsup/simcse", "unsup/diffcse", "unsup/tsdae", "unsup/moco"),
 }
 """Recipes of every kind that `make test` trains for a few steps; `make test-slow` trains them all."""
+STATIC, LENGTH = "distill/static", "model.max_length=32"
 PYDOCS = {"packages": ["rich", "jinja2", "typer", "pydantic"], "holdout": ["jinja2"], "dev": ["typer"]}
 
 
@@ -101,8 +103,10 @@ def test_stages(name: str, tmp_path: Path) -> None:
 
 
 def tiny_base(name: str, folder: Path) -> Path:
-    """A tiny model of the kind the recipe is for: a causal language model where one is needed, else BERT."""
+    """A tiny model of the kind the recipe is for: a causal or a static one where it is needed, else BERT."""
     model = load_recipe(name).model
+    if name == STATIC:
+        return tiny_static(folder)
     if model.lora is not None:
         pytest.importorskip("peft")
     if model.kind == "sparse":
@@ -116,6 +120,8 @@ def runnable(name: str, folder: Path, base: Path) -> Recipe:
     """The recipe as shipped, on a tiny model, made-up data with its columns, three updates."""
     shipped = load_recipe(name)
     overrides = tiny(base) + source_paths(shipped, folder)
+    if name == STATIC:  # which has no length
+        overrides.remove(LENGTH)
     if shipped.guide is not None:
         overrides += [f"guide.model={base}"]
     for i, head in enumerate(shipped.heads):
@@ -141,7 +147,7 @@ def runnable(name: str, folder: Path, base: Path) -> Recipe:
 
 
 def tiny(base: Path) -> list[str]:
-    overrides = [f"model.base={base}", "model.max_length=32", "train.batch_size=8", "train.steps=3"]
+    overrides = [f"model.base={base}", LENGTH, "train.batch_size=8", "train.steps=3"]
     return [*overrides, "train.device=cpu", "train.log_every=1", "train.save_every=3", "eval.resamples=100"]
 
 

@@ -150,6 +150,8 @@ def rows_fit_micro_batches(c: Context) -> Iterator[Problem]:
 
 def learning_rate_is_usual(c: Context) -> Iterator[Problem]:
     rate, model = c.recipe.train.learning_rate, c.recipe.model
+    if c.saved is not None and c.saved.is_static:
+        return  # a token's vector moves only where the token is
     if rate > 1e-3 and model.lora is None and model.soft_prompts is None and not model.freeze:
         yield problem(("train", "learning_rate"), f"{rate:g} is high for training all weights", "2e-5 to 1e-4 is usual")
 

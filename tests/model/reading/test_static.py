@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
-from tokenizers import Tokenizer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
 from embedkit.errors import RecipeError
 from embedkit.model.exporting.loading import Exported
@@ -18,7 +17,7 @@ from embedkit.model.reading import static, structure
 from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Model
 from embedkit.types import Row
-from tests.tiny import sentences, tiny_bert
+from tests.tiny import sentences, tiny_static
 
 TEXTS = [*sentences(20, seed=1), "", "ba", " ".join(sentences(30))]
 """The last is longer than a transformer of these tests keeps."""
@@ -27,14 +26,7 @@ TEXTS = [*sentences(20, seed=1), "", "ba", " ".join(sentences(30))]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A static model of 12 numbers, with a prompt."""
-    place = tmp_path_factory.mktemp("static")
-    tokenizer = Tokenizer.from_file(str(tiny_bert(place / "bert", layers=1) / "tokenizer.json"))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        table = StaticEmbedding(tokenizer, embedding_dim=12)
-    st = SentenceTransformer(modules=[table, Normalize()], device="cpu", prompts={"query": "ku: ", "document": ""})
-    st.save(str(place / "model"), create_model_card=False)
-    return place / "model"
+    return tiny_static(tmp_path_factory.mktemp("static") / "model", prompts={"query": "ku: ", "document": ""})
 
 
 @pytest.fixture(scope="module")
