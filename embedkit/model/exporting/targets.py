@@ -60,7 +60,7 @@ TARGETS = {
         Target("onnx", "ONNX Runtime, float32", "onnx", "model.onnx", _ONNX, "onnx"),
         Target("int8", "ONNX Runtime, int8 weights", "onnx", "model_int8.onnx", _ONNX, "onnx", 0.9),
         Target("openvino", "OpenVINO, float32", "openvino", "openvino_model.xml", ("openvino",), "openvino"),
-        Target("static", "a vector per token", "", "", ("model2vec", "skeletoken"), "static", None, 20.0),
+        Target("static", "static vectors of tokens", "", "", ("model2vec", "skeletoken"), "static", None, 20.0),
     )
 }
 
