@@ -134,6 +134,7 @@ class Saved:
         named = self.model_type in ("MultiVectorEncoder", "ColBERT")
         return named or any(".multi_vector_encoder." in m.type or m.type.startswith("pylate.") for m in self.modules)
 
+    @property
     def is_static(self) -> bool:
         """Whether it begins with a table of token vectors instead of a transformer."""
         return bool(self.modules) and self.modules[0].type.endswith(".StaticEmbedding")
