@@ -21,7 +21,7 @@ def flops(x: Tensor, weight: Tensor | None = None) -> Tensor:
     if weight is None:
         return size.mean(0).square().sum()
     share = weight.to(size) / weight.sum().clamp_min(torch.finfo(size.dtype).tiny).to(size)
-    return (share[:, None] * size).sum(0).square().sum()
+    return (share @ size).square().sum()
 
 
 class Flops(Objective):
@@ -57,29 +57,34 @@ class Flops(Objective):
         for side, factor in (("query", self.query), ("document", self.document)):
             if not factor:
                 continue
-            texts, own = (e.query, weight) if side == "query" else _documents(e, weight)
+            texts, there, own = (e.query, None, weight) if side == "query" else _documents(e, weight)
             found = flops(texts, own)
             value = value + grown * factor * found
-            metrics |= {f"flops_{side}": found.detach(), f"active_{side}": _active(texts)}
+            metrics |= {f"flops_{side}": found.detach(), f"active_{side}": _active(texts, there)}
         return LossOut(value, None, metrics)
 
 
-def _documents(e: Embeddings, weight: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """[n, d] positives and explicit negatives that there are, [n] their weights."""
+def _documents(e: Embeddings, weight: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """[n, d] positives and explicit negatives, [n] whether they are there (None: all), [n] their weights.
+
+    Those that are missing, rows of 0, weigh 0 instead of being left out, so that nothing waits for the mask.
+    """
     if e.positive.shape[1] == 0:
         raise DataError(
             "objective 'flops' has no documents to keep sparse",
             where="positive",
             cure="give the source a positive column, or set document: 0",
         )
-    texts = torch.cat([e.positive.flatten(0, 1), e.negative[e.negative_mask]])
-    if weight is None:
-        return texts, None
-    each = weight[:, None]
-    return texts, torch.cat(
-        [each.expand(e.positive.shape[:2]).flatten(), each.expand_as(e.negative_mask)[e.negative_mask]]
-    )
+    if e.negative.shape[1] == 0:
+        own = None if weight is None else weight[:, None].expand(e.positive.shape[:2]).flatten()
+        return e.positive.flatten(0, 1), None, own
+    texts = torch.cat([e.positive, e.negative], 1).flatten(0, 1)
+    there = torch.cat([torch.ones_like(e.positive_id, dtype=torch.bool), e.negative_mask], 1)
+    own = there if weight is None else there * weight[:, None]
+    return texts, there.flatten(), own.flatten()
 
 
-def _active(x: Tensor) -> Tensor:
-    return (x.detach() != 0).sum(1).double().mean()
+def _active(x: Tensor, there: Tensor | None) -> Tensor:
+    """Coordinates of a text that are not 0; those of missing texts all are."""
+    count = (x.detach() != 0).sum(1).double().sum()
+    return count / (len(x) if there is None else there.sum())
