@@ -21,7 +21,7 @@ def flops(x: Tensor, weight: Tensor | None = None) -> Tensor:
     if weight is None:
         return size.mean(0).square().sum()
     share = weight.to(size) / weight.sum().clamp_min(torch.finfo(size.dtype).tiny).to(size)
-    return (share @ size).square().sum()
+    return (share[:, None] * size).sum(0).square().sum()
 
 
 class Flops(Objective):
