@@ -18,9 +18,11 @@ from embedkit.evaluation.mteb.catalogue import mteb, undisturbed
 from embedkit.evaluation.mteb.encoder import MtebEncoder, describe, roles
 from embedkit.evaluation.mteb.own import made
 from embedkit.evaluation.side import Side
+from embedkit.foreign import showing
 from embedkit.recipe.mteb import MAIN, MtebTask
 from embedkit.types import Encodes, TaskScore
 
+logger = showing.logger(__name__)
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 META, SETTINGS = "model_meta.json", "run_settings.jsonl"
 _PAIRS = ("STS", "PairClassification", "BitextMining")
@@ -172,7 +174,8 @@ def _kept(cache: Any, found: Any, meta: Any) -> Any:
     try:
         result = cache.load_task_result(found.metadata.name, meta)
         same = result.dataset_revision == found.metadata.revision
-    except Exception:
+    except Exception as error:  # whatever mteb's reader says of a damaged file: it is measured again
+        logger.info("%s is measured again: %s", path, error)
         same = False
     if not same:
         path.unlink(missing_ok=True)

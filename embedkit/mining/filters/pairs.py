@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from embedkit.errors import DataError
-from embedkit.foreign.quoting import quoted
 from embedkit.mining.filters.base import Candidates
 from embedkit.mining.problem import Problem
+from embedkit.model.running.scores import check_finite
 from embedkit.recipe.filters import Rule
 from embedkit.terminal.progress import progress as bar
 from embedkit.vectors.keys import NONE, KeyIndex, first_of_each
@@ -157,10 +157,4 @@ class Scorer:
         if array.shape != (len(pairs),) or array.dtype.kind not in "fiu":
             what = f"{array.dtype} {list(array.shape)} for {len(pairs)} pairs"
             raise DataError(what, self._name, "give one number for each pair: a model with one label, e.g. a reranker")
-        scores = array.astype(np.float64)
-        bad = np.flatnonzero(np.isinf(scores) | (np.isnan(scores) & (not self._gaps)))
-        if len(bad):
-            query, document = pairs[bad[0]]
-            what = f"{len(bad)} of {len(pairs)} scores are not finite, first of {quoted(query)} and {quoted(document)}"
-            raise DataError(what, self._name, "the weights hold NaN or infinity, or overflow in low precision")
-        return scores
+        return check_finite(array.astype(np.float64), pairs, self._name, missing=self._gaps)

@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embedkit.errors import DataError
-from embedkit.foreign.quoting import quoted
 from embedkit.model.reading.fingerprint import fingerprint
 from embedkit.model.reading.loading import load_multi_vector
 from embedkit.model.reading.resolve import resolve
 from embedkit.model.running.encoder import pick_device
+from embedkit.model.running.scores import check_finite
 from embedkit.terminal import progress as terminal
 
 if TYPE_CHECKING:
@@ -81,12 +80,7 @@ class LateInteraction:
                 found: Tensor = self.st.similarity_pairwise(asked, [vectors for _, vectors in pairs])
                 out[[i for i, _ in pairs]] = found.float().cpu().numpy()
                 bar.advance(len(pairs))
-        bad = np.flatnonzero(~np.isfinite(out))
-        if len(bad):
-            query, text = texts[int(bad[0])]
-            what = f"{len(bad)} of {len(texts)} scores are not finite, first of {quoted(query)} and {quoted(text)}"
-            raise DataError(what, "the late-interaction model", "the weights hold NaN or infinity")
-        return out
+        return check_finite(out, texts, "the late-interaction model")
 
     def fingerprint(self) -> str:
         """Content hash of weights and settings."""

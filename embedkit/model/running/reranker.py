@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from embedkit.disk.files import writing
-from embedkit.errors import DataError, RecipeError
+from embedkit.errors import RecipeError
 from embedkit.foreign import showing
-from embedkit.foreign.quoting import quoted
 from embedkit.model.changing import adapters, question
 from embedkit.model.changing.dropout import use_cpu_dropout
 from embedkit.model.checking.trust import drop_foreign_code
@@ -31,6 +30,7 @@ from embedkit.model.running.encoder import Encoder, pick_device
 from embedkit.model.running.fused.products import fixed_weights
 from embedkit.model.running.inference import CHUNK, PACKED_TOKENS, batches
 from embedkit.model.running.lexical import LexicalEncoder
+from embedkit.model.running.scores import check_finite
 from embedkit.recipe.model import Question
 from embedkit.recipe.views import Variant
 from embedkit.terminal import progress as terminal
@@ -209,12 +209,7 @@ class Reranker:
                         found = module(module.layout([ids[i] for i in rows], part))[:, 0]
                         out[chosen[rows]] = found.float().cpu().numpy()
                         bar.advance(len(rows))
-        bad = np.flatnonzero(~np.isfinite(out))
-        if len(bad):
-            query, text = texts[int(bad[0])]
-            what = f"{len(bad)} of {len(texts)} scores are not finite, first of {quoted(query)} and {quoted(text)}"
-            raise DataError(what, "the reranker", "the weights hold NaN or infinity, or overflow in low precision")
-        return out
+        return check_finite(out, texts, "the reranker")
 
     def trains(self) -> bool:
         """Whether training can change something that `save` writes."""
