@@ -9,7 +9,7 @@ import pytest
 import torch
 from sentence_transformers import MultiVectorEncoder
 
-from embedkit.errors import RecipeError
+from embedkit.errors import DataError, RecipeError
 from embedkit.model.running import late
 from embedkit.model.running.encoder import Encoder
 from embedkit.model.running.late import LateInteraction
@@ -44,6 +44,14 @@ def test_a_score_is_the_sum_over_query_tokens_of_the_best_product(
     assert found.dtype == np.float32 and np.ptp(found) > 1e-3
     np.testing.assert_allclose(found, want, rtol=1e-5)
     assert model.fingerprint() == LateInteraction.load(str(folder / "model"), device="cpu").fingerprint()
+
+
+def test_scores_that_are_no_numbers_are_refused(folder: Path) -> None:
+    model = LateInteraction.load(str(folder / "model"), device="cpu")
+    with torch.no_grad():
+        next(iter(model.st.parameters())).fill_(float("nan"))
+    with pytest.raises(DataError, match=r"late-interaction.*1 of 1 scores are not finite, first of 'a' and 'b'"):
+        model.score([("a", "b")])
 
 
 def test_it_is_measured_behind_a_first_stage(folder: Path, tmp_path: Path) -> None:
