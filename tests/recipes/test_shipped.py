@@ -19,7 +19,7 @@ from tests.tiny import sentences, tiny_bert, tiny_static
 
 ROOT = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(str(path.relative_to(ROOT).with_suffix("")) for path in ROOT.rglob("*.yaml"))
-EXPECTED = 51
+EXPECTED = 52
 FAST = {
     *("quickstart", "sts/cosent", "rerank/contrast", "multilingual/mean-shift", "fewshot/setfit", "fewshot/supcon"),
     *("retrieval/infonce", "retrieval/ance", "retrieval/prograd", "retrieval/splade", "pretrain/mlm", "pretrain/mntp"),
@@ -89,6 +89,7 @@ def test_stages(name: str, tmp_path: Path) -> None:
         overrides += [f"stages.{step.name}.{override}" for override in paths]
         if part.recipe.mining is not None:
             overrides += [f"stages.{step.name}.mining.filters=[]", f"stages.{step.name}.mining.depth=12"]
+        overrides += [f"stages.{step.name}.{override}" for override in generators(part.recipe, tmp_path)]
     made = load_any(name, overrides)
     assert isinstance(made, LoadedStages)
     assert not any(plan(step.recipe).refusals for step in made.staged.steps if step.merge is None)
@@ -132,9 +133,7 @@ def runnable(name: str, folder: Path, base: Path) -> Recipe:
     for i, auxiliary in enumerate(shipped.auxiliary):
         if auxiliary.name == "mntp":  # a token of the tiny vocabulary
             overrides += [f"auxiliary.{i}.mask=bade"]
-        if auxiliary.name == "replaced_tokens":
-            generator = tiny_masked_lm(folder / "generator", "distilbert")
-            overrides += [f"auxiliary.{i}.generator={generator}"]
+    overrides += generators(shipped, folder)
     if name == "retrieval/matryoshka":  # the tiny model has 32 dimensions
         overrides += ["objective.dims=[32, 16]"]
     if name == "retrieval/distill" or shipped.model.kind == "reranker":
@@ -144,6 +143,12 @@ def runnable(name: str, folder: Path, base: Path) -> Recipe:
     if name == "quickstart":
         overrides += [f"eval.suite.tasks.0.pydocs={json.dumps(PYDOCS)}"]
     return load_recipe(name, overrides)
+
+
+def generators(recipe: Recipe, folder: Path) -> list[str]:
+    """Overrides that give detection of replaced tokens a tiny generator."""
+    places = [i for i, auxiliary in enumerate(recipe.auxiliary) if auxiliary.name == "replaced_tokens"]
+    return [f"auxiliary.{i}.generator={tiny_masked_lm(folder / 'generator', 'distilbert')}" for i in places]
 
 
 def tiny(base: Path) -> list[str]:
