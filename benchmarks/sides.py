@@ -8,18 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from common import console
 from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
 
 from embedkit.data.sources import load_source
 from embedkit.model.reading.devices import wait
 from embedkit.model.reading.resolve import resolve
-from embedkit.model.running.encoder import Encoder
+from embedkit.model.running.reranker import Trained, load
 from embedkit.recipe.schema import DEFAULT_MODEL, Recipe
 from embedkit.run.build import build_trainer
 from embedkit.train.distributed import Comm
+from embedkit.types import RowBatch
 
 MakeLoss = Callable[[SentenceTransformer], torch.nn.Module]
+Gradients = tuple[float, float, float, float]
+"""Our loss, the rival's loss, ``|g - h| / |h|`` over all parameters, and the cosine of g and h."""
 
 
 class StepTimes(TrainerCallback):
@@ -63,7 +67,7 @@ def recipe(
 def ours(made: Recipe, out: Path) -> list[float]:
     """Run embedkit's trainer; seconds per update."""
     times = StepTimes()
-    encoder = Encoder.load(made.model, device=made.train.device)
+    encoder = load(made.model, device=made.train.device)
     source = load_source(made.data.sources[0])
     trainer = build_trainer(made, [source], encoder, out, Comm(), callbacks=[times])
     trainer._save_checkpoint = lambda *args, **kwargs: None  # type: ignore[method-assign]
@@ -108,14 +112,33 @@ def rival(
         make_loss: another loss.
         columns: its data; None gives each text twice.
     """
-    from datasets import Dataset
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 
-    times = StepTimes()
     model = stock(made)
     texts = [row["text"] for row in made.data.sources[0].rows or ()]
     loss = (make_loss or ranking_loss(made, mini_batch))(model)
-    args = SentenceTransformerTrainingArguments(
+    data = columns or {"anchor": texts, "positive": texts}
+    return timed(SentenceTransformerTrainer, SentenceTransformerTrainingArguments, made, out, model, loss, data)
+
+
+def timed(
+    trainer: type, arguments: type, made: Recipe, out: Path, model: Any, loss: torch.nn.Module, columns: dict[str, Any]
+) -> list[float]:
+    """Run one of sentence-transformers' trainers with the settings of a recipe; seconds per update.
+
+    Args:
+        trainer: its class.
+        arguments: the class of its arguments.
+        made: batch, steps, rate, seed, device and precision are taken from it.
+        out: a folder.
+        model: what is trained.
+        loss: of that model.
+        columns: the data, in the order in which the loss reads it.
+    """
+    from datasets import Dataset
+
+    times = StepTimes()
+    args = arguments(
         output_dir=str(out),
         per_device_train_batch_size=made.train.batch_size,
         max_steps=made.train.steps or 1,
@@ -128,21 +151,31 @@ def rival(
         disable_tqdm=True,
         seed=made.train.seed,
     )
-    data = Dataset.from_dict(columns or {"anchor": texts, "positive": texts})
-    trainer = SentenceTransformerTrainer(model=model, args=args, train_dataset=data, loss=loss, callbacks=[times])
-    trainer.train()
+    trainer(model=model, args=args, train_dataset=Dataset.from_dict(columns), loss=loss, callbacks=[times]).train()
     return times.seconds
 
 
-def gradients(made: Recipe, out: Path, *, mini_batch: int | None = None) -> tuple[float, float, float, float]:
+def gradients(made: Recipe, out: Path, *, mini_batch: int | None = None) -> Gradients:
+    """Both sides' SimCSE on one batch; see `apart`."""
+
+    def theirs(encoder: Trained, batch: RowBatch) -> torch.Tensor:
+        pairs = zip(batch.texts, batch.position, strict=True)
+        texts = [text for text, position in pairs if position % batch.slots == 0]
+        features = [_on_device(encoder.st.preprocess(texts), encoder.device) for _ in range(2)]
+        return ranking_loss(made, mini_batch)(encoder.st)(features, torch.zeros(0))
+
+    return apart(made, out, theirs)
+
+
+def apart(made: Recipe, out: Path, theirs: Callable[[Trained, RowBatch], torch.Tensor]) -> Gradients:
     """Loss of both sides on one batch with dropout off, and the relative distance of their gradients.
 
-    Returns:
-        Our loss, the rival's loss, ``|g - h| / |h|`` over all parameters, and the cosine of g and h.
+    Args:
+        made: our side.
+        out: a folder.
+        theirs: ``(model, batch) -> loss`` by sentence-transformers, on the same weights.
     """
-    from sentence_transformers import losses
-
-    encoder = Encoder.load(made.model.model_copy(update={"dropout": 0.0}), device=made.train.device)
+    encoder = load(made.model.model_copy(update={"dropout": 0.0}), device=made.train.device)
     source = load_source(made.data.sources[0])
     trainer = build_trainer(made, [source], encoder, out, Comm())
     encoder.module.train()
@@ -153,23 +186,25 @@ def gradients(made: Recipe, out: Path, *, mini_batch: int | None = None) -> tupl
     g = {n: p.grad.clone() for n, p in named.items() if p.grad is not None}
     encoder.st.zero_grad(set_to_none=True)
 
-    texts = [text for text, position in zip(batch.texts, batch.position, strict=True) if position % batch.slots == 0]
-    scale = 1 / made.objective.temperature  # type: ignore[attr-defined]
-    loss = (
-        losses.MultipleNegativesRankingLoss(encoder.st, scale=scale)
-        if mini_batch is None
-        else losses.CachedMultipleNegativesRankingLoss(encoder.st, scale=scale, mini_batch_size=mini_batch)
-    )
-    features = [_on_device(encoder.st.preprocess(texts), encoder.device) for _ in range(2)]
-    value = loss(features, torch.zeros(0))
+    value = theirs(encoder, batch)
     value.backward()
     trainer.engine.finish(list(encoder.module.parameters()))  # a sparse gradient of the token table becomes dense
     h = {n: p.grad for n, p in named.items() if p.grad is not None}
     ours_flat = torch.cat([g[n].flatten() for n in h])
-    theirs = torch.cat([h[n].flatten() for n in h])
-    distance = float((ours_flat - theirs).norm() / theirs.norm())
-    cosine = float(torch.nn.functional.cosine_similarity(ours_flat.double(), theirs.double(), dim=0))
+    theirs_flat = torch.cat([h[n].flatten() for n in h])
+    distance = float((ours_flat - theirs_flat).norm() / theirs_flat.norm())
+    cosine = float(torch.nn.functional.cosine_similarity(ours_flat.double(), theirs_flat.double(), dim=0))
     return mine, float(value.detach()), distance, cosine
+
+
+def check_equal(found: Gradients) -> None:
+    """Print what `apart` found; an assertion where the two sides differ."""
+    mine, theirs, distance, cosine = found
+    console.print(
+        f"dropout off, fp32: loss {mine:.7f} against {theirs:.7f}; gradient: relative distance {distance:.1e}, "
+        f"cosine {cosine:.9f}"
+    )
+    assert abs(mine - theirs) < 1e-4 * max(1.0, abs(theirs)) and distance < 1e-3, "the two sides differ"
 
 
 def _on_device(features: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -41,12 +41,7 @@ def measure(args: argparse.Namespace) -> None:
 
     with tempfile.TemporaryDirectory() as tmp:
         out = Path(tmp)
-        mine, theirs, distance, cosine = sides.gradients(plain, out)
-        console.print(
-            f"dropout off, fp32: loss {mine:.7f} against {theirs:.7f}; gradient: relative distance {distance:.1e}, "
-            f"cosine {cosine:.9f}"
-        )
-        assert abs(mine - theirs) < 1e-4 * max(1.0, abs(theirs)) and distance < 1e-3, "the two sides differ"
+        sides.check_equal(sides.gradients(plain, out))
         seconds = alternate(
             {"sentence-transformers": lambda: sides.rival(made, out), "embedkit": lambda: sides.ours(made, out)},
             args.rounds,
