@@ -16,7 +16,8 @@ To = Annotated[
     typer.Option(
         "--to",
         metavar="NAME",
-        help="onnx, int8 (ONNX, int8 weights), openvino, static (a vector per token), or torch (with --dim).",
+        help="onnx, int8 (ONNX, int8 weights), openvino, gguf, gguf-f16 or gguf-q8_0 (llama.cpp), static (a vector per "
+        "token), or torch (with --dim).",
     ),
 ]
 Dim = Annotated[
@@ -34,7 +35,13 @@ Texts = Annotated[
 ]
 MinCosine = Annotated[
     float | None,
-    typer.Option("--min-cosine", metavar="X", min=-1.0, max=1.0, help="Refuse below it; 0.9999, for int8 0.9."),
+    typer.Option(
+        "--min-cosine",
+        metavar="X",
+        min=-1.0,
+        max=1.0,
+        help="Refuse below it; 0.9999, int8 0.9, gguf-q8_0 0.99.",
+    ),
 ]
 MaxLoss = Annotated[
     float | None,
@@ -73,6 +80,7 @@ def export(
       embedkit export runs/a/model --to onnx --out exports/onnx
       embedkit export runs/a/model --to int8 --out exports/int8 --suite sts:STS-B --data path/to/data --max-loss 0.5
       embedkit export runs/a/model --to openvino --dim 128 --out exports/openvino --texts corpus.jsonl --column body
+      embedkit export runs/a/model --to gguf-f16 --out exports/gguf
       embedkit export runs/a/model --to static --out exports/static --suite sts:STS-B --data path/to/data
 
     The folder has the layout of sentence-transformers and the Hub (onnx/model.onnx beside tokenizer and pooling);

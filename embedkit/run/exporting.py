@@ -21,7 +21,9 @@ from embedkit.evaluation.parity import Parity, parity, rates
 from embedkit.evaluation.tasks import inputs
 from embedkit.foreign.quoting import quoted
 from embedkit.model.changing.cutting import cut
+from embedkit.model.exporting.containers import write_container
 from embedkit.model.exporting.distilling import write_student
+from embedkit.model.exporting.llama import cut_otherwise
 from embedkit.model.exporting.loading import BATCH, Exported
 from embedkit.model.exporting.programs import write_program
 from embedkit.model.exporting.targets import RECORD, Target, target_of
@@ -67,6 +69,7 @@ class ExportRecord:
         bytes: of the weights, before and after.
         rates: texts a second, before and after, in batches of `embedkit.model.exporting.loading.BATCH`.
         threads: of both.
+        cut_otherwise: texts that the runtime cuts into other tokens than the model's tokenizer; None where it gets ids.
         comparison: a suite's figures: the model, and the export.
         versions: of the libraries.
     """
@@ -82,6 +85,7 @@ class ExportRecord:
     bytes: tuple[int, int]
     rates: tuple[float, float]
     threads: int
+    cut_otherwise: int | None = None
     comparison: list[dict[str, Any]] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -203,8 +207,10 @@ def _compared(
     before = _bytes(staging)
     if target.distils:
         write_student(plain, staging, asked.dim)
-    elif target.folder:
+    elif target.traced:
         write_program(plain, target, staging)
+    elif target.runs_in_llama:
+        write_container(plain, target, staging)
     exported = Exported.load(staging, target)
     exported.longest = None if target.distils else encoder.longest
     texts = _texts(asked.texts, measured)
@@ -213,8 +219,15 @@ def _compared(
         found = replace(found, cosines={}, largest=None, worst="")
     if target.distils and any(encoder.prompt(role) for role in ROLES):
         say("note         the model's prompts are not part of it: its tokens were read one by one")
+    if target.runs_in_llama:
+        for line in _prompt_lines(encoder):
+            say(line)
     for line in _parity_lines(found):
         say(line)
+    otherwise = None
+    if target.runs_in_llama:
+        otherwise = cut_otherwise(exported.st, texts, [encoder.prompt(role) for role in _roles(encoder)])
+        say(f"tokens       {otherwise} of {len(texts)} texts get another embedding, for llama.cpp cuts them otherwise")
     _refuse_far(found, asked)
     sizes, speeds = (before, _bytes(staging, target.folder)), _rates(plain, exported, texts)
     for line in _cost_lines(sizes, speeds, target):
@@ -229,6 +242,7 @@ def _compared(
         longest=exported.longest,
         parity=found.plain(),
         bound=asked.bound,
+        cut_otherwise=otherwise,
         bytes=sizes,
         rates=speeds,
         threads=torch.get_num_threads(),
@@ -344,12 +358,21 @@ def _parity_lines(found: Parity) -> Iterator[str]:
         yield f"note         a text alone and in a batch: cosine {found.alone:.4f} at least; the batch has a say in it"
 
 
+def _prompt_lines(encoder: Encoder) -> Iterator[str]:
+    """GGUF carries no prompts."""
+    for role in ROLES:
+        if encoder.prompt(role):
+            yield f"note         the file has no prompts: put {quoted(encoder.prompt(role))} before each {role}"
+
+
 def _cost_lines(sizes: tuple[int, int], speeds: tuple[float, float], target: Target) -> Iterator[str]:
     yield f"size         {sizes[0] / 1e6:,.1f} MB -> {sizes[1] / 1e6:,.1f} MB"
     yield (
         f"speed        {speeds[0]:,.1f} -> {speeds[1]:,.1f} texts/s, {speeds[1] / max(speeds[0], 1e-9):.2f} times; "
         f"batches of {BATCH}, CPU, threads: {torch.get_num_threads()}"
     )
+    if target.runs_in_llama:
+        yield "note         the speed is that of llama.cpp as xllamacpp builds it; one for your processor may be faster"
     if target.distils and speeds[1] <= speeds[0]:
         yield "note         it is no faster than the model on this machine"
     if target.distils and sizes[1] >= sizes[0]:
@@ -368,6 +391,8 @@ def _refuse_far(found: Parity, asked: _Asked) -> None:
 def _cure(target: Target, option: str) -> str:
     if target.distils:
         return f"keep more numbers with --dim, train the student on texts, or allow it with {option}"
+    if target.runs_in_llama:
+        return f"llama.cpp may cut this text into other tokens; allow it with {option}, once --suite says what it costs"
     if target.name == "int8":
         return f"export to onnx, which loses nothing; or allow it with {option}, once --suite says what it costs"
     return f"allow it with {option}, once --suite says what it costs; a float32 program that differs is worth a report"

@@ -81,7 +81,7 @@ def test_texts_of_ones_own(embedkit: Run, model: str) -> None:
 def test_what_is_refused(embedkit: Run, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (Path("there")).mkdir()
     for words, code, said in (
-        (("--to", "gguf", "--out", "x"), 2, "one of torch, onnx"),
+        (("--to", "ggml", "--out", "x"), 2, "one of torch, onnx"),
         (("--to", "torch", "--out", "there"), 1, "is there already"),
         (("--to", "torch", "--out", "x", "--dim", "32"), 2, "32 numbers cannot be cut to 32"),
         (("--to", "torch", "--out", "x", "--data", "."), 2, "add --suite"),
@@ -113,6 +113,28 @@ def test_onnx_and_int8(embedkit: Run, model: str) -> None:
     assert not Path("int8").exists() and not left()
     done = embedkit("export", model, "--to", "int8", "--out", "int8")
     assert done.code == 0 and not Path("int8/model.safetensors").exists(), done.err
+
+
+@pytest.mark.slow
+def test_gguf(embedkit: Run, model: str) -> None:
+    """Run by llama.cpp itself; the file has no prompts, and that is said."""
+    for name in ("gguf", "xllamacpp"):
+        pytest.importorskip(name)
+    done = embedkit("export", model, "--to", "gguf-f16", "--out", "gguf", "--suite", "suite.yaml", "--max-loss", "1")
+    assert done.code == 0, done.err
+    record = json.loads(Path("gguf/embedkit_export.json").read_text())
+    assert record["program"] == "gguf/model-f16.gguf" and record["cut_otherwise"] == 0
+    assert record["parity"]["least"] > 0.9999 and record["bytes"][1] > 10_000 and not left()
+    for said in (
+        "put 'ba: ' before each query",
+        "put 'de: ' before each document",
+        "0 of",
+        "speed is that of llama.cpp",
+    ):
+        assert said in done.out, done.out
+    assert not Path("gguf/model.safetensors").exists() and Exported.load("gguf").encode(["ba"]).shape == (1, 32)
+    far = embedkit("export", model, "--to", "gguf-q8_0", "--out", "q8", "--min-cosine", "0.9999999")
+    assert far.code == 1 and "llama.cpp may cut this text into other tokens" in far.err and not Path("q8").exists()
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +58,10 @@ class Exported:
         folder = Path(folder)
         record = {} if target is not None else _record(folder)
         found = target or target_of(record["to"], to_read=True)
-        st = _with_program(folder) if found.folder else load_saved(folder, "cpu")
+        if not found.folder:
+            st = load_saved(folder, "cpu")
+        else:
+            st = _with_program(folder) if found.traced else _with_llama(found.inside(folder), folder)
         return cls(st, folder, record.get("longest"))
 
     @property
@@ -131,12 +134,30 @@ def _record(folder: Path) -> dict[str, Any]:
 
 
 def _with_program(folder: Path) -> SentenceTransformer:
+    return _with_classes(folder, lambda types: {types[0]: ProgramTransformer})
+
+
+def _with_llama(file: Path, folder: Path) -> SentenceTransformer:
+    """llama.cpp stands for the transformer and its pooling."""
+    from embedkit.model.exporting.llama import LlamaTransformer, Pooled
+
+    def classes(types: list[str]) -> dict[str, type]:
+        return {types[0]: LlamaTransformer, **{name: Pooled for name in types if name.endswith(".Pooling")}}
+
+    st = _with_classes(folder, classes)
+    first: Any = st[0]
+    first.file = file
+    return st
+
+
+def _with_classes(folder: Path, classes_of: Callable[[list[str]], dict[str, type]]) -> SentenceTransformer:
+    """The export's folder with some of its modules' classes exchanged."""
     from sentence_transformers import SentenceTransformer
 
     find = inside(folder)
     with reading("the export", Origin("folder", str(folder)), find):
         saved = look_over(find, weights=False)
-        classes = {saved.modules[0].type: ProgramTransformer, **own_classes(saved)}
+        classes = {**classes_of([module.type for module in saved.modules]), **own_classes(saved)}
         return SentenceTransformer._load_with_module_classes(
             str(folder), classes, device="cpu", local_files_only=True, trust_remote_code=False
         )

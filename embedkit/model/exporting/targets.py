@@ -43,6 +43,16 @@ class Target:
     loss: float | None = None
 
     @property
+    def traced(self) -> bool:
+        """Whether the exporters of transformers write it."""
+        return self.folder in ("onnx", "openvino")
+
+    @property
+    def runs_in_llama(self) -> bool:
+        """Whether llama.cpp runs it, from the text to the pooled embedding."""
+        return self.folder == "gguf"
+
+    @property
     def distils(self) -> bool:
         """Whether the export is a student, another model."""
         return self.loss is not None
@@ -53,6 +63,7 @@ class Target:
 
 
 _ONNX = ("onnx", "onnxscript", "onnxruntime")
+_GGUF = ("gguf", "xllamacpp")
 TARGETS = {
     target.name: target
     for target in (
@@ -60,6 +71,9 @@ TARGETS = {
         Target("onnx", "ONNX Runtime, float32", "onnx", "model.onnx", _ONNX, "onnx"),
         Target("int8", "ONNX Runtime, int8 weights", "onnx", "model_int8.onnx", _ONNX, "onnx", 0.9),
         Target("openvino", "OpenVINO, float32", "openvino", "openvino_model.xml", ("openvino",), "openvino"),
+        Target("gguf", "llama.cpp (GGUF), float32", "gguf", "model-f32.gguf", _GGUF, "gguf"),
+        Target("gguf-f16", "llama.cpp (GGUF), float16", "gguf", "model-f16.gguf", _GGUF, "gguf"),
+        Target("gguf-q8_0", "llama.cpp (GGUF), 8 bits", "gguf", "model-q8_0.gguf", _GGUF, "gguf", 0.99),
         Target("static", "static vectors of tokens", "", "", ("model2vec", "skeletoken"), "static", None, 20.0),
     )
 }
@@ -80,9 +94,9 @@ def target_of(name: str, *, to_read: bool = False) -> Target:
     if missing:
         what = f"{name} needs packages that are not installed: {', '.join(missing)}"
         raise RecipeError(what, "--to", f'pip install "embedkit-train[{target.extra}]"')
-    if target.folder and sys.version_info < (3, 11):
+    if target.traced and sys.version_info < (3, 11):
         raise VersionError("the exporters of transformers need Python 3.11", "--to", "use Python 3.11 or newer")
-    if target.folder and _absent("transformers.exporters.runners"):
+    if target.traced and _absent("transformers.exporters.runners"):
         cure = "pip install 'transformers>=5.23,<5.25'"
         raise VersionError(
             "the installed transformers has no exporters, or none that run what they export", "--to", cure
