@@ -115,8 +115,8 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         target_of("int8")
     with pytest.raises(RecipeError, match=r"openvino\n.*embedkit-train\[openvino\]"):
         target_of("openvino")
-    with pytest.raises(RecipeError, match="there is no 'gguf'"):
-        target_of("gguf")
+    with pytest.raises(RecipeError, match="there is no 'ggml'"):
+        target_of("ggml")
 
 
 def test_a_model_that_only_torch_runs_is_refused(model: Path, tmp_path: Path) -> None:
