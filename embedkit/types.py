@@ -55,14 +55,13 @@ class Example:
         query: the anchor text.
         positives: texts that match the query. For unlabelled text it is empty: the views make the positives.
         negatives: texts given as hard negatives of this query.
-        scores: graded targets. One value for a (query, positive) pair, or one per
-            ``[positive, *negatives]`` as a teacher gives them.
+        scores: graded targets: one of a (query, positive) pair, or a teacher's, one per ``[positive, *negatives]``.
         label: class of the query.
         known: ids (`embedkit.data.sources.text_id`) of every text known to match this query anywhere in the
             source, the given positives included. They are never used as negatives.
         origin: ``file:line`` or ``dataset[index]``, for error messages.
         weights: factors of its loss: one, or one per positive; empty for 1.
-        cluster: which rows it may or may not share a batch with; read when the batches are laid out.
+        cluster: which rows it may or may not share a batch with, for the laying out; memory: whether it is replayed.
     """
 
     query: str
@@ -74,6 +73,7 @@ class Example:
     origin: str = ""
     weights: tuple[float, ...] = field(default=(), repr=False)
     cluster: int | None = field(default=None, repr=False)
+    memory: bool | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,12 @@ class RowBatch:
         micro_batches: row indices of each micro-batch; together they hold every row once.
         n, positives, negatives: n, P and M.
         query_id [n], positive_id [n, P], negative_id [n, M], known_id [n, K]: text ids, `PAD_ID` = none.
-        score [n, C], label [n], weight [n]: targets; None where the source has none.
+        score [n, C], label [n], weight [n], memory [n]: targets and marks; None where the source has none.
         variant: [R] int64; rows of different variants (dropout rate, tower) never share a micro-batch.
         cut: [R] per row None, or a bool array that broadcasts to [tokens, width] and is True where the output of the
             embedding layer is zeroed; None when nothing is.
         order: [R] per row None, or the permuted positions [tokens] of its tokens; None when no row has any.
-        offset: place of the first own example in the global batch, so that draws per example do not depend on
-            the number of processes.
+        offset: place of the first own example in the global batch; draws per example depend on it, not on processes.
         source: index of the data source the batch came from; the same on all processes.
         step: global step of the batch, seeds everything random on the batch side.
         origins: [n] where each example came from, for error reports.
@@ -146,6 +145,7 @@ class RowBatch:
     texts: list[str] = field(default_factory=list)
     originals: list[str] = field(default_factory=list)
     paired: bool = False
+    memory: Tensor | None = None
 
     @property
     def slots(self) -> int:
@@ -170,9 +170,8 @@ class Embeddings:
         negative_mask: [N, M] bool.
         query_id [N], positive_id [N, P], negative_id [N, M]: text ids (int64), `PAD_ID` = none.
         known_id: [N, K] text ids known to match query i; never negatives of i.
-        score: [N, C] graded targets, or None.
-        label: [N] classes, or None.
-        weight: [N] example weights, or None for all ones.
+        score: [N, C] graded targets, or None; label: [N] classes, or None.
+        weight: [N] example weights, or None for all ones; memory: [N] bool, which are replayed rows, or None.
         guide: the same texts as a frozen guide sees them, in the same slots; its own dimension, no gradient.
         target: the same texts as the encoder's slowly moving copy sees them (`embedkit.train.target`); no gradient.
         step: seeds batch-side randomness, equal on all processes.
@@ -195,6 +194,7 @@ class Embeddings:
     target: Embeddings | None = None
     step: int = 0
     paired: bool = False
+    memory: Tensor | None = None
 
     def __len__(self) -> int:
         return self.query.shape[0]

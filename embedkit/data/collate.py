@@ -136,6 +136,7 @@ def collate(
         texts=[row.words for row in expanded.rows],
         originals=[row.text if row.original is None else row.original for row in expanded.rows],
         paired=expanded.paired,
+        memory=None if expanded.memory is None else torch.from_numpy(expanded.memory),
     )
 
 

@@ -25,6 +25,7 @@ OWN_NAMES: dict[Role, tuple[str, ...]] = {
     "weight": (),
     "grade": (),
     "cluster": (),
+    "memory": (),
 }
 """Column names that need no entry under `roles:`."""
 
@@ -41,8 +42,10 @@ _LOOKS_LIKE: dict[Role, tuple[str, ...]] = {
     "weight": (),
     "grade": (),
     "cluster": (),
+    "memory": (),
 }
 _MANY = ("positive", "negative", "score")
+_MARKS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 AROUND_QUERY: frozenset[Role] = frozenset({"query", "positive", "negative", "score", "grade"})
 """Roles that a source of bare text does not have."""
 
@@ -166,6 +169,8 @@ class RowParser:
     Labels, and clusters, are classes as written: a text is its own class, but for white space around it (``7``, ``007``
     and ``1.0`` of a CSV are three). A whole number of JSON or Parquet is the class of its digits, 1.0 as well as 1.
 
+    A mark of memory is true or false, or 1 or 0.
+
     A weight is a finite number from 0, for the row or one per positive; a grade becomes one. Both multiply.
 
     Args:
@@ -199,6 +204,7 @@ class RowParser:
         columns = self.roles.columns
         label = self._label(values) if "label" in columns else None
         cluster = self._class(values, "cluster", self._cluster_code) if "cluster" in columns else None
+        memory = self._memory(values) if "memory" in columns else None
         if "text" in columns:
             return Example(
                 _text(values, columns["text"][0]),
@@ -206,6 +212,7 @@ class RowParser:
                 origin=origin,
                 weights=self._weights(values, 0),
                 cluster=cluster,
+                memory=memory,
             )
         positives = self._positives(values)
         negatives = self._negatives(values)
@@ -219,7 +226,16 @@ class RowParser:
             origin=origin,
             weights=self._weights(values, len(positives)),
             cluster=cluster,
+            memory=memory,
         )
+
+    def _memory(self, values: Mapping[str, Any]) -> bool:
+        column = self.roles.columns["memory"][0]
+        value = _field(values, column)
+        written = str(value).strip().lower() if isinstance(value, (bool, int, float, str)) else ""
+        if written not in _MARKS:
+            raise BadRow(f"neither true nor false in {quoted(column)}")
+        return _MARKS[written]
 
     def _label(self, values: Mapping[str, Any]) -> int:
         if not self._label_sets:

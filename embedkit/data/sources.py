@@ -13,6 +13,7 @@ import numpy as np
 
 from embedkit.data.bad_rows import BadRows
 from embedkit.data.origins import Origin, open_origin
+from embedkit.data.replayed import replayed
 from embedkit.data.roles import BadRow, Roles, RowParser, resolve_roles
 from embedkit.data.stream import Stream
 from embedkit.data.table import Classes, Place, TableBuilder, is_whole
@@ -44,7 +45,7 @@ class LoadedSource:
 
     Attributes:
         name: for logs.
-        roles: the roles present: query, positive, negative, score, label, text, weight, grade, cluster.
+        roles: the roles present: query, positive, negative, score, label, text, weight, grade, cluster, memory.
         rows: usable rows; None for a stream.
         digest: content hash: sha256 of the file's bytes (of the digests where there are several files), of the
             rows as read (Hub), of both ends of a streamed file, the id of a streamed Hub dataset.
@@ -182,6 +183,8 @@ def _table(reading: _Reading, progress: bool) -> LoadedSource:
             sha.update(repr(example).encode("utf-8"))
             if example.weights or example.cluster is not None:
                 sha.update(repr((example.weights, example.cluster)).encode("utf-8"))
+            if example.memory is not None:
+                sha.update(repr(example.memory).encode("utf-8"))
         builder.add(example, place)
         if len(builder) == source.limit:
             break
@@ -189,7 +192,7 @@ def _table(reading: _Reading, progress: bool) -> LoadedSource:
         bad.refuse(origin.where, good=len(builder))
     if not len(builder):
         raise reading.none_usable(bad)
-    table = builder.finish(classes)
+    table, names = builder.finish(classes), dict(zip(classes.final().tolist(), classes.seen, strict=True))
     return LoadedSource(
         name=origin.where,
         roles=reading.roles.present,
@@ -199,8 +202,8 @@ def _table(reading: _Reading, progress: bool) -> LoadedSource:
         store=table,
         clusters=table.clusters,
         skipped=bad.by_reason,
-        remarks=bad.remarks,
-        classes=dict(zip(classes.final().tolist(), classes.seen, strict=True)),
+        remarks=[*bad.remarks, *replayed(table.memory, table.labels, names, origin.where)],
+        classes=names,
     )
 
 

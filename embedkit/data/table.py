@@ -50,6 +50,7 @@ class Table:
     Attributes:
         max_negatives: the most negatives an example has.
         clusters: [n] of the rows, where they have them; the examples come back without.
+        memory: [n] bool, which rows are replayed, where they say so.
     """
 
     def __init__(
@@ -63,9 +64,15 @@ class Table:
         self._columns, self._labels, self._pairs, self.max_negatives = columns, labels, pairs, max_negatives
         self._names, self._name, self._line = places
         self.clusters: np.ndarray | None = None
+        self.memory: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self._columns["query"])
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """[n] classes, where the rows have them."""
+        return self._labels
 
     def get(self, positions: Sequence[int]) -> list[Example]:
         """The examples at `positions`, in that order."""
@@ -81,6 +88,7 @@ class Table:
                 self._known(query) if positives else (),
                 str(Place(self._names[self._name[position]], int(self._line[position]))),
                 tuple(weights),
+                memory=None if self.memory is None else bool(self.memory[position]),
             )
             for position, query, positives, negatives, scores, weights in zip(positions, *taken, strict=True)
         ]
@@ -126,7 +134,7 @@ class TableBuilder:
         self._pending: dict[str, list[object]] = {name: [] for name in _TYPES}
         self._chunks: dict[str, list[pa.Array]] = {name: [] for name in _TYPES}
         self._labels, self._queries, self._positives = array("q"), array("q"), array("q")
-        self._clusters = array("q")
+        self._clusters, self._memory = array("q"), array("b")
         self._names: dict[str, int] = {}
         self._name, self._line = array("i"), array("q")
         self._max_negatives = 0
@@ -146,6 +154,8 @@ class TableBuilder:
             self._labels.append(example.label)
         if example.cluster is not None:
             self._clusters.append(example.cluster)
+        if example.memory is not None:
+            self._memory.append(example.memory)
         query = text_id(example.query) if example.positives else 0
         for positive in example.positives:
             self._queries.append(query)
@@ -172,6 +182,8 @@ class TableBuilder:
         )
         if self._clusters:
             table.clusters = np.array(self._clusters, dtype=np.int64)
+        if self._memory:
+            table.memory = np.array(self._memory, dtype=bool)
         return table
 
     def _flush(self) -> None:

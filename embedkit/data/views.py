@@ -35,6 +35,7 @@ class Expanded:
             and of the drawn negatives (0 where a negative is missing).
         label: [n] int64 or None.
         weight: [n] float32, of the row or of the positive that was drawn, or None.
+        memory: [n] bool or None, which examples are replayed.
         origins: [n] where each example came from.
         views: what happens to the rows of each slot, the last one also to further slots; () for nothing.
         draw: (seed, step, place of the first example in the global batch), for what the views draw per row.
@@ -55,6 +56,7 @@ class Expanded:
     draw: tuple[int, int, int] = (0, 0, 0)
     weight: np.ndarray | None = None
     paired: bool = False
+    memory: np.ndarray | None = None
 
     def view(self, slot: int) -> View:
         """The view of a slot."""
@@ -150,7 +152,7 @@ def expand(
         negative_id=negative_id,
         known_id=_known(examples, query_id, unlabelled),
         score=score,
-        label=_labels(examples),
+        **_marked(examples),
         origins=[e.origin for e in examples],
         views=tuple(transforms),
         draw=(seed, step, offset),
@@ -251,10 +253,14 @@ def _known(examples: Sequence[Example], query_id: np.ndarray, unlabelled: bool) 
     return known
 
 
-def _labels(examples: Sequence[Example]) -> np.ndarray | None:
-    if not _common("a label", [e.label is not None for e in examples], examples):
-        return None
-    return np.array([e.label for e in examples], dtype=np.int64)
+def _marked(examples: Sequence[Example]) -> dict[str, np.ndarray | None]:
+    """`label` and `memory` of the examples."""
+    labelled = _common("a label", [e.label is not None for e in examples], examples)
+    marked = _common("a mark of memory", [e.memory is not None for e in examples], examples)
+    return {
+        "label": np.array([e.label for e in examples], dtype=np.int64) if labelled else None,
+        "memory": np.array([e.memory for e in examples], dtype=bool) if marked else None,
+    }
 
 
 def _score_kind(examples: Sequence[Example]) -> bool | None:

@@ -18,7 +18,7 @@ from embedkit.recipe.pydocs import PydocsSource
 from embedkit.recipe.score_split import ScoreSplit
 from embedkit.recipe.templates import Templates
 
-Role = Literal["query", "positive", "negative", "score", "label", "text", "weight", "grade", "cluster"]
+Role = Literal["query", "positive", "negative", "score", "label", "text", "weight", "grade", "cluster", "memory"]
 
 
 class Source(Block):

@@ -121,6 +121,7 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "sbcl": ("embedkit.recipe.objectives.long_tail:SBCL", "embedkit.objectives.sbcl:SBCL"),
         "swav": ("embedkit.recipe.objectives.self_distillation:SwAV", "embedkit.objectives.swav:SwAV"),
         "beclr": (f"{_O}.self_distillation:BECLR", "embedkit.objectives.beclr:BECLR"),
+        "replay_supcon": ("embedkit.recipe.objectives.replay:ReplaySupCon", "embedkit.objectives.replay:ReplaySupCon"),
         "keep_start": ("embedkit.recipe.objectives.keep_start:KeepStart", "embedkit.objectives.keep_start:KeepStart"),
         "byol": ("embedkit.recipe.objectives.self_distillation:BYOL", "embedkit.objectives.byol:BYOL"),
         "sepclr": ("embedkit.recipe.objectives.sepclr:SepCLR", "embedkit.objectives.sepclr:SepCLR"),

@@ -94,6 +94,7 @@ def gather(
             "scores per example": 0 if batch.score is None else batch.score.shape[1],
             "label": int(batch.label is not None),
             "weight": int(batch.weight is not None),
+            "memory": int(batch.memory is not None),
             "known": batch.known_id.shape[1],
         },
         device,
@@ -104,11 +105,6 @@ def gather(
     query_id, positive_id, negative_id, known_id = comm.gather(ids).split(
         [1, batch.positives, batch.negatives, size["known"]], dim=1
     )
-
-    def collect(t: Tensor | None) -> Tensor | None:
-        if t is None:
-            return None
-        return comm.gather(send(t.to(block.dtype) if t.is_floating_point() else t, device))
 
     def pool(t: Tensor) -> Tensor:
         return comm.gather(t.view(batch.n, batch.slots, t.shape[-1]))
@@ -125,11 +121,12 @@ def gather(
         positive_id=positive_id,
         negative_id=negative_id,
         known_id=known_id,
-        score=collect(batch.score),
-        label=collect(batch.label),
-        weight=collect(batch.weight),
+        score=_targets(batch.score, block, comm),
+        label=_targets(batch.label, block, comm),
+        weight=_targets(batch.weight, block, comm),
         step=batch.step,
         paired=batch.paired,
+        memory=_targets(batch.memory, block, comm),
     )
     if guide is not None:
         template = replace(template, guide=_seen_through(pool(send(guide, device)), template))
@@ -138,6 +135,15 @@ def gather(
     own = torch.arange(batch.n, device=device) + comm.rank * batch.n
     queries = values[:1, 0] if batch.paired else values[:, 0]  # a reranker has none: of one row the mean is NaN
     return Leaves(values, present, template, own, _mean_cosine(queries))
+
+
+def _targets(own: Tensor | None, block: Tensor, comm: Comm) -> Tensor | None:
+    """What all processes' examples have beside their texts, fractions in the kind of `block`."""
+    if own is None:
+        return None
+    if own.dtype == torch.bool:  # which not every backend gathers
+        return comm.gather(send(own.to(torch.uint8), block.device)) != 0
+    return comm.gather(send(own.to(block.dtype) if own.is_floating_point() else own, block.device))
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,7 @@ def toy_batch(template: Embeddings, *, seed: int, own: slice, micro: int | None)
         score=None if template.score is None else template.score[own],
         label=None if template.label is None else template.label[own],
         weight=None if template.weight is None else template.weight[own],
+        memory=None if template.memory is None else template.memory[own],
         step=seed,
         origins=[f"toy[{i}]" for i in indices],
         texts=[str(i) for i in input_ids],

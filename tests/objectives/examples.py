@@ -245,6 +245,14 @@ EXAMPLES: dict[str, Case] = {
     "swav-views": Case(o.SwAV(prototypes=4, queue=0, freeze=1, temperature=0.5), batch(p=2), alone=False),
     "keep_start": Case(o.KeepStart(temperature=0.2, softening=2.0), followed(tangled(batch(m=2, weight=WEIGHT)))),
     "keep_start-queries": Case(o.KeepStart(), followed(batch(p=0)), alone=False),
+    "replay_supcon": Case(
+        o.ReplaySupCon(temperature=0.3), followed(tangled(batch(label=CLASSES, weight=WEIGHT, memory=CLASSES > 0)))
+    ),
+    "replay_supcon-memory": Case(
+        o.ReplaySupCon(temperature=0.5, against="memory"),
+        followed(batch(p=0, label=torch.tensor([*range(10), 0, 1]), memory=torch.arange(N) % 5 < 3)),
+        alone=False,
+    ),
     "byol": Case(o.BYOL(hidden=20), followed(batch(p=2, weight=WEIGHT))),
     "byol-simsiam": Case(o.BYOL(momentum=None, batch_norm=False), batch(), alone=False),
     "beclr": Case(

@@ -29,6 +29,7 @@ from embedkit.recipe.objectives.penalty import *  # noqa: F403
 from embedkit.recipe.objectives.pull import *  # noqa: F403
 from embedkit.recipe.objectives.queue import *  # noqa: F403
 from embedkit.recipe.objectives.regression import *  # noqa: F403
+from embedkit.recipe.objectives.replay import *  # noqa: F403
 from embedkit.recipe.objectives.scored import *  # noqa: F403
 from embedkit.recipe.objectives.self_distillation import *  # noqa: F403
 from embedkit.recipe.objectives.sepclr import *  # noqa: F403

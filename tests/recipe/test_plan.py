@@ -225,6 +225,7 @@ class TestNumbers:
 
 NESTED = "objective={name: sum, terms: [{objective: {name: matryoshka, dims: [8], objective: infonce}}]}"
 LABELLED = "data: {sources: [{path: labels.csv, roles: {text: sentence, label: intent}}]}\n"
+REPLAYED = "{text: sentence, label: intent, memory: intent}"
 SETFIT = ["data.sources.0.pairs={}", "objective=cosine_mse"]
 REFUSED = [
     (TEXT, ["objective=none", "auxiliary=[{name: mlm}]", "train.prograd={}"], "from going against the start"),
@@ -232,6 +233,12 @@ REFUSED = [
     (PAIR, ["data.sources.0.score_split={}"], "score_split needs scored candidates"),
     (PAIR + "objective: {name: matryoshka, dims: [8], objective: moco}\n", [], "and matryoshka shows it several"),
     (PAIR, ["objective=moco", "heads=[{name: mlp}]"], "heads: the encoder's copy gives embeddings without batch heads"),
+    (
+        LABELLED,
+        [f"data.sources.0.roles={REPLAYED}", "objective=replay_supcon", "model.from_scratch=true"],
+        "model.from_scratch: replay_supcon takes positives from the model that training starts from",
+    ),
+    (LABELLED, ["objective=replay_supcon"], "objective replay_supcon needs label, memory, query"),
     (PAIR, ["data.sources.0.name=a [redacted]"], "data.sources.0.name: a secret was left out here"),
     (TEXT, ["mining={}"], "mining: negatives are mined for queries with positives, and no source gives both"),
     (PAIR, ["mining={}", "data.sources.0.streaming=true", "train.steps=2"], "a stream never has them all"),

@@ -25,7 +25,7 @@ from embedkit.recipe.schema import Recipe, Role, Source
 ROLES = get_args(Role)
 COUNT_LIMIT = 2 * 2**30
 """Larger files are not read to count their lines."""
-NAMED_ONLY = ("weight", "grade", "cluster")
+NAMED_ONLY = ("weight", "grade", "cluster", "memory")
 """Roles that no column has by its name."""
 _PLURALS = {"positives": "positive", "negatives": "negative", "scores": "score"}
 
@@ -104,7 +104,7 @@ def source_facts(
             facts["rows"] = None
         if facts.get("roles") is None and "text" in source.roles:
             facts["roles"] = frozenset(
-                {"text", "label", "weight", "cluster"} & set(source.roles)
+                {"text", "label", "weight", "cluster", "memory"} & set(source.roles)
             )  # which exclude all others
         if source.debias is not None:
             facts |= _debiased(source.debias, facts, known=rows is not None)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from embedkit.recipe.objectives.base import ObjectiveConfig, leaves
 from embedkit.recipe.objectives.keep_start import copies
 from embedkit.recipe.objectives.long_tail import SBCL
+from embedkit.recipe.objectives.replay import ReplaySupCon
 from embedkit.recipe.objectives.self_distillation import BECLR
 from embedkit.recipe.objectives.wrappers import Nothing, Sum
 from embedkit.recipe.planning.context import Context, objective_path, problem
@@ -51,6 +52,14 @@ def prograd_has_two_gradients(c: Context) -> Iterator[Problem]:
             yield problem(objective_path(source), what, "leave train.prograd out, or set train.anchor")
 
 
+def replay_has_a_previous_model(c: Context) -> Iterator[Problem]:
+    asked = any(isinstance(leaf, ReplaySupCon) for s in c.sources for leaf in leaves(s.objective))
+    if asked and c.recipe.model.from_scratch:
+        what = "replay_supcon takes positives from the model that training starts from, and these are new weights"
+        cure = "name the model of the task before in model.base, or leave the term out of a first task"
+        yield problem(("model", "from_scratch"), what, cure)
+
+
 def _wrapped(config: ObjectiveConfig) -> Iterator[tuple[ObjectiveConfig, ObjectiveConfig]]:
     """Every wrapper but a sum, with what remembers inside it."""
     for inner in config.inner():
@@ -65,6 +74,7 @@ REFUSALS = [
     companions_see_all_processes,
     one_copy_of_the_encoder,
     prograd_has_two_gradients,
+    replay_has_a_previous_model,
 ]
 
 

@@ -14,6 +14,14 @@ MANY = 0.5
 """Share of masked in-batch negatives from which a warning is due."""
 
 
+_USED = (
+    ("score", "pairs of low score train like the others", "cosent, angle or cosine_mse"),
+    ("label", "it has no effect", "supcon"),
+    ("memory", "replayed rows train like the others", "replay_supcon in a sum"),
+)
+"""Roles that an objective may leave alone, what comes of it, and which objectives use them."""
+
+
 def negatives_differ(c: Context) -> Iterator[Problem]:
     for source in c.sources:
         held = source.contents
@@ -42,10 +50,9 @@ def scores_fit_the_cosine(c: Context) -> Iterator[Problem]:
 
 def roles_are_used(c: Context) -> Iterator[Problem]:
     for source in c.sources:
-        for role, effect in (("score", "pairs of low score train like the others"), ("label", "it has no effect")):
+        for role, effect, other in _USED:
             if source.gives(role) is True and role not in needs(source.objective) and source.roles is not None:
                 what = f"{source.name} gives the role {role}, which {source.objective.name} does not use: {effect}"
-                other = "cosent, angle or cosine_mse" if role == "score" else "supcon"
                 yield problem(place(source, "roles"), what, f"use {other}, or leave the column out of the data")
 
 
