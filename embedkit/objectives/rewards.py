@@ -1,7 +1,7 @@
 """GRACE's reward of generated rationales (arXiv 2510.04506): the reward only, as plain functions of embeddings.
 
-GRACE trains a language model to write a rationale whose embedding retrieves well, by policy gradient. The reinforcement
-learning around it is not part of embedkit. Rows are rollouts: several per prompt, and a prompt's rollouts are a group.
+GRACE trains a language model to write a rationale whose embedding retrieves well, by policy gradient
+(`embedkit.auxiliary.grace`). Rows are rollouts: several per prompt, and a prompt's rollouts are a group.
 """
 
 from __future__ import annotations

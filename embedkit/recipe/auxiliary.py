@@ -67,6 +67,25 @@ class MaskedNextToken(AuxiliaryConfig):
         return f"{super().words()}: a pass of its own over {rows}, {self.rate:.0%} of the tokens masked"
 
 
+class Grace(AuxiliaryConfig):
+    """Policy gradient on what the model writes about a text before it is embedded (GRACE, arXiv 2510.04506); needs
+    `model.rationale`, and objective none."""
+
+    name: Literal["grace"] = "grace"
+    rollouts: int = Field(8, ge=2, le=256, description="Rationales drawn for each query and for each document.")
+    temperature: float = Field(0.1, gt=0, description="Divides the cosines of the reward.")
+    clustering_weight: float = Field(
+        0.2, ge=0, description="Of the mean cosine to the other rationales of the same document."
+    )
+    cross_group_weight: float = Field(
+        0.2, ge=0, description="Of the cosines to other examples, which lower the reward."
+    )
+
+    def words(self) -> str:
+        many = f"{self.rollouts} rationales of each query and document, 1 of a negative"
+        return f"{super().words()}: {many}; those of documents are read again with gradient"
+
+
 class ReplacedTokens(AuxiliaryConfig):
     """Conditional replaced-token detection with a frozen generator (DiffCSE)."""
 

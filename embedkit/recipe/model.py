@@ -91,6 +91,21 @@ class Template(Block):
         return self
 
 
+class Rationale(Block):
+    """What a causal language model writes about a text before it is read as an embedding (GRACE, arXiv 2510.04506).
+
+    The template asks for it; the embedding is pooled from everything behind the words before the text, the rationale
+    included. Stored in the model and used at inference.
+    """
+
+    tokens: int = Field(
+        64,
+        ge=0,
+        le=8192,
+        description="Tokens written at most, on top of max_length. 0: none; the rest is pooled as with them.",
+    )
+
+
 class Question(Block):
     """What a causal language model is asked about a query and a document; the logits of its answer are the score."""
 
@@ -140,7 +155,7 @@ class Model(Block):
     pooling: Pooling | None = Field(
         None,
         description="None keeps what a sentence-transformers model has; a plain encoder then gets `mean`, "
-        "a plain causal language model `lasttoken`. With a template None is `lasttoken`.",
+        "a plain causal language model `lasttoken`. With a template None is `lasttoken`, with a rationale `mean`.",
     )
     pooling_layer: int | None = Field(
         None,
@@ -158,6 +173,7 @@ class Model(Block):
     )
     prompts: Prompts = Prompts()
     template: Template | None = None
+    rationale: Rationale | None = None
     question: Question | None = Field(
         None,
         description="Of a reranker on a causal language model. None: that of the base where it is a reranker, else the "

@@ -11,7 +11,7 @@ from embedkit.disk import paths
 from embedkit.disk.model_files import Saved, inside, read_saved
 from embedkit.recipe.memory import EncoderSize
 from embedkit.recipe.objectives.base import leaves
-from embedkit.recipe.planning import rules, words
+from embedkit.recipe.planning import rules, rules_rationale, words
 from embedkit.recipe.planning.contents import Contents
 from embedkit.recipe.planning.context import Context
 from embedkit.recipe.planning.estimate import estimate
@@ -100,7 +100,10 @@ def plan(
         memory=estimate(context, tokens_per_row),
         views=view_words(recipe.views, recipe.model.dropout, recipe.model.towers),
         pairing=recipe.views.negatives_per_positive if recipe.views.pairing == "tension" else None,
-        auxiliary=tuple(auxiliary.words() for auxiliary in recipe.auxiliary),
+        auxiliary=(
+            *(auxiliary.words() for auxiliary in recipe.auxiliary),
+            *rules_rationale.written(recipe, (context.slots(source) for source in sources)),
+        ),
         evaluation=evaluations(recipe, context.updates),
         refusals=located(rules.apply(rules.REFUSALS, context)),
         warnings=located(rules.apply(rules.WARNINGS, context)),

@@ -182,6 +182,7 @@ _BUILT_IN: dict[Kind, dict[str, tuple[str, str]]] = {
         "mlm": (f"{_A}:MaskedLM", "embedkit.auxiliary.mlm:MaskedLM"),
         "mntp": (f"{_A}:MaskedNextToken", "embedkit.auxiliary.mntp:MaskedNextToken"),
         "replaced_tokens": (f"{_A}:ReplacedTokens", "embedkit.auxiliary.replaced_tokens:ReplacedTokens"),
+        "grace": (f"{_A}:Grace", "embedkit.auxiliary.grace:Grace"),
         "tsdae": (f"{_A}:Denoising", "embedkit.auxiliary.denoising:Denoising"),
     },
     "strategy": {

@@ -14,7 +14,6 @@ from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     GenerationConfig,
-    LogitsProcessor,
     LogitsProcessorList,
     StoppingCriteria,
     StoppingCriteriaList,
@@ -29,25 +28,8 @@ from embedkit.model.checking.vocabulary import check_rows
 from embedkit.model.reading.loading import load_tokenizer, load_transformers
 from embedkit.model.reading.resolve import Origin, resolve
 from embedkit.model.running.encoder import pick_device
+from embedkit.model.running.sampling import Gumbel
 from embedkit.synthesis.calls import Call, Finish, Reply
-
-
-class Gumbel(LogitsProcessor):
-    """Sampling as an argmax: the largest of ``logits + Gumbel noise`` is a draw from ``softmax(logits)``.
-
-    Every row has random numbers of its own, so its answer is a function of its seed and not of the batch it is in
-    (but for rounding: padding changes the last bits of logits).
-    """
-
-    def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
-        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        size, device = scores.shape[-1], scores.device
-        noise = torch.stack(
-            [torch.empty(size, device=device).exponential_(generator=generator) for generator in self.generators]
-        )
-        return scores.float() - noise.log()
 
 
 class EndOfLine(StoppingCriteria):

@@ -18,7 +18,7 @@ from embedkit.recipe.objectives.contrastive import InfoNCE
 from embedkit.recipe.objectives.wrappers import Nothing
 from embedkit.train.distributed import Comm
 from embedkit.train.step import Step
-from tests.auxiliary.models import load, row_batch
+from tests.auxiliary.models import WRITES, load, row_batch
 from tests.contract.answers import Answer
 from tests.device import DEVICE
 
@@ -59,9 +59,18 @@ CASES = {
     "diffcse-reference": case(
         "replaced_tokens", generator="GENERATOR", weight=0.5, heads=True, only_masked=False, ignore_padding=False
     ),
+    "grace": case("grace", rollouts=3, objective=False, base="writer"),
     "tsdae": case("tsdae", objective=False),
     "tsdae-untied": case("tsdae", tie=False, weight=0.3),
 }
+
+
+BASES: dict[str, dict[str, Any]] = {
+    "base": {"pooling": "cls", "dropout": 0.0},
+    "causal": {"pooling": "mean", "bidirectional": True},
+    "writer": WRITES,
+}
+"""How each base is loaded."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +97,7 @@ class Setting:
 
     def __init__(self, case: Case, base: Path, generator: Path) -> None:
         self.case = case
-        causal = case.base == "causal"
-        options = {"pooling": "mean", "bidirectional": True} if causal else {"pooling": "cls", "dropout": 0.0}
-        self.encoder = load(base.parent / case.base, **options)
+        self.encoder = load(base.parent / case.base, **BASES[case.base])
         self.auxiliary = case.build(self.encoder, generator)
         self.heads = [h.to(DEVICE) for h in build_heads(_heads() if case.heads else (), self.encoder.dim, seed=0)]
         self.objective = build(InfoNCE(temperature=0.1) if case.objective else Nothing())

@@ -14,7 +14,7 @@ from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Model
 from embedkit.types import Example, RowBatch
 from tests.device import DEVICE
-from tests.model.architectures import DISTILBERT, MODERNBERT, SIZE, TOKENS
+from tests.model.architectures import DISTILBERT, MODERNBERT, SIZE, TOKENS, build
 from tests.tiny import sentences, tiny_bert
 
 FAMILIES: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -38,6 +38,24 @@ def tiny_masked_lm(path: Path, family: str = "bert", *, seed: int = 0, spread: f
         torch.manual_seed(seed)
         getattr(transformers, model)(made).save_pretrained(path)
     return path
+
+
+WRITES: dict[str, Any] = {
+    "pooling": "mean",
+    "template": {"text": "bade {text} fi :"},
+    "rationale": {"tokens": 6},
+}
+"""Options of a `tiny_writer`."""
+
+
+def tiny_writer(path: Path, family: str = "opt", **config: Any) -> Path:
+    """A tiny language model with a tied head; a third of its tokens end a text, so that its rationales are short.
+
+    OPT normalises in the weights' own precision, LLaMA always in float32.
+    """
+    made = {"tie_word_embeddings": True, "eos_token_id": [3, *range(5, 110)]}
+    more = {"dropout": 0.0, "init_std": 0.2} if family == "opt" else {"initializer_range": 0.2}
+    return build(family, path, **{**made, **more, **config})
 
 
 def load(base: Path, **options: Any) -> Encoder:

@@ -13,13 +13,13 @@ from embedkit.recipe.load import LoadedStages, dump, list_recipes, load_any, loa
 from embedkit.recipe.plan import plan
 from embedkit.recipe.reading.dump import dump_stages, stages_hash
 from embedkit.recipe.schema import Recipe, Source
-from tests.auxiliary.models import tiny_masked_lm
+from tests.auxiliary.models import tiny_masked_lm, tiny_writer
 from tests.model.architectures import build
 from tests.tiny import sentences, tiny_bert, tiny_static
 
 ROOT = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(str(path.relative_to(ROOT).with_suffix("")) for path in ROOT.rglob("*.yaml"))
-EXPECTED = 52
+EXPECTED = 53
 FAST = {
     *("quickstart", "sts/cosent", "rerank/contrast", "multilingual/mean-shift", "fewshot/setfit", "fewshot/supcon"),
     *("retrieval/infonce", "retrieval/ance", "retrieval/prograd", "retrieval/splade", "pretrain/mlm", "pretrain/mntp"),
@@ -112,6 +112,8 @@ def tiny_base(name: str, folder: Path) -> Path:
         pytest.importorskip("peft")
     if model.kind == "sparse":
         return tiny_masked_lm(folder)
+    if model.rationale is not None:
+        return tiny_writer(folder)
     if model.template is not None:
         return build("opt", folder)
     return build("llama", folder) if model.bidirectional else tiny_bert(folder)
@@ -133,6 +135,9 @@ def runnable(name: str, folder: Path, base: Path) -> Recipe:
     for i, auxiliary in enumerate(shipped.auxiliary):
         if auxiliary.name == "mntp":  # a token of the tiny vocabulary
             overrides += [f"auxiliary.{i}.mask=bade"]
+        if auxiliary.name == "grace":
+            overrides += [f"auxiliary.{i}.rollouts=2", "model.rationale.tokens=6"]
+            overrides += ['model.template.text="bade {text} fi :"']
     overrides += generators(shipped, folder)
     if name == "retrieval/matryoshka":  # the tiny model has 32 dimensions
         overrides += ["objective.dims=[32, 16]"]

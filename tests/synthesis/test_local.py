@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from embedkit.errors import RecipeError
+from embedkit.model.running.sampling import Gumbel
 from embedkit.synthesis.calls import Call, Reply, key
-from embedkit.synthesis.local import Gumbel, LocalModel
+from embedkit.synthesis.local import LocalModel
 from tests.synthesis.causal import tiny_lm
 from tests.tiny import sentences
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 FIRST_LAST = "first_last_mean"
 OF_TRANSFORMERS = (
     *("pooling", "pooling_layer", "include_prompt_in_pooling", "max_length", "template", "dropout", "bidirectional"),
-    *("soft_prompts", "lora", "freeze", "attention", "from_scratch"),
+    *("soft_prompts", "lora", "freeze", "attention", "from_scratch", "rationale"),
 )
 """Keys of a recipe's `model` that a static model has no part for."""
 
@@ -62,7 +62,11 @@ def configure(st: SentenceTransformer, config: Model, seed: int) -> None:
     pooling = config.pooling
     if config.template is not None:
         templates.set_template(st, config.template)
-        pooling = pooling or "lasttoken"
+        pooling = pooling or ("lasttoken" if config.rationale is None else "mean")
+    if config.rationale is not None:
+        from embedkit.model.changing.rationale import add_rationale
+
+        _replace(st, [add_rationale(st, config.rationale), *list(st)[1:]])
     if config.pooling_layer is not None and (pooling is None or pooling == FIRST_LAST):
         what = f"pooling_layer {config.pooling_layer} needs to know how its tokens are pooled"
         raise RecipeError(what, "model.pooling_layer", "set model.pooling: mean")

@@ -27,9 +27,10 @@ def own_classes(saved: Saved, *, trust: bool = False) -> dict[str, type]:
         raise RecipeError(f"{what}: foreign code", TRUST, READ_FIRST)
     if not ours:
         return {}
-    from embedkit.model.changing.soft_prompts import SAVED_AS, SoftPromptTransformer
+    from embedkit.model.changing import rationale, soft_prompts
 
-    known: dict[str, type] = dict.fromkeys(SAVED_AS, SoftPromptTransformer)
+    known: dict[str, type] = dict.fromkeys(soft_prompts.SAVED_AS, soft_prompts.SoftPromptTransformer)
+    known[rationale.SAVED_AS] = rationale.RationaleTransformer
     for name in ours:
         if name not in known:
             raise RecipeError(

@@ -67,7 +67,7 @@ def position_limit(st: SentenceTransformer) -> int | None:
         return None
     rows = position_rows(st[0].auto_model)
     prompts = getattr(st[0], "prompts", None)
-    taken = 0 if prompts is None else prompts.num_embeddings
+    taken = getattr(st[0], "tokens_written", 0) if prompts is None else prompts.num_embeddings
     return None if rows is None else rows - taken
 
 

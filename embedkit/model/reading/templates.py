@@ -110,6 +110,14 @@ def words(st: SentenceTransformer) -> int:
     return len(_ids(st[0].tokenizer, ""))
 
 
+def before_text(st: SentenceTransformer) -> int:
+    """Tokens that stand before every text, the same for all of them; 0 without a template."""
+    if not is_templated(st):
+        return 0
+    rows = [_ids(st[0].tokenizer, text, **RAW) for text in _SAMPLES]
+    return next((k for k, column in enumerate(zip(*rows, strict=False)) if len(set(column)) > 1), min(map(len, rows)))
+
+
 def _ids(tokenizer: Any, text: str, **options: Any) -> list[int]:
     message = [{"role": "user", "content": text}]
     return list(tokenizer.apply_chat_template(message, tokenize=True, return_dict=True, **options)["input_ids"])

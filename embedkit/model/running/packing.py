@@ -53,6 +53,8 @@ def enable(st: SentenceTransformer) -> bool:
     reason = obstacle(backbone)
     if hasattr(st[0], "soft_prompts"):
         reason = "soft prompts stand before every row"
+    elif hasattr(st[0], "rationale"):
+        reason = "a rationale is written behind every row"
     elif tokens.excludes_prompt(st):
         reason = "its pooling leaves prompts out"
     elif getattr(st[0], "module_output_name", None) != "token_embeddings":

@@ -15,7 +15,7 @@ from embedkit.recipe.suite import RetrievalTask
 
 OF_DENSE = (
     *("from_scratch", "pooling", "pooling_layer", "normalize", "template", "include_prompt_in_pooling", "head", "lora"),
-    *("soft_prompts", "bidirectional", "towers", "frozen_tower", "keep_tower"),
+    *("soft_prompts", "bidirectional", "towers", "frozen_tower", "keep_tower", "rationale"),
 )
 """Keys of `model` that a sparse encoder has no use for."""
 

@@ -46,7 +46,7 @@ def prompts_in_a_template_are_pooled(c: Context) -> Iterator[Problem]:
 
 def template_reads_its_last_token(c: Context) -> Iterator[Problem]:
     model = c.recipe.model
-    if model.template is not None and model.pooling not in (None, "lasttoken"):
+    if model.template is not None and model.rationale is None and model.pooling not in (None, "lasttoken"):
         what = f"a template asks for a word at its last token, and pooling {model.pooling} reads others"
         yield problem(("model", "pooling"), what, "lasttoken")
 

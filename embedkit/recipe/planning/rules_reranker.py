@@ -16,7 +16,7 @@ from embedkit.recipe.views import Views
 
 OF_ENCODERS = (
     *("from_scratch", "pooling", "pooling_layer", "normalize", "prompts", "template", "include_prompt_in_pooling"),
-    *("head", "lora", "soft_prompts", "bidirectional", "towers", "frozen_tower", "keep_tower"),
+    *("head", "lora", "soft_prompts", "bidirectional", "towers", "frozen_tower", "keep_tower", "rationale"),
 )
 """Keys of `model` that a reranker has no use for."""
 RANKING = (
