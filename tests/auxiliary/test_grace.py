@@ -168,15 +168,6 @@ def test_two_updates_are_one_and_one(base: Path, tmp_path: Path) -> None:
     assert_equal(state(resumed), state(whole))
 
 
-@pytest.mark.slow
-def test_it_learns_to_earn_more(base: Path, tmp_path: Path) -> None:
-    train = recipe(base).train.model_copy(update={"steps": 60, "save_every": None, "log_every": 1, "accumulation": 1})
-    run = trainer(recipe(base).model_copy(update={"train": train}), tmp_path)
-    run.train()
-    reward = [line["reward"] for line in run.state.log_history if "reward" in line]
-    assert np.mean(reward[-15:]) > np.mean(reward[:15]) + 1
-
-
 def test_nothing_is_learned_where_no_rationale_ends_and_that_is_said(base: Path, tmp_path: Path) -> None:
     endless = tiny_writer(tmp_path / "endless", "llama", eos_token_id=3)
     made = grace(endless)
