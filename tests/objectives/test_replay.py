@@ -43,7 +43,7 @@ def test_one_step_down_the_gradient_is_nearer_to_the_previous_model() -> None:
 def test_a_first_task_has_nothing_to_replay() -> None:
     e = leaves(followed(batch(label=CLASSES, memory=CLASSES < 0)))
     loss = total(make(REPLAY), e)
-    assert float(loss) == 0.0 and not any(g.any() for g in gradients(loss, e).values())
+    assert loss.item() == 0.0 and not any(g.any() for g in gradients(loss, e).values())
 
 
 def test_it_says_what_it_needs() -> None:
