@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import console
 from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
 
@@ -199,6 +198,8 @@ def apart(made: Recipe, out: Path, theirs: Callable[[Trained, RowBatch], torch.T
 
 def check_equal(found: Gradients) -> None:
     """Print what `apart` found; an assertion where the two sides differ."""
+    from common import console
+
     mine, theirs, distance, cosine = found
     console.print(
         f"dropout off, fp32: loss {mine:.7f} against {theirs:.7f}; gradient: relative distance {distance:.1e}, "

@@ -28,7 +28,7 @@ def test_the_declared_scope_is_the_objective_s(name: str) -> None:
     for leaf in o.leaves(config):
         pieces = weighting if leaf.reweightable else ()
         assert build(leaf, pieces).scope == leaf.scope
-    assert {"query", "positive", "negative", "score", "label"} >= o.needs(config)
+    assert {"query", "positive", "negative", "score", "label", "memory"} >= o.needs(config)
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))

@@ -18,7 +18,7 @@ from embedkit.recipe.load import load
 from embedkit.recipe.objectives.contrastive import InfoNCE
 from embedkit.recipe.objectives.scored import CoSENT, MarginMSE
 from embedkit.recipe.plan import Plan, plan
-from embedkit.recipe.planning import estimate, rules, rules_lexical, rules_machine, rules_reranker
+from embedkit.recipe.planning import estimate, rules, rules_lexical, rules_machine, rules_rationale, rules_reranker
 from embedkit.recipe.planning.contents import Contents, look
 from embedkit.recipe.planning.words import in_short
 from embedkit.recipe.pool import is_mined
@@ -643,6 +643,7 @@ def test_every_rule_fires_somewhere(make: Make, monkeypatch: pytest.MonkeyPatch)
         ),
         *(rule.__name__ for rule in (*rules_reranker.REFUSALS, *rules_reranker.WARNINGS)),
         *(rule.__name__ for rule in (*rules_lexical.REFUSALS, *rules_lexical.WARNINGS)),
+        *(rule.__name__ for rule in (*rules_rationale.REFUSALS, *rules_rationale.WARNINGS)),
     }  # tested by themselves
     assert {rule.__name__ for rule in [*rules.REFUSALS, *rules.WARNINGS]} == fired | alone
 
