@@ -198,7 +198,7 @@ def apart(made: Recipe, out: Path, theirs: Callable[[Trained, RowBatch], torch.T
 
 def check_equal(found: Gradients) -> None:
     """Print what `apart` found; an assertion where the two sides differ."""
-    from common import console
+    from common import console  # by this name to scripts alone; benchmarks.compare imports this file as its package's
 
     mine, theirs, distance, cosine = found
     console.print(

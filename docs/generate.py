@@ -124,8 +124,7 @@ def cli_page() -> str:
         options = [record for kind, _, record in records if kind == "option" and record and "--help" not in record[0]]
         if options:
             lines += ["| option | meaning |", "| --- | --- |"]
-            plain = [(names, meaning.replace("\\[", "[")) for names, meaning in options]  # typer 0.16 escapes them
-            lines += [f"| `{cell(names)}` | {cell(meaning)} |" for names, meaning in plain] + [""]
+            lines += [f"| `{cell(names)}` | {cell(meaning)} |" for names, meaning in options] + [""]
     return "\n".join(lines)
 
 

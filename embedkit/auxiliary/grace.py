@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from embedkit.model.reading.probing import evaluating
 from embedkit.model.running.inference import batches
 from embedkit.model.running.sampling import Gumbel
 from embedkit.objectives.rewards import Reward, Settings, advantage, supervised_reward, unsupervised_reward
+from embedkit.spread.processes import gather
 from embedkit.types import LossOut, RowBatch
 
 if TYPE_CHECKING:
@@ -185,8 +185,8 @@ class Grace(Auxiliary):
             raise DataError(what, "data", "give one positive per query (data.one_positive: first), or views.count 2")
         query, document, negative = self._write(batch)
         device = self.encoder.device
-        finished = _everywhere(torch.tensor([end for w in document.values() for end in w.finished], device=device))
-        lengths = _everywhere(torch.tensor([len(r) for w in document.values() for r in w.rationales], device=device))
+        finished = gather(torch.tensor([end for w in document.values() for end in w.finished], device=device))
+        lengths = gather(torch.tensor([len(r) for w in document.values() for r in w.rationales], device=device))
         group = torch.arange(len(finished), device=device) // self.rollouts
         reward = self._reward(batch, query, document, negative, group, finished)
         gain = advantage(reward.total, group)
@@ -255,13 +255,13 @@ class Grace(Auxiliary):
         finished: Tensor,
     ) -> Reward:
         """Rewards of all rollouts of all processes."""
-        q, d = (_everywhere(torch.cat([w.embeddings for w in part.values()])) for part in (query, document))
+        q, d = (gather(torch.cat([w.embeddings for w in part.values()])) for part in (query, document))
         if not batch.negatives:
             return unsupervised_reward(q, d, group, self.settings, finished)
         n = d.new_zeros(batch.n, d.shape[1])  # a cosine of 0 where an example has no negative
         for row, written in negative.items():
             n[int(batch.position[row]) // batch.slots] = written.embeddings[0]
-        n = _everywhere(n).repeat_interleave(self.rollouts, 0)
+        n = gather(n).repeat_interleave(self.rollouts, 0)
         return supervised_reward(q, d, n, group, self.settings, finished)
 
     def _warn_of_nothing(self, found: Rollouts) -> None:
@@ -271,13 +271,3 @@ class Grace(Auxiliary):
                 f"no rationale of a batch came to its end within {self.writer.tokens} tokens: all earn the same, and "
                 f"nothing is learned from it; raise {WHERE}.tokens, or ask for less in model.template"
             )
-
-
-def _everywhere(own: Tensor) -> Tensor:
-    """[n, ...] from every process -> [world * n, ...], in rank order."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return own
-    sent = own.long().contiguous() if own.dtype == torch.bool else own.contiguous()
-    parts = [torch.empty_like(sent) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, sent)
-    return torch.cat(parts).to(own.dtype)

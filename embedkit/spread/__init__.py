@@ -1,1 +1,1 @@
-"""Work spread over the machines of a cluster: what a pool of actors is, and the one of Ray Data."""
+"""Work spread over processes: pools of actors on the machines of a cluster, and what a training's processes gather."""

@@ -141,8 +141,6 @@ def _targets(own: Tensor | None, block: Tensor, comm: Comm) -> Tensor | None:
     """What all processes' examples have beside their texts, fractions in the kind of `block`."""
     if own is None:
         return None
-    if own.dtype == torch.bool:  # which not every backend gathers
-        return comm.gather(send(own.to(torch.uint8), block.device)) != 0
     return comm.gather(send(own.to(block.dtype) if own.is_floating_point() else own, block.device))
 
 

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from embedkit.errors import RecipeError, TrainingError
+from embedkit.spread.processes import gather
 
 BUCKET_BYTES = 64 * 2**20
 """Gradients are summed in flat buckets of about this size: few collectives, bounded extra memory."""
@@ -42,12 +43,7 @@ class Comm:
 
     def gather(self, tensor: Tensor) -> Tensor:
         """[n, ...] from every process -> [world * n, ...], in rank order, without gradient. Shapes must agree."""
-        if self.world == 1:
-            return tensor.detach().clone()
-        tensor = tensor.detach().contiguous()
-        parts = [torch.empty_like(tensor) for _ in range(self.world)]
-        dist.all_gather(parts, tensor)
-        return torch.cat(parts)
+        return gather(tensor, self.world)
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Elementwise sum over processes, in place; returns the tensor."""

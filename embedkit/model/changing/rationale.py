@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from embedkit.errors import RecipeError
 from embedkit.model.changing.bidirectional import sees_later_tokens
+from embedkit.model.changing.wrapped import as_class
 from embedkit.model.reading import templates
 from embedkit.model.reading.seeding import seeded
 
@@ -58,8 +59,7 @@ class RationaleTransformer(Transformer):
     @classmethod
     def around(cls, transformer: Transformer, tokens: int, before: int) -> RationaleTransformer:
         """The same transformer; its parts are shared."""
-        wrapped = cls.__new__(cls)
-        wrapped.__dict__ = {**transformer.__dict__, "_modules": dict(transformer._modules)}
+        wrapped = as_class(cls, transformer)
         wrapped._attach(tokens, before)
         return wrapped
 

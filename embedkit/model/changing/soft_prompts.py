@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from embedkit.errors import EmbedkitError, RecipeError
 from embedkit.model.changing.prompted_attention import ARGUMENT, LayerPrompts, take_prompts
+from embedkit.model.changing.wrapped import as_class
 from embedkit.model.reading import probing
 from embedkit.model.reading.seeding import seeded
 from embedkit.model.reading.structure import position_table
@@ -61,8 +62,7 @@ class SoftPromptTransformer(Transformer):
     @classmethod
     def around(cls, transformer: Transformer, length: int, dropout: float) -> SoftPromptTransformer:
         """The same transformer (its parts are shared) with new prompts."""
-        wrapped = cls.__new__(cls)
-        wrapped.__dict__ = {**transformer.__dict__, "_modules": dict(transformer._modules)}
+        wrapped = as_class(cls, transformer)
         wrapped._attach(length, dropout)
         return wrapped
 
