@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -117,6 +118,13 @@ def matmul_flop(model: torch.nn.Module, tokens: int, *, passes: int = 3) -> floa
         m.weight.numel() for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and "pooler" not in n
     )
     return 2.0 * passes * weights * tokens
+
+
+def lengths_of(model: Any, texts: list[str]) -> list[int]:
+    """Tokens of each text as the sentence-transformers model reads it, template included."""
+    from embedkit.model.reading.tokens import tokenize
+
+    return [len(ids) for ids in tokenize(model, texts, "")[0]]
 
 
 def folder(path: str | Path) -> Path:

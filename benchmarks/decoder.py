@@ -22,7 +22,7 @@ BATCH_SIZES = (8, 16, 32)
 
 def main() -> None:
     parser = placed(arguments(__doc__, batch=8, steps=2, rounds=2))
-    parser.set_defaults(model=MODEL)
+    parser.set_defaults(model=MODEL, pooling=None)
     parser.add_argument("--texts", type=int, default=32, help="documents that are encoded")
     args = parser.parse_args()
     setup(args.threads)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import alternate, console, gemm_peak, matmul_flop, ratio, setup
+from common import alternate, console, gemm_peak, lengths_of, matmul_flop, ratio, setup
 
 BATCH_SIZES = (16, 32, 64, 128, 256)
 
@@ -67,8 +67,7 @@ def measure(args: argparse.Namespace, batch_sizes: Sequence[int] = BATCH_SIZES) 
     encoder = Encoder.load(Model(base=base, max_length=args.max_length), device=args.device)
     stock = SentenceTransformer(resolve(base).target, device=args.device, model_kwargs={"dtype": torch.float32})
     stock.max_seq_length = args.max_length or stock.max_seq_length
-    ids = stock.tokenizer(texts, truncation=True, max_length=stock.max_seq_length, padding=False)["input_ids"]
-    tokens = sum(len(row) for row in ids)
+    tokens = sum(lengths_of(encoder.st, texts))
     theirs = stock.encode(texts[:200])
     norm = np.linalg.norm(theirs, axis=1)  # a causal model's embeddings are long
     distance = (np.linalg.norm(encoder.encode(texts[:200]) - theirs, axis=1) / norm).max()

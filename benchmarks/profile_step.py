@@ -1,8 +1,9 @@
 """Where the time of a training step, and of encoding, goes, beside the time of its matrix products alone.
 
-Unsupervised SimCSE on all-MiniLM-L6-v2, batch 64, at most 64 tokens, sentences of natural length, on the CPU: the whole
-trainer under torch's profiler, after two updates of warm-up. Then `Encoder.encode` of documents. "alone" is what the
-linear layers' products of the real tokens would take at this machine's best rate, measured in the same run.
+Unsupervised SimCSE on all-MiniLM-L6-v2, or what `--model` names, batch 64, at most 64 tokens, sentences of natural
+length, on the CPU: the whole trainer under torch's profiler, after two updates of warm-up. Then `Encoder.encode` of
+documents. "alone" is what the linear layers' products of the real tokens would take at this machine's best rate,
+measured in the same run.
 
     python benchmarks/profile_step.py [--file sentences.txt] [--steps 4]
 """
@@ -22,7 +23,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from common import arguments, console, gemm_peak, matmul_flop, sentences, setup
+from common import arguments, console, gemm_peak, lengths_of, matmul_flop, sentences, setup
 from encode import corpus
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile, record_function
@@ -128,7 +129,7 @@ def step(args: Any) -> tuple[dict[str, float], float, float]:
 
     updates = args.steps + WARM_UP
     texts = sentences(args.file, args.batch * updates)
-    made = sides.recipe(texts, batch=args.batch, steps=updates, max_length=args.max_length)
+    made = sides.recipe(texts, batch=args.batch, steps=updates, max_length=args.max_length, base=args.model)
     encoder, window = Encoder.load(made.model, device="cpu"), Window()
     with tempfile.TemporaryDirectory() as tmp, ExitStack() as patches:
         for module in (dropout, attention, functions):
@@ -140,21 +141,21 @@ def step(args: Any) -> tuple[dict[str, float], float, float]:
         trainer.engine._batch_side = marked(OBJECTIVE, trainer.engine._batch_side)
         trainer._clip_grad_norm = marked(CLIP, trainer._clip_grad_norm)
         trainer.train()
-    lengths = [min(args.max_length, len(ids)) for ids in encoder.st.tokenizer(texts)["input_ids"]]
+    lengths = lengths_of(encoder.st, texts)
     tokens = 2 * args.batch * statistics.mean(lengths)
     whole = shares(window.prof, sum(window.seconds))
     each = {kind: value / args.steps for kind, value in whole.items()}
     return each, sum(window.seconds) / args.steps, matmul_flop(encoder.st, 1) * tokens
 
 
-def encoding(count: int) -> tuple[dict[str, float], float, float]:
-    """Encoding of `count` documents; returns as `step`."""
+def encoding(count: int, base: str | None) -> tuple[dict[str, float], float, float]:
+    """Encoding of `count` documents by a model, the default one for None; returns as `step`."""
     from embedkit.model.reading import tokens
     from embedkit.model.running.encoder import Encoder
-    from embedkit.recipe.schema import Model
+    from embedkit.recipe.schema import DEFAULT_MODEL, Model
 
     texts = corpus(None, count)
-    encoder = Encoder.load(Model(), device="cpu")
+    encoder = Encoder.load(Model(base=base or DEFAULT_MODEL), device="cpu")
     encoder.encode(texts[:64])
     tokenize = mock.patch.object(tokens, "tokenize", marked(BATCH, tokens.tokenize))
     with tokenize, profile(activities=[ProfilerActivity.CPU]) as prof:
@@ -189,7 +190,7 @@ def main() -> None:
     args = parser.parse_args()
     setup(args.threads)
     before = gemm_peak()
-    trained, encoded = step(args), encoding(args.texts)
+    trained, encoded = step(args), encoding(args.texts, args.model)
     peak = max(before, gemm_peak())
     show(f"Training step, batch {args.batch}, {torch.get_num_threads()} threads", *trained, peak)
     show(f"Encoding {args.texts} documents", *encoded, peak)

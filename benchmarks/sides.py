@@ -81,6 +81,8 @@ def stock(made: Recipe) -> SentenceTransformer:
         options["attn_implementation"] = made.model.attention
     model = SentenceTransformer(resolve(made.model.base).target, device=made.train.device, model_kwargs=options)
     model.max_seq_length = made.model.max_length
+    if made.model.pooling is not None:
+        model[1].pooling_mode = made.model.pooling
     return model
 
 

@@ -5,7 +5,10 @@ all-MiniLM-L6-v2, or what `--model` names, batch 64, at most 64 tokens, sentence
 step is the time between two updates. Dropout is on as in real training; with dropout off, loss and gradient of both
 sides are compared first.
 
-    python benchmarks/train_step.py [--file sentences.txt] [--rounds 3] [--steps 8] [--model folder]
+With `--pooling cls`, SimCSE's own, embedkit leaves the last layer's other tokens out; without, the model's pooling
+stays.
+
+    python benchmarks/train_step.py [--file sentences.txt] [--rounds 3] [--steps 8] [--model folder] [--pooling cls]
 """
 
 from __future__ import annotations
@@ -15,11 +18,13 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from common import alternate, arguments, console, gemm_peak, matmul_flop, placed, ratio, sentences, setup
+from common import alternate, arguments, console, gemm_peak, lengths_of, matmul_flop, placed, ratio, sentences, setup
 
 
 def main() -> None:
-    args = placed(arguments(__doc__, batch=64, steps=8, rounds=3)).parse_args()
+    parser = placed(arguments(__doc__, batch=64, steps=8, rounds=3))
+    parser.add_argument("--pooling", choices=("mean", "cls"), help="of both sides; default: the model's own")
+    args = parser.parse_args()
     setup(args.threads)
     measure(args)
 
@@ -32,11 +37,12 @@ def measure(args: argparse.Namespace) -> None:
 
     texts = sentences(args.file, args.batch * (args.steps + 1))
     sizes = {"batch": args.batch, "steps": args.steps + 1, "max_length": args.max_length, "device": args.device}
-    plain = sides.recipe(texts, **sizes, base=args.model)
-    model = {} if args.attention is None else {"attention": args.attention}
+    pooling = {} if args.pooling is None else {"pooling": args.pooling}
+    plain = sides.recipe(texts, **sizes, base=args.model, model=pooling)
+    model = pooling if args.attention is None else {**pooling, "attention": args.attention}
     made = sides.recipe(texts, **sizes, base=args.model, model=model, precision=args.precision)
     encoder = Encoder.load(made.model, device=args.device)
-    lengths = [min(args.max_length, len(ids)) for ids in encoder.st.tokenizer(texts)["input_ids"]]
+    lengths = lengths_of(encoder.st, texts)
     console.print(f"{len(texts)} sentences, {statistics.mean(lengths):.1f} tokens on average, {max(lengths)} at most")
 
     with tempfile.TemporaryDirectory() as tmp:
@@ -55,7 +61,7 @@ def measure(args: argparse.Namespace) -> None:
         f"medians of {len(seconds['embedkit'])}"
     )
     console.print(
-        f"limit: matrix products of the {real:.0f} real tokens at this machine's {peak:.0f} GFLOP/s take "
+        f"limit: matrix products of the {real:.0f} real tokens in all layers at this machine's {peak:.0f} GFLOP/s take "
         f"{limit * 1e3:.0f} ms; embedkit's step is {fast / limit:.2f} times that"
     )
     ratio(slow, fast)

@@ -28,7 +28,7 @@ from embedkit.model.reading.loading import load_st
 from embedkit.model.reading.resolve import Origin, resolve
 from embedkit.model.reading.seeding import seeded
 from embedkit.model.reading.structure import check_length, longest_text, transformer
-from embedkit.model.running import inference, packing, perturb
+from embedkit.model.running import first_tokens, inference, packing, perturb
 from embedkit.model.running.module import RATE, TOWER, EncoderModule
 from embedkit.recipe.views import TOWERS, Variant
 from embedkit.types import ROLES
@@ -74,6 +74,8 @@ class Encoder:
             use_cpu_dropout(st)
         self.module = self._module(st, head)
         self.module.packs = packing.enable(st)
+        if first_tokens.pools_first(st):
+            first_tokens.enable(self.module, packing.PROBE)
 
     @classmethod
     def load(cls, config: Model, *, device: str = "auto", seed: int = 0) -> Self:

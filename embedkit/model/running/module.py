@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from embedkit.model.reading import static, tokens
 from embedkit.model.reading.precision import half_where_needed
 from embedkit.model.reading.structure import head_position
-from embedkit.model.running import packing, perturb
+from embedkit.model.running import first_tokens, packing, perturb
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -31,12 +31,15 @@ class EncoderModule(nn.Module):
         second: the second tower, a module like this one, or None (see `embedkit.model.running.towers`).
         locked: whether its own weights stay as they are: no gradient, dropout off also in training.
         packs: whether `layout` packs rows (see `embedkit.model.running.packing`) or pads them.
+        narrows: the module of the backbone from which on first tokens are alone (see
+            `embedkit.model.running.first_tokens`); None: all tokens pass.
     """
 
     def __init__(self, st: SentenceTransformer, head: nn.Module | None = None) -> None:
         super().__init__()
         self.st, self.head = st, head
         self.packs = False
+        self.narrows: str | None = None
         self.second: EncoderModule | None = None
         self.locked = False
         self._head_position = head_position(st)
@@ -70,8 +73,15 @@ class EncoderModule(nn.Module):
         if self._static:
             return self.st[0](features)
         backbone: Any = self.st[0].auto_model
-        with perturb.cutting(backbone, cut), perturb.dropout_rate(backbone, rate), half_where_needed(backbone):
-            return self.st[0](features)
+        narrows = first_tokens.now(backbone, self.narrows)
+        with (
+            perturb.cutting(backbone, cut),
+            perturb.dropout_rate(backbone, rate),
+            half_where_needed(backbone),
+            first_tokens.alone(backbone, narrows, features),
+        ):
+            features = self.st[0](features)
+        return features if narrows is None else first_tokens.as_rows_of_one(features)
 
     def layout(self, input_ids: Sequence[Sequence[int]], extra: dict[str, list[Any]]) -> dict[str, Any]:
         """Tensors of some rows for `forward`: packed where the model can or is static, else padded to the longest."""

@@ -100,7 +100,10 @@ def _read(backbone: Any, features: dict[str, Any], output: Any, chosen: Ends) ->
     """The backbone's output of packed rows with one token for each: that which the head reads; else as it is."""
     if features.get("packed_runs") is None:
         return output
-    states = output.last_hidden_state[0, chosen(features["cu_seq_lens_q"])][:, None]
+    states, ends = output.last_hidden_state[0], features["cu_seq_lens_q"]
+    if len(states) >= len(ends):  # else `embedkit.model.running.first_tokens` left the others out
+        states = states[chosen(ends)]
+    states = states[:, None]
     output.last_hidden_state = states
     if getattr(backbone, "pooler", None) is not None:
         output.pooler_output = backbone.pooler(states)

@@ -25,7 +25,7 @@ from embedkit.model.reading.probing import evaluating
 from embedkit.model.reading.resolve import Origin, resolve
 from embedkit.model.reading.seeding import seeded
 from embedkit.model.reading.structure import check_length, longest_text, position_limit
-from embedkit.model.running import packing, pairs
+from embedkit.model.running import first_tokens, packing, pairs
 from embedkit.model.running.encoder import Encoder, pick_device
 from embedkit.model.running.fused.products import fixed_weights
 from embedkit.model.running.inference import CHUNK, PACKED_TOKENS, batches
@@ -50,6 +50,7 @@ class RerankerModule(nn.Module):
     Attributes:
         asked: whether the score is read at the answer of a causal language model.
         packs: whether `layout` packs pairs (`embedkit.model.running.pairs`) or pads them.
+        narrows: see `embedkit.model.running.module.EncoderModule`.
         head, second, locked: what an encoder may have, and a reranker has not.
     """
 
@@ -61,11 +62,14 @@ class RerankerModule(nn.Module):
         super().__init__()
         self.st = model
         self.packs, self.asked = False, question.is_asked(model)
+        self.narrows: str | None = None
 
     def forward(self, features: dict[str, Any]) -> Tensor:
         if self.asked:  # of all positions only the last one's logits
             features = {**features, "logits_to_keep": 1}
-        with half_where_needed(self.st[0].auto_model):
+        whole = self.st[0].auto_model
+        narrows = first_tokens.now(whole, self.narrows)
+        with half_where_needed(whole), first_tokens.alone(whole, narrows, features):
             scores: Tensor = self.st(dict(features))["scores"]
         return scores
 
@@ -102,6 +106,8 @@ class Reranker:
             use_cpu_dropout(st)
         self.module = RerankerModule(st)
         self.module.packs = pairs.enable(st)
+        if not self.module.asked:
+            first_tokens.enable(self.module, pairs.PROBE)
 
     @classmethod
     def load(cls, config: Model, *, device: str = "auto", seed: int = 0) -> Reranker:

@@ -20,6 +20,32 @@ from embedkit.model.running.fused import products
 from embedkit.model.running.masks import Seen
 
 
+class _Dense(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return products.linear(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return _linear_backward(ctx.needs_input_grad, gradients[0].contiguous(), *ctx.saved_tensors)
+
+
+def dense(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``F.linear(x, weight, bias)``.
+
+    Args:
+        x: [t, k].
+        weight: [n, k].
+        bias: [n], or None.
+
+    Returns:
+        [t, n].
+    """
+    return _Dense.apply(x, weight, bias)
+
+
 class _DenseGelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -1,9 +1,11 @@
-"""Exchange the pieces of BERT-like layers that `functions` can compute; whatever is not as expected stays as it was.
+"""Exchange the pieces of layers that `functions` can compute; whatever is not as expected stays as it was.
 
-A piece is known by its parts (`dense` and an activation; `dense`, `LayerNorm` and `dropout`; `query`, `key`, `value`
-and `dropout`) and by a trial: on random input, with dropout, its own code and the fused one must give the same output
-and the same gradients. It then becomes a subclass of its class: names, weights, hooks and what is saved stay. Its own
-code still runs whenever a part was exchanged or hooked since (LoRA), under autocast, or on another device.
+A piece of a BERT-like layer is known by its parts (`dense` and an activation; `dense`, `LayerNorm` and `dropout`;
+`query`, `key`, `value` and `dropout`). Of other layers, and below adapters, every linear layer is one where oneDNN is
+the faster library for it. A trial has the last word: on random input, with dropout, a piece's own code and the fused
+one must give the same output and the same gradients. It then becomes a subclass of its class: names, weights, hooks and
+what is saved stay. Its own code still runs whenever a part was exchanged or hooked since (LoRA), under autocast, or on
+another device.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 from embedkit.foreign import showing
 from embedkit.model.changing.dropout import CPUDropout
 from embedkit.model.reading.seeding import seeded
-from embedkit.model.running.fused import functions
+from embedkit.model.running.fused import functions, products
 from embedkit.model.running.masks import OWN_LOGITS, seen_by
 
 logger = showing.logger(__name__)
@@ -89,6 +91,24 @@ class DenseAddNorm(_Piece):
         return out.view(input_tensor.shape)
 
 
+class Linear(_Piece):
+    """A linear layer that is no part of another piece."""
+
+    in_features: int
+    out_features: int
+    weight: Tensor
+    bias: Tensor | None
+
+    def trial_input(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return {"input": _random(self.in_features)}, {}
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not _as_fused(input, self):
+            return super().forward(input)
+        out = functions.dense(input.flatten(0, -2), self.weight, self.bias)
+        return out.view(*input.shape[:-1], -1)
+
+
 class SelfAttention(_Piece):
     """Queries, keys and values, and attention over packed rows; its own code takes padded ones."""
 
@@ -140,13 +160,14 @@ def fuse(backbone: nn.Module) -> int:
     """
     agrees: dict[tuple[type, ...], bool] = {}
     count = 0
-    for module, kind in list(_candidates(backbone)):
-        made_of = (type(module), *(type(child) for child in module.children()))
-        if made_of not in agrees:
-            agrees[made_of] = _agrees(module, kind)
-        if agrees[made_of]:
-            module.__class__ = _fused(kind, type(module))
-            count += 1
+    for candidates in (_candidates, _linears):
+        for module, kind in list(candidates(backbone)):
+            made_of = (type(module), *(type(child) for child in module.children()))
+            if made_of not in agrees:
+                agrees[made_of] = _agrees(module, kind)
+            if agrees[made_of]:
+                module.__class__ = _fused(kind, type(module))
+                count += 1
     return count
 
 
@@ -163,6 +184,15 @@ def _candidates(backbone: nn.Module) -> Iterator[tuple[nn.Module, type[_Piece]]]
         for kind in _KINDS:
             if not isinstance(module, _Piece) and parts == kind.PARTS:
                 yield module, kind
+
+
+def _linears(backbone: nn.Module) -> Iterator[tuple[nn.Module, type[_Piece]]]:
+    if not products.onednn_is_faster():
+        return
+    parts = {id(part) for module in backbone.modules() if isinstance(module, _Piece) for part in module.children()}
+    for module in backbone.modules():
+        if type(module) is nn.Linear and id(module) not in parts:
+            yield module, Linear
 
 
 def _fused(kind: type[_Piece], original: type[nn.Module]) -> type[nn.Module]:
@@ -230,12 +260,17 @@ def _random(width: int) -> Tensor:
 
 def _plain(x: Tensor, *parts: nn.Module) -> bool:
     """Whether parts are what they were when they were fused, and nothing listens to them."""
-    if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
-        return False
     for part in parts:
         listens = part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks
         if type(part) not in _PARTS or listens:
             return False
+    return _as_fused(x, *parts)
+
+
+def _as_fused(x: Tensor, *parts: nn.Module) -> bool:
+    """Whether x and the parameters are of one type, on the CPU, where nothing casts them."""
+    if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        return False
     return all(p.dtype == x.dtype for part in parts for p in part._parameters.values() if p is not None)
 
 

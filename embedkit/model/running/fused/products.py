@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_Layout = tuple[Tensor, Tensor, Sequence[Tensor]]
+_Layout = tuple[Tensor, Tensor | None, Sequence[Tensor]]
 _layouts: ContextVar[dict[tuple[int, ...], _Layout] | None] = ContextVar("layouts", default=None)
 """By the identity of some weights: the weights joined and laid out, their biases joined, and the weights themselves,
 which must live as long as their identity stands here."""
@@ -38,18 +38,21 @@ def fixed_weights() -> Iterator[None]:
         _layouts.reset(token)
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """x W^T + b for x [t, k], weight [n, k], bias [n]."""
-    return joint_linear(x, [weight], [bias])
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x W^T + b for x [t, k], weight [n, k], bias [n] or None."""
+    return joint_linear(x, [weight], [] if bias is None else [bias])
 
 
 def joint_linear(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
-    """Several linear layers of the same x [t, k] in one product; their outputs side by side, [t, sum of n]."""
+    """Several linear layers of the same x [t, k] in one product; their outputs side by side, [t, sum of n].
+
+    All of them have a bias, or none has.
+    """
     known, key = _layouts.get(), tuple(id(w) for w in weights)
     if known is not None and key in known:
         weight, bias, _ = known[key]
     else:
-        weight, bias = join(weights), join(biases)
+        weight, bias = join(weights), join(biases) if biases else None
         if known is not None:
             if _by_onednn(x):
                 weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), len(x))

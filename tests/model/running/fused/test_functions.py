@@ -36,6 +36,8 @@ def plain_norm(x: torch.Tensor, residual: torch.Tensor, w: torch.Tensor, *rest: 
 
 
 CASES: dict[str, tuple[Callable[..., torch.Tensor], Callable[..., torch.Tensor], list[tuple[int, ...]]]] = {
+    "dense": (functions.dense, F.linear, [(TOKENS, 6), (8, 6), (8,)]),
+    "dense-without-bias": (lambda x, w: functions.dense(x, w, None), F.linear, [(TOKENS, 6), (8, 6)]),
     "gelu": (functions.dense_gelu, lambda x, w, b: F.gelu(F.linear(x, w, b)), [(TOKENS, 6), (8, 6), (8,)]),
     "add-norm": (
         lambda *tensors: functions.dense_add_norm(*tensors, EPS, RATE),

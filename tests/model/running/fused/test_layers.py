@@ -24,6 +24,20 @@ Load = Callable[..., Encoder]
 NAMES = ("dense_gelu", "dense_add_norm", "self_attention")
 
 
+@pytest.fixture(autouse=True)
+def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests ask for a processor on which oneDNN is faster by the name `onednn`; all others run as on the rest."""
+    faster = "onednn" in request.fixturenames
+    if faster and not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        pytest.skip("this torch has no linear layer of oneDNN")
+    monkeypatch.setattr(products, "onednn_is_faster", lambda: faster)
+
+
+@pytest.fixture
+def onednn() -> None:
+    """See `processor`."""
+
+
 def pieces(encoder: Encoder) -> list[str]:
     """Kinds of fused pieces of the first layer."""
     layer = encoder.st[0].auto_model.encoder.layer[0]
@@ -227,3 +241,40 @@ def test_encoding_lays_each_weight_out_once_a_call_and_never_across_calls(
     assert np.abs(second - first).max() > 1e-3
     layers.unfuse(encoder.st[0].auto_model)
     np.testing.assert_allclose(encoder.encode(many), second, atol=2e-6)
+
+
+@pytest.mark.usefixtures("onednn")
+@pytest.mark.parametrize("family", ["qwen2", "llama", "modernbert", "distilbert"])
+def test_linear_layers_of_other_families_are_pieces_where_onednn_is_faster(
+    load: Load, tmp_path: Path, family: str, texts: list[str]
+) -> None:
+    encoder = load(build(family, tmp_path / family))
+    backbone = encoder.st[0].auto_model
+    linears = [m for m in backbone.modules() if isinstance(m, torch.nn.Linear)]
+    assert encoder.module.packs and linears
+    assert all(isinstance(m, layers.Linear) for m in linears)
+    np.testing.assert_allclose(encoder.encode(texts), encoder.st.encode(texts), atol=2e-6)
+    encoder.module.train()
+    fused = step(encoder, texts)
+    layers.unfuse(backbone)
+    assert {type(m) for m in linears} == {torch.nn.Linear}
+    torch.testing.assert_close(fused, step(encoder, texts), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("onednn")
+def test_linear_layers_below_adapters_are_pieces_and_those_of_other_pieces_are_not(
+    load: Load, texts: list[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("peft")
+    plain = load(dropout=0.0)
+    assert set(pieces(plain)) == {"DenseAddNorm", "DenseGelu", "SelfAttention"}
+    encoder = load(dropout=0.0, lora={"r": 2, "target_modules": ["query", "value"]})
+    found = encoder.st[0].auto_model
+    kinds = {name.rpartition(".")[2] for name, m in found.named_modules() if isinstance(m, layers.Linear)}
+    assert "base_layer" in kinds and "key" not in kinds
+    encoder.module.train()
+    fused = step(encoder, texts)
+    encoder.save(tmp_path / "saved")
+    layers.unfuse(found)
+    torch.testing.assert_close(fused, step(encoder, texts), atol=2e-5, rtol=1e-4)
+    np.testing.assert_allclose(load(tmp_path / "saved").encode(texts), encoder.encode(texts), atol=5e-6)
