@@ -79,6 +79,7 @@ recipes: $(READY) ## Check every shipped recipe (`make test-slow` also trains ea
 .PHONY: bench
 bench: $(READY) ## The benchmarks against sentence-transformers; most of an hour (DECODER=folder of a causal model)
 	@for name in train_step reranker large_batch encode methods store mine refresh; do echo "== $$name"; $(PY) benchmarks/$$name.py || exit 1; done
+	@echo "== train_step --pooling cls"; $(PY) benchmarks/train_step.py --pooling cls
 	@echo "== decoder"; $(PY) benchmarks/decoder.py $(if $(DECODER),--model "$(DECODER)")
 
 .PHONY: compare

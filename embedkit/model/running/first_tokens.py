@@ -90,9 +90,12 @@ def projection(backbone: nn.Module) -> str | None:
     return f"{layer}.attention.output" if built and {name for name, _ in found.named_children()} == PARTS else None
 
 
-def now(backbone: Any, name: str | None) -> str | None:
+def now(backbone: nn.Module, name: str | None) -> str | None:
     """The name, unless activations are recomputed in the backward pass, which `alone` does not reach."""
-    return None if backbone.is_gradient_checkpointing else name
+    if name is None:
+        return None
+    layer = backbone.get_submodule(name.removesuffix(".attention.output"))
+    return None if getattr(layer, "gradient_checkpointing", False) else name
 
 
 @contextmanager
