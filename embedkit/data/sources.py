@@ -13,7 +13,7 @@ import numpy as np
 
 from embedkit.data.bad_rows import BadRows
 from embedkit.data.origins import Origin, open_origin
-from embedkit.data.replayed import replayed
+from embedkit.data.replayed import NONE, ReplayedStream, replayed
 from embedkit.data.roles import BadRow, Roles, RowParser, resolve_roles
 from embedkit.data.stream import Stream
 from embedkit.data.table import Classes, Place, TableBuilder, is_whole
@@ -212,6 +212,11 @@ def _stream(reading: _Reading, seed: int, peek: int) -> LoadedSource:
     skipped: dict[str, int] = {}
     remarks: list[str] = []
     latest = [BadRows(reading.cures)]
+    marks = ReplayedStream(where) if "memory" in reading.roles.present else None
+
+    def label_code(label: str) -> int:
+        code = _hashed_label(label)
+        return code if marks is None else marks.named(code, label)
 
     def one_pass() -> Iterator[Example]:
         bad = latest[0] = BadRows(reading.cures)
@@ -226,9 +231,13 @@ def _stream(reading: _Reading, seed: int, peek: int) -> LoadedSource:
             if len(bad.remarks) >= len(remarks):
                 remarks[:] = bad.remarks
 
-        for place, example in islice(reading.examples(bad, _hashed_label, met), source.limit):
+        for place, example in islice(reading.examples(bad, label_code, met), source.limit):
+            if marks is not None:
+                marks.see(example, str(place))
             known = tuple(text_id(text) for text in example.positives)
             yield replace(example, known=known, origin=str(place))
+        if marks is not None and not marks.marked and NONE not in remarks:
+            remarks.append(NONE)
 
     first = list(islice(one_pass(), peek))
     if not first:

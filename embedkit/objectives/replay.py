@@ -25,8 +25,9 @@ class ReplaySupCon(Objective):
 
     Positives are the replayed views of its label and of texts known to match, itself among them: its own earlier vector
     is one, so that a class with one row in the batch is held too. No gradient flows into z'. As in SupCon the sum holds
-    its label's views, as they are now. The row's loss is the mean over its views; rows of the new task have none, and
-    count as negatives only. A batch without a replayed row has the loss 0.
+    its label's views, as they are now. The row's loss is the mean over its views. A class of the batch without a
+    replayed row has no positives: its rows have no loss, count as negatives only, and the metric
+    ``classes_without_memory`` says how many such classes there are. A batch without a replayed row has the loss 0.
 
     It only holds on, and is a term of a `sum` with the objective that teaches.
 
@@ -64,8 +65,24 @@ class ReplaySupCon(Objective):
         metrics = {
             "replayed": memory.to(loss.dtype).mean(),
             "kept_similarity": mean_where(then.detach(), attract),
+            "classes_without_memory": classes_without(labels, memory).to(loss.dtype),
         }
         return LossOut(value, example_weight(e, rows) * share, metrics)
+
+
+def classes_without(labels: Tensor, memory: Tensor) -> Tensor:
+    """Scalar, how many of the classes have no row that is memory. Waits for no GPU.
+
+    Args:
+        labels: [N] classes.
+        memory: [N] bool.
+    """
+    order = torch.argsort(memory.int(), descending=True, stable=True)
+    order = order[torch.argsort(labels[order], stable=True)]  # class by class, memory first
+    label = labels[order]
+    first = torch.ones_like(memory)
+    first[1:] = label[1:] != label[:-1]
+    return (first & ~memory[order]).sum()
 
 
 def needs_memory(e: Embeddings, name: str) -> Tensor:

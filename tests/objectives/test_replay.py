@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from embedkit.errors import DataError, RecipeError
+from embedkit.objectives.replay import classes_without
 from tests.objectives import options as o
 from tests.objectives.batches import CLASSES, batch, followed
 from tests.objectives.helpers import answer, gradients, leaves, loss_of, make, total
@@ -44,6 +45,23 @@ def test_a_first_task_has_nothing_to_replay() -> None:
     e = leaves(followed(batch(label=CLASSES, memory=CLASSES < 0)))
     loss = total(make(REPLAY), e)
     assert loss.item() == 0.0 and not any(g.any() for g in gradients(loss, e).values())
+
+
+def test_classes_without_a_replayed_row_are_counted_and_have_no_loss() -> None:
+    """Classes 0 and 3 of the new task, 1 and 2 replayed; with one view there is one vector of each row."""
+    label = torch.tensor([3, 1, 2, 0, 1, 2, 3, 0, 1, 2, 0, 3])
+    memory = (label == 1) | (label == 2)
+    for p in (0, 1):
+        e = leaves(followed(batch(p=p, label=label, memory=memory)))
+        for against in ("batch", "memory"):
+            out = make(o.ReplaySupCon(against=against))(e, torch.arange(len(e)))
+            assert out.metrics["classes_without_memory"].item() == 2.0
+            assert out.value.isfinite().all() and not out.weight[~memory].any() and not out.value[~memory].any()
+            grads = gradients(total(make(o.ReplaySupCon(against=against)), e), e)
+            assert all(bool(g.isfinite().all()) for g in grads.values())
+    alone = batch(label=label, memory=label == 1)
+    assert make(REPLAY)(leaves(followed(alone)), torch.arange(2)).metrics["classes_without_memory"].item() == 3.0
+    assert classes_without(label, label > 9).item() == 4 and classes_without(label, label >= 0).item() == 0
 
 
 def test_it_says_what_it_needs() -> None:

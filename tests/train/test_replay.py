@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,34 @@ def test_a_first_task_is_said_and_a_class_on_both_sides_refused() -> None:
     ]
     with pytest.raises(DataError, match="classes both in the memory and in the new task: sports"):
         load_source(source(rows(label="sports")))
+
+
+def streamed(tmp_path: Path, found: list[dict[str, Any]], **options: Any) -> Source:
+    (tmp_path / "s.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
+    made = {"path": str(tmp_path / "s.jsonl"), "roles": ROLES, "streaming": True, "shuffle_buffer": 4, **options}
+    return Source.model_validate(made)
+
+
+def test_a_stream_is_checked_as_it_is_read(tmp_path: Path) -> None:
+    good = load_source(streamed(tmp_path, rows(30)), peek=5)
+    assert not good.remarks and [e.memory for e in good.get(range(90))].count(True) == 30
+    with pytest.raises(DataError, match=r"s\.jsonl:2: classes both in the memory and in the new task: sports"):
+        load_source(streamed(tmp_path, rows(30, label="sports")), peek=5)
+    late = rows(30)
+    late[29] |= {"old": True}
+    loaded = load_source(streamed(tmp_path, late), peek=5)
+    loaded.get(range(10))
+    with pytest.raises(DataError, match=r"s\.jsonl:30: classes both in the memory and in the new task: 3"):
+        loaded.get(range(10, 30))
+    assert len(load_source(streamed(tmp_path, late, limit=29), peek=5).get(range(58))) == 58
+
+
+def test_a_stream_without_memory_says_so_at_the_end_of_its_first_pass(tmp_path: Path) -> None:
+    loaded = load_source(streamed(tmp_path, rows(30, old=False)), peek=5)
+    loaded.get(range(10))
+    assert not loaded.remarks
+    loaded.get(range(10, 75))
+    assert loaded.remarks == load_source(source(rows(old=False))).remarks
 
 
 def replaying(tmp_path: Path) -> Trainer:
