@@ -60,6 +60,7 @@ class StepSampler:
 
     Attributes:
         steps: updates in all.
+        shares: of the batches, those of each source, relative to the others.
         counts: batches per source in the whole run.
         passes: how often each source is read; None for a stream.
 
@@ -87,9 +88,9 @@ class StepSampler:
         self._full = [self._full_batches(i) for i in range(len(rows))]
         times = list(repeats) or [1] * len(rows)
         self._pass = [None if full is None else full * k for full, k in zip(self._full, times, strict=True)]
-        shares = self._shares(list(weights))
+        self.shares = self._shares(list(weights))
         self.steps = self._updates(epochs) if steps is None else steps
-        self.counts = largest_remainder(shares, self.steps * accumulation)
+        self.counts = largest_remainder(self.shares, self.steps * accumulation)
         self.passes = [
             None if full is None else count / full for count, full in zip(self.counts, self._full, strict=True)
         ]

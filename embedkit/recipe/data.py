@@ -53,6 +53,11 @@ class Source(Block):
         description="Its rows come this many times while those of other sources come once (AdaInf: real rows beside "
         "many generated ones); not together with weight.",
     )
+    generated: bool | None = Field(
+        None,
+        description="true: its rows were written by a model; `data.generated_duplicates` and `views.strength` are "
+        "about them. null: they are real.",
+    )
     grades: Grades | None = Field(None, description="From grades (role `grade`) to weights. None: as they are.")
     clusters: Clusters | None = None
     limit: int | None = Field(None, gt=0, description="Keep the first rows only.")
@@ -102,6 +107,17 @@ class Data(Block):
         "pass over the data, negatives likewise (LLM-R), or take all, in their order; then every example has the same "
         "number (translations, fields of a record).",
     )
+    generated_duplicates: Literal["drop", "keep"] | None = Field(
+        None,
+        description="Rows of sources marked `generated` that equal a real row or an earlier generated one: left out "
+        "and counted (drop), or used (keep). null: drop. Rows are equal where query and positives are, but for white "
+        "space and the Unicode form of characters.",
+    )
+
+    @property
+    def drops_duplicates(self) -> bool:
+        """Whether generated rows that equal another row are left out."""
+        return self.generated_duplicates != "keep" and any(source.generated for source in self.sources)
 
 
 class Negatives(Block):

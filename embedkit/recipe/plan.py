@@ -18,12 +18,12 @@ from embedkit.recipe.planning.estimate import estimate
 from embedkit.recipe.planning.evaluations import evaluations
 from embedkit.recipe.planning.facts import ROLES, SourceFacts, model_facts, source_facts
 from embedkit.recipe.planning.result import Planned, SourcePlan
-from embedkit.recipe.pool import contrasts
+from embedkit.recipe.pool import contrasts, generated_share
 from embedkit.recipe.reading.problems import Problem, raise_problems
 from embedkit.recipe.reading.tree import KeyPath
 from embedkit.recipe.schema import Recipe
 from embedkit.recipe.suite import Suite
-from embedkit.recipe.views import view_words
+from embedkit.recipe.views import strength_words, strengthened, view_words
 
 
 class Plan(Planned):
@@ -88,6 +88,8 @@ def plan(
     def located(found: list[Problem]) -> tuple[Problem, ...]:
         return tuple(replace(p, where=where(p.path)) if where else p for p in found)
 
+    generated, strength = _generated(recipe, full), recipe.views.strength
+    views = recipe.views if generated is None else strengthened(recipe.views, generated)
     parts = tuple(_source(context, source, count) for source, count in zip(sources, full, strict=True))
     return Plan(
         model=recipe.model.base,
@@ -98,7 +100,8 @@ def plan(
         updates=context.updates,
         sources=parts,
         memory=estimate(context, tokens_per_row),
-        views=view_words(recipe.views, recipe.model.dropout, recipe.model.towers),
+        views=view_words(views, recipe.model.dropout, recipe.model.towers),
+        strength=None if strength is None else strength_words(strength, generated),
         pairing=recipe.views.negatives_per_positive if recipe.views.pairing == "tension" else None,
         auxiliary=(
             *(auxiliary.words() for auxiliary in recipe.auxiliary),
@@ -176,6 +179,16 @@ def _full(recipe: Recipe, source: SourceFacts, known: int | None) -> int | None:
     counted = clusters is None or (clusters.batches == "together" and clusters.rest == "mix")
     full = known if source.rows is None or not counted else source.rows // recipe.train.batch_size
     return full if full is None else full * (source.config.repeat or 1)
+
+
+def _generated(recipe: Recipe, full: Sequence[int | None]) -> float | None:
+    """Share of generated rows, as the batches of `StepSampler` have it; None where it is not known."""
+    sources = recipe.data.sources
+    weights = [source.weight for source in sources]
+    known = [share for share in (full if None in weights else weights) if share is not None]
+    if len(known) < len(sources) or not sum(known):
+        return None
+    return generated_share(known, [source.generated for source in sources])
 
 
 def _updates(recipe: Recipe, full: Sequence[int | None]) -> int | None:

@@ -49,6 +49,16 @@ def largest_remainder(shares: Sequence[float], total: int) -> list[int]:
     return [count + (i in late) for i, count in enumerate(counts)]
 
 
+def generated_share(shares: Sequence[float], generated: Sequence[bool | None]) -> float:
+    """How much of the mix is of generated rows.
+
+    Args:
+        shares: of the batches, those of each source, relative to the others.
+        generated: whether its rows are.
+    """
+    return sum(share for share, made in zip(shares, generated, strict=True) if made) / sum(shares)
+
+
 @dataclass(frozen=True)
 class Seen:
     """Negatives of one anchor in one softmax, before any are masked as duplicates.

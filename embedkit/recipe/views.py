@@ -23,6 +23,15 @@ class TransformConfig(Block):
         """What it does, for the plan."""
         return self.name
 
+    @property
+    def has_rate(self) -> bool:
+        """Whether `views.strength` acts on it."""
+        return "rate" in type(self).model_fields
+
+    def scaled(self, factor: float) -> TransformConfig:
+        """The same with `rate` times `factor`; itself where it has no rate."""
+        return self.model_copy(update={"rate": getattr(self, "rate") * factor}) if self.has_rate else self  # noqa: B009
+
 
 def _view(value: Any, info: Any) -> Any:
     return validate_named("view", value, info)
@@ -192,7 +201,27 @@ class Dropout(TransformConfig):
     rate: float = Field(ge=0, lt=1, description="0 turns dropout off for this view.")
 
     def words(self) -> str:
-        return f"dropout {self.rate:g}"
+        return f"dropout {self.rate:.3g}"
+
+
+class Strength(Block):
+    """Views that are weaker the more of the mix is generated (ours, after AdaInf, PKU-ML/adainf): every `rate` of the
+    transforms is multiplied by a number that falls on a straight line from 1, without generated rows, to `factor`, and
+    stays there. AdaInf halves the strength of its views, of images, at two generated rows for each real one; that rates
+    of text follow, and the line between, are not established."""
+
+    share: float = Field(
+        0.667, gt=0, le=1, description="Share of generated rows at which the rates are times `factor`."
+    )
+    factor: float = Field(0.5, gt=0, le=1, description="What the rates are multiplied by from that share on.")
+
+    def at(self, share: float) -> float:
+        """What the rates are multiplied by.
+
+        Args:
+            share: of the batches, those of generated rows.
+        """
+        return 1 - (1 - self.factor) * min(1.0, share / self.share)
 
 
 class Views(Block):
@@ -211,6 +240,7 @@ class Views(Block):
     negatives_per_positive: int = Field(
         7, ge=1, description="For pairing `tension`: pairs of score 0 for each pair of score 1."
     )
+    strength: Strength | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Views:
@@ -263,6 +293,27 @@ def variants(views: Views, towers: int) -> tuple[Variant, ...]:
 def transforms_of(views: Views, view: int) -> tuple[TransformConfig, ...]:
     """The transforms of one view; none where the recipe has no list for it."""
     return views.transforms[view] if view < len(views.transforms) else ()
+
+
+def strengthened(views: Views, generated: float) -> Views:
+    """The views as strong as they are beside generated rows.
+
+    Args:
+        views: the block.
+        generated: share of the batches that are of generated rows.
+    """
+    if views.strength is None:
+        return views
+    factor = views.strength.at(generated)
+    scaled = tuple(tuple(t.scaled(factor) for t in transforms) for transforms in views.transforms)
+    return views.model_copy(update={"transforms": scaled, "strength": None})
+
+
+def strength_words(strength: Strength, generated: float | None) -> str:
+    """How strong the views are, for the plan; `generated` is None where it is not known yet."""
+    if generated is None:
+        return "rates fall with the share of generated rows, which is unknown until the data is loaded"
+    return f"all rates x {strength.at(generated):.3g}: {generated:.0%} of the batches are of generated rows"
 
 
 def view_words(views: Views, dropout: float | None, towers: int) -> tuple[str, ...]:

@@ -30,9 +30,10 @@ from embedkit.recipe.memory import KEEP_SHARE, activation_bytes
 from embedkit.recipe.objectives.base import ObjectiveConfig, needs
 from embedkit.recipe.objectives.keep_start import copies, kept
 from embedkit.recipe.planning.rules_model import MERGE_FIRST
-from embedkit.recipe.pool import is_mined, negatives_per_query
+from embedkit.recipe.pool import generated_share, is_mined, negatives_per_query
 from embedkit.recipe.reading.dump import of_the_model
 from embedkit.recipe.schema import Model, Recipe, Source
+from embedkit.recipe.views import strengthened
 from embedkit.run import mining
 from embedkit.run.prompting import viewing_of
 from embedkit.run.state import Run, process_zero_first
@@ -139,13 +140,15 @@ def _pipeline(
     comm: Comm,
 ) -> Pipeline:
     configs = [source.objective or recipe.objective for source in recipe.data.sources]
+    share = generated_share(sampler.shares, [source.generated for source in recipe.data.sources])
+    views = strengthened(recipe.views, share)
     return Pipeline(
         sources,
         sampler,
         encoder,
         comm,
-        views=recipe.views,
-        viewing=viewing_of(recipe, sources, encoder),
+        views=views,
+        viewing=viewing_of(recipe, views, sources, encoder),
         per_query=[_per_query(recipe, s, c) for s, c in zip(sources, configs, strict=True)],
         one_positive=recipe.data.one_positive,
         tokens_per_micro_batch=recipe.train.tokens_per_micro_batch,

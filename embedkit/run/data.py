@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from embedkit.data.clusters import ClusterOrder
+from embedkit.data.generated import without_duplicates
 from embedkit.data.label_texts import label_text_source
 from embedkit.data.pairs import paired_source
 from embedkit.data.score_split import split_source
@@ -39,8 +40,8 @@ def load_sources(
     say: Callable[[Any], None] = output.say,
     progress: bool = False,
 ) -> list[LoadedSource]:
-    """Read every source; make of its rows what `templates`, `pairs`, `label_texts`, `score_split`, `debias` or
-    `clusters` ask for.
+    """Read every source; leave generated duplicates out; make of the rows what `templates`, `pairs`, `label_texts`,
+    `score_split`, `debias` or `clusters` ask for.
 
     In a run of several processes this belongs to process 0 first: the others then find the triplets in `folder`.
 
@@ -55,6 +56,8 @@ def load_sources(
         load_source(s, seed=recipe.train.seed, progress=progress, peek=peek, cures=Cures.of_source(index))
         for index, s in enumerate(sources)
     ]
+    if recipe.data.drops_duplicates:
+        loaded = without_duplicates(loaded, [bool(s.generated) for s in sources])
 
     def prepared(index: int, source: Source) -> LoadedSource:
         options = source.debias
@@ -134,8 +137,9 @@ def record(run: Run) -> None:
         | s.made
         for s, config in zip(run.sources, run.recipe.data.sources, strict=True)
     ]
-    again = (" rows skipped: ", *_ODD)
-    run.record.warnings = [w for w in run.record.warnings if not any(words in w for words in again)] + _odd(run)
+    again, odd = (" rows skipped: ", *_ODD), _odd(run)
+    before = [w for w in run.record.warnings if w not in odd and not any(words in w for words in again)]
+    run.record.warnings = before + odd
     for s in run.sources:
         run.record.warnings += [f"{s.name}: {count} rows skipped: {why}" for why, count in s.skipped.items()]
 

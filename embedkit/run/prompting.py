@@ -12,16 +12,22 @@ from embedkit.data.pairs import labels_of
 from embedkit.data.sources import LoadedSource
 from embedkit.errors import RecipeError
 from embedkit.model.running.reranker import Trained
-from embedkit.recipe.schema import Recipe
+from embedkit.recipe.schema import Recipe, Views
 
 
-def viewing_of(recipe: Recipe, sources: Sequence[LoadedSource], encoder: Trained) -> Viewing:
+def viewing_of(recipe: Recipe, views: Views, sources: Sequence[LoadedSource], encoder: Trained) -> Viewing:
     """The recipe's views, ready to draw.
+
+    Args:
+        recipe: of the run.
+        views: the recipe's, as strong as they are in this run.
+        sources: of the run.
+        encoder: of the run.
 
     Raises:
         RecipeError, DataError: a view lacks what it needs, see `embedkit.data.templates.Template.setup`.
     """
-    viewing = Viewing(recipe.views, recipe.model.towers)
+    viewing = Viewing(views, recipe.model.towers)
 
     def vectors(model: str | None, texts: Sequence[str]) -> np.ndarray:
         from embedkit.mining.guide import load_guide

@@ -231,6 +231,16 @@ REFUSED = [
     (TEXT, ["objective=none", "auxiliary=[{name: mlm}]", "train.prograd={}"], "from going against the start"),
     (TEXT, ["auxiliary=[{name: mntp}]"], "model.bidirectional: mntp teaches a causal language model"),
     (PAIR, ["data.sources.0.score_split={}"], "score_split needs scored candidates"),
+    (
+        PAIR,
+        ["data.sources.0.generated=true", "data.sources.0.streaming=true", "train.steps=2"],
+        "data.sources.0.streaming: generated rows that equal another row are left out before training",
+    ),
+    (
+        TEXT,
+        ["views={transforms: [[{name: dropout, rate: 0.1}]], strength: {}}"],
+        "views.strength: views are weaker the more of the mix is generated, and no source is marked as generated",
+    ),
     (PAIR + "objective: {name: matryoshka, dims: [8], objective: moco}\n", [], "and matryoshka shows it several"),
     (PAIR, ["objective=moco", "heads=[{name: mlp}]"], "heads: the encoder's copy gives embeddings without batch heads"),
     (

@@ -10,7 +10,7 @@ import pytest
 from embedkit.recipe.load import load
 from embedkit.recipe.plan import Plan, plan
 from embedkit.recipe.schema import Views
-from embedkit.recipe.views import Variant, variants
+from embedkit.recipe.views import Strength, Variant, strengthened, variants
 from tests.recipe.conftest import Write
 
 Make = Callable[[str], Plan]
@@ -47,6 +47,65 @@ def test_the_plan_says_what_each_view_does(make: Make) -> None:
     assert "view 2: 25% of the words left out; token positions shuffled; no dropout" in said(made)
     assert "view 3: dropout 0.1" in said(made)
     assert "views        each text is encoded 2 times; the views differ by dropout" in said(make(TEXT))
+
+
+MIX = """
+data:
+  sources: [{path: text.txt%s}, {path: made.txt, generated: true%s}]
+views:
+  transforms: [[{name: delete_words, rate: 0.2}, shuffle], [{name: dropout, rate: 0.4}]]
+  strength: {%s}
+train: {batch_size: 10}
+eval: {suite: mini}
+"""
+
+
+@pytest.mark.parametrize(
+    ("real", "made", "options", "factor", "share", "rates"),
+    [
+        ("", "", "", "0.5", "80%", ("10%", "0.2")),  # 100 rows and 400
+        (", repeat: 4", "", "", "0.625", "50%", ("13%", "0.25")),
+        (", weight: 3", ", weight: 1", "", "0.813", "25%", ("16%", "0.325")),
+        (", weight: 3", ", weight: 1", "share: 0.5, factor: 0.2", "0.6", "25%", ("12%", "0.24")),
+    ],
+)
+def test_views_are_weaker_the_more_is_generated(
+    make: Make, real: str, made: str, options: str, factor: str, share: str, rates: tuple[str, str]
+) -> None:
+    Path("made.txt").write_text("another sentence\n" * 400)
+    found = make(MIX % (real, made, options))
+    assert not found.refusals
+    assert f"all rates x {factor}: {share} of the batches are of generated rows" in said(found)
+    assert f"view 1: {rates[0]} of the words left out; token positions shuffled" in said(found)
+    assert f"view 2: dropout {rates[1]}\n" in said(found)
+
+
+def test_a_strength_needs_a_mix_and_rates(make: Make) -> None:
+    Path("made.txt").write_text("another sentence\n" * 400)
+    mix = MIX % ("", "", "")
+    assert "and here all of it is" in found_in(make(mix.replace("text.txt", "text.txt, generated: true")))
+    assert "no source is marked as generated" in found_in(make(mix.replace("generated: true", "generated: false")))
+    without = mix.replace("[{name: delete_words, rate: 0.2}, shuffle], [{name: dropout, rate: 0.4}]", "[shuffle]")
+    assert "no view has a transform with a rate" in found_in(make(without))
+    unknown = make(mix.replace("made.txt", "nowhere.txt"))
+    assert "unknown until the data is loaded" in said(unknown) and "20% of the words" in said(unknown)
+
+
+def found_in(plan: Plan) -> str:
+    return "\n".join(problem.what for problem in plan.refusals)
+
+
+def test_the_line_from_strong_to_weak() -> None:
+    line = Strength()
+    assert line.at(0.0) == 1.0 and line.at(2 / 3) == pytest.approx(0.5, abs=1e-3) and line.at(1.0) == 0.5
+    assert Strength(share=1.0, factor=0.25).at(0.5) == pytest.approx(0.625) and Strength(factor=1.0).at(0.5) == 1.0
+    views = Views.model_validate({"transforms": [[{"name": "repeat_words", "rate": 0.4}, {"name": "shuffle"}]]})
+    assert strengthened(views, 0.9) is views
+    scaled = strengthened(views.model_copy(update={"strength": line}), 0.9)
+    assert [vars(t) for t in scaled.transforms[0]] == [
+        {"name": "repeat_words", "rate": 0.2, "least": 2},
+        {"name": "shuffle"},
+    ]
 
 
 def test_the_plan_says_how_texts_are_paired(make: Make) -> None:

@@ -62,6 +62,7 @@ class Planned:
         sources: one entry per source.
         memory: the estimate per process.
         views: what happens to each view of an unlabelled text.
+        strength: how strong they are beside generated rows, in words; None where that is not asked for.
         pairing: pairs of different texts for each text that is paired with itself; None where none are.
         auxiliary: each auxiliary loss, and what it costs, in words.
         evaluation: when, and how often.
@@ -79,6 +80,7 @@ class Planned:
     sources: tuple[SourcePlan, ...]
     memory: Memory
     views: tuple[str, ...]
+    strength: str | None
     pairing: int | None
     auxiliary: tuple[str, ...]
     evaluation: Evaluations

@@ -155,6 +155,14 @@ def clusters_are_known(c: Context) -> Iterator[Problem]:
             yield problem(path, what, "name a column in `roles: {cluster: COLUMN}`, or set clusters.kmeans")
 
 
+def generated_duplicates_are_found(c: Context) -> Iterator[Problem]:
+    for source in c.sources:
+        if c.recipe.data.drops_duplicates and source.config.streaming:
+            what = "generated rows that equal another row are left out before training, and a stream never has all rows"
+            cure = "remove streaming, or set data.generated_duplicates to keep"
+            yield problem(place(source, "streaming"), what, cure)
+
+
 def stream_has_an_end(c: Context) -> Iterator[Problem]:
     for source in c.sources:
         if not source.config.streaming:
@@ -272,6 +280,7 @@ def stream_knows_little(c: Context) -> Iterator[Problem]:
 
 
 REFUSALS = [
+    generated_duplicates_are_found,
     scores_make_rows,
     weights_have_a_use,
     clusters_are_known,

@@ -97,6 +97,25 @@ def held_out_templates_are_unseen(c: Context) -> Iterator[Problem]:
                     yield problem(("eval", key, "tasks", i, "prompts", "unseen"), what, "remove it from one of the two")
 
 
+def strength_has_a_mix(c: Context) -> Iterator[Problem]:
+    """What follows the share of generated rows needs such rows, real ones beside them, and rates to act on."""
+    path = ("views", "strength")
+    marked = [bool(source.config.generated) for source in c.sources]
+    if c.recipe.views.strength is None:
+        return
+    if all(marked) or not any(marked):
+        what = "views are weaker the more of the mix is generated, and here all of it is"
+        if not any(marked):
+            what = "views are weaker the more of the mix is generated, and no source is marked as generated"
+        yield problem(
+            path, what, "mark the sources of generated rows, `generated: true`, beside real ones; or remove it"
+        )
+    if not any(t.has_rate for t in chain.from_iterable(c.recipe.views.transforms)):
+        what = "no view has a transform with a rate, and the strength acts on rates alone"
+        cure = "give the views some, e.g. `transforms: [[{name: dropout, rate: 0.1}], [{name: dropout, rate: 0.1}]]`"
+        yield problem(path, what, cure)
+
+
 def tension_is_as_published(c: Context) -> Iterator[Problem]:
     if c.recipe.views.pairing != "tension":
         return
@@ -114,5 +133,6 @@ REFUSALS = [
     files_are_there,
     demonstrations_have_labels,
     held_out_templates_are_unseen,
+    strength_has_a_mix,
 ]
 WARNINGS = [tension_is_as_published]

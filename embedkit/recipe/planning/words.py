@@ -58,12 +58,14 @@ def _views(plan: Planned) -> Iterator[tuple[str, str]]:
     """What the views of a text are: in one line where they are alike."""
     if plan.pairing is not None:
         yield "views", f"1 of {1 + plan.pairing} texts is paired with itself, the others with another text of the batch"
-    elif len(set(plan.views)) == 1 and plan.views[0].endswith("dropout"):
+    elif len(set(plan.views)) == 1 and plan.views[0].endswith("dropout") and ";" not in plan.views[0]:
         many = len(plan.views)
         yield "views", f"each text is encoded {many} times; the views differ by dropout" if many > 1 else "one per text"
         return
     for number, what in enumerate(plan.views, 1):
         yield "" if number > 1 or plan.pairing is not None else "views", f"view {number}: {what}"
+    if plan.strength is not None:
+        yield "", plan.strength
 
 
 def _negatives(plan: Planned) -> Iterator[tuple[str, str]]:
