@@ -131,6 +131,25 @@ def test_documents_without_pairs(embedkit: Run, work: Path, server: Server) -> N
 
 
 @pytest.mark.slow
+def test_generated_beside_real(embedkit: Run, work: Path, server: Server) -> None:  # noqa: F811
+    Path("sentences.txt").write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
+    rows = [f"{a}\t{b}\t{i % 6}" for i, (a, b) in enumerate(zip(TEXTS[::2], TEXTS[1::2], strict=True))]
+    Path("likeness.tsv").write_text("\n".join(["sentence1\tsentence2\tscore", *rows]) + "\n", encoding="utf-8")
+    other = {"http://localhost:8000/v1": server.url, "google-bert/bert-base-uncased": "tiny"}
+    answers = run_page("generated-beside-real", embedkit, other)
+    all_good(answers)
+    check = next(done.out for line, done in answers.items() if line.startswith("embedkit check"))
+    text = (BOOK / "generated-beside-real.md").read_text(encoding="utf-8")
+    shown = re.search(r"^```text\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert shown and shown[1] in check
+    kept = json.loads(Path("runs/mixed/run.json").read_text())
+    read = {source["name"]: source for source in kept["data"]}["generated.jsonl"]
+    assert read["rows"] == read["generated"]["rows"] > 40
+    plain = json.loads(Path("runs/strong/run.json").read_text())["plan"]
+    assert plain["strength"] is None and plain["views"][0].startswith("20% of the words left out")
+
+
+@pytest.mark.slow
 def test_a_new_language(embedkit: Run, work: Path) -> None:  # noqa: F811
     columns("translations.tsv", "sentence1", "sentence2", TEXTS)
     columns("held-out.tsv", "sentence1", "sentence2", sentences(24, seed=3))
