@@ -139,6 +139,8 @@ def test_the_vectors_page(embedkit: Run, work: Path) -> None:  # noqa: F811
     np.save("mine.npy", np.eye(3))
     names: dict[str, object] = {}
     for block in blocks(page, "python"):
-        exec(compile(block.replace(f'base="{model}"', 'base="tiny"'), page.name, "exec"), names)
+        own = block.replace(f'base="{model}"', 'base="tiny"').replace("runs/a/model + runs/b/model", "tiny + tiny")
+        exec(compile(own, page.name, "exec"), names)
+    assert names["both"].dim == 64  # type: ignore[attr-defined]
     view = names["view"]
     assert view.take([2]).tolist() == view[0:1].tolist()  # type: ignore[attr-defined]

@@ -19,7 +19,9 @@ DTYPES: dict[str, Dtype] = {"f32": "float32", "f16": "float16", "float32": "floa
 
 
 def encode(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder, or a Hub id.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A folder, or a Hub id; A+B: their embeddings concatenated.")
+    ],
     texts: Annotated[Path, typer.Option("--texts", metavar="FILE", help="Texts: txt, jsonl, csv, tsv, parquet.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The vectors; the same command goes on in it.")],
     column: Annotated[

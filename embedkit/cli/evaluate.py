@@ -56,7 +56,9 @@ _SUITE = "A shipped suite (sts, sts:STS-B,SICK-R), a YAML file, or mteb:NAMES (t
 
 
 def evaluate(
-    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="A folder, or a Hub id.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="A folder, or a Hub id; A+B: their embeddings concatenated.")
+    ] = None,
     suite: Annotated[str | None, typer.Option("--suite", metavar="SUITE", help=_SUITE)] = None,
     data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Where the suite's files are.")] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write scores.json here.")] = None,
@@ -93,6 +95,7 @@ def evaluate(
       embedkit eval runs/a/model --suite sts:STS-B --geometry --data path/to/data
       embedkit eval runs/a/model --suite my-suite.yaml --embeddings int8,binary,truncate=128
       embedkit eval runs/a/model --suite sts:STS-B --compare sentence-transformers/all-MiniLM-L6-v2
+      embedkit eval runs/a/model+runs/b/model --suite sts:STS-B --compare runs/a/model
       embedkit eval runs/a/model --suite sts --endpoint http://localhost:8080/v1
       embedkit eval user/model --suite mteb:NanoBEIR,STS12 --out scores
       embedkit eval runs/reranker/model --suite my-suite.yaml --first-stage runs/a/model --compare runs/a/model

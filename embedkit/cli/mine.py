@@ -14,7 +14,10 @@ from embedkit.cli.options import Engine, Offline
 from embedkit.recipe.filters import FILTERS, RULE_HELP, SYNTH
 
 Out = Annotated[Path, typer.Option("--out", metavar="F.parquet", help="The negatives.")]
-Model = Annotated[str | None, typer.Option("--model", metavar="MODEL", help="Encodes: a folder, or a Hub id.")]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", metavar="MODEL", help="Encodes: a folder, or a Hub id; A+B: both, concatenated."),
+]
 Beir = Annotated[Path | None, typer.Option("--beir", metavar="DIR", help="corpus.jsonl, queries.jsonl, qrels/.")]
 Split = Annotated[str, typer.Option("--split", metavar="NAME", help="Of the BEIR folder's qrels.")]
 Queries = Annotated[

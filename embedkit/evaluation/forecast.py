@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from embedkit.evaluation import lexical, robustness
-from embedkit.evaluation.kept import Kept
+from embedkit.evaluation.kept import Keeps
 from embedkit.evaluation.loading import StsData
 from embedkit.evaluation.mteb.running import MtebData
 from embedkit.evaluation.stats import sts_draws
@@ -89,7 +89,7 @@ def forecast(
     *,
     batch_tokens: int = 8192,
     resamples: int = 0,
-    kept: Kept | None = None,
+    kept: Keeps | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Forecast:
     """Measure the rate and tell the time.
@@ -171,7 +171,7 @@ def encoding_time(
         count = min(len(texts), count * GROWTH)
 
 
-def _distinct(suite: Suite, data: Sequence[TaskData], kept: Kept | None) -> list[Text]:
+def _distinct(suite: Suite, data: Sequence[TaskData], kept: Keeps | None) -> list[Text]:
     """Every text once per task and role, as an evaluation encodes it."""
     return [
         Text(text, role, task.max_length)

@@ -7,12 +7,14 @@ nobody would ask for again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from embedkit.data.cache import cache_folder
 from embedkit.errors import DataError, WriteError
 from embedkit.foreign import showing
+from embedkit.vectors.concatenated import Concatenated
 from embedkit.vectors.encoding import WINDOW, encode_into
 from embedkit.vectors.space import Model, Space
 from embedkit.vectors.store import VectorStore
@@ -76,3 +78,41 @@ class Kept:
 
     def _large(self, texts: Sequence[str]) -> bool:
         return 4 * self._model.dim * len(texts) > LIMIT
+
+
+class KeptOfEach:
+    """As `Kept`, of concatenated encoders: each has its own vectors, which it alone and other shares use, too.
+
+    Args:
+        model: the encoders.
+        store: as for `Kept`.
+    """
+
+    def __init__(self, model: Concatenated, store: VectorStore | None = None) -> None:
+        self._model, self._parts = model, [Kept(encoder, store) for encoder in model.encoders]
+
+    @property
+    def reused(self) -> int:
+        """Texts so far that no encoder encoded again, at most."""
+        return min(part.reused for part in self._parts)
+
+    def missing(self, texts: Sequence[str], role: str, max_length: int | None) -> list[str]:
+        """The different texts that some encoder has to encode."""
+        lacking = {text for part in self._parts for text in part.missing(texts, role, max_length)}
+        return [text for text in dict.fromkeys(texts) if text in lacking]
+
+    def encode(
+        self, texts: Sequence[str], *, role: str, max_length: int | None, batch_tokens: int, progress: bool
+    ) -> np.ndarray:
+        """[n, d_1 + ... + d_k] float32, row i of text i."""
+        options: dict[str, Any] = {"role": role, "max_length": max_length}
+        options |= {"batch_tokens": batch_tokens, "progress": progress}
+        return self._model.together([part.encode(texts, **options) for part in self._parts])
+
+
+Keeps = Kept | KeptOfEach
+
+
+def kept_of(model: Model) -> Keeps:
+    """Where the vectors of an encoder, or of each of the concatenated ones, are kept."""
+    return KeptOfEach(model) if isinstance(model, Concatenated) else Kept(model)

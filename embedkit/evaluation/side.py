@@ -10,7 +10,7 @@ import numpy as np
 
 from embedkit.errors import EmbedkitError
 from embedkit.evaluation import lexical, similarity
-from embedkit.evaluation.kept import Kept
+from embedkit.evaluation.kept import Keeps
 from embedkit.evaluation.stored import Stored
 from embedkit.types import Encodes
 
@@ -29,7 +29,7 @@ class Side:
         max_length: int | None,
         batch_tokens: int,
         progress: bool,
-        kept: Kept | None = None,
+        kept: Keeps | None = None,
         stored: Stored | None = None,
     ) -> None:
         self.kept, self.stored = kept, stored

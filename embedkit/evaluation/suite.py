@@ -21,7 +21,7 @@ from embedkit.errors import DataError, EmbedkitError, RecipeError
 from embedkit.evaluation import groups, lexical, robustness, stats
 from embedkit.evaluation.compare import Comparison, compare
 from embedkit.evaluation.files import file_digest
-from embedkit.evaluation.kept import Kept
+from embedkit.evaluation.kept import Keeps
 from embedkit.evaluation.loading import beir_files
 from embedkit.evaluation.mteb import running
 from embedkit.evaluation.mteb.catalogue import tasks_of
@@ -134,7 +134,7 @@ def evaluate_suite(
     data: Sequence[TaskData] | None = None,
     geometry: bool = False,
     insight: bool = False,
-    kept: Kept | None = None,
+    kept: Keeps | None = None,
     results: Results | None = None,
     stored: Form | None = None,
 ) -> Scores:

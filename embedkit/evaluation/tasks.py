@@ -13,7 +13,7 @@ from embedkit.errors import RecipeError
 from embedkit.evaluation import geometry as shape
 from embedkit.evaluation import groups, lexical, penalty, similarity
 from embedkit.evaluation import insight as insights
-from embedkit.evaluation.kept import Kept
+from embedkit.evaluation.kept import Keeps
 from embedkit.evaluation.kinds.all import KINDS
 from embedkit.evaluation.kinds.base import Read
 from embedkit.evaluation.loading import StsData, load_retrieval, load_sts
@@ -70,7 +70,7 @@ def run_task(
     progress: bool = False,
     geometry: bool = False,
     insight: bool = False,
-    kept: Kept | None = None,
+    kept: Keeps | None = None,
     results: Results | None = None,
     stored: Form | None = None,
 ) -> TaskScore:

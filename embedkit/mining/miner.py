@@ -32,6 +32,7 @@ from embedkit.vectors.view import View
 
 if TYPE_CHECKING:
     from embedkit.model.running.encoder import Encoder
+    from embedkit.vectors.concatenated import Concatenated
 
 BLOCK = 4096
 """Queries whose candidates are held at once."""
@@ -47,7 +48,7 @@ class By:
     document: Embedder | View
 
     @classmethod
-    def of(cls, encoder: Encoder, *, batch_tokens: int = 8192) -> By:
+    def of(cls, encoder: Encoder | Concatenated, *, batch_tokens: int = 8192) -> By:
         """A model with its prompts, each text in its tower; unit vectors where it compares by the cosine.
 
         Raises:
@@ -56,10 +57,9 @@ class By:
         if encoder.similarity not in ("cosine", "dot"):
             what = f"the model compares by the {encoder.similarity} distance, and search is by inner product"
             raise RecipeError(what, "mining", "use a model that compares by cosine or dot")
-        towers = [encoder, encoder] if encoder.module.second is None else [encoder.tower(0), encoder.tower(1)]
+        options: dict[str, Any] = {"normalize": encoder.similarity == "cosine", "batch_tokens": batch_tokens}
         made = [
-            Embedder.of(tower, role=role, normalize=encoder.similarity == "cosine", batch_tokens=batch_tokens)
-            for tower, role in zip(towers, ("query", "document"), strict=True)
+            Embedder.of(encoder.tower(index), role=role, **options) for index, role in enumerate(("query", "document"))
         ]
         return cls(*made)
 

@@ -22,7 +22,9 @@ from embedkit.spread.engines import pool_of
 from embedkit.spread.pool import Pool
 from embedkit.terminal import output
 from embedkit.terminal.progress import progress as bar
+from embedkit.vectors import concatenated
 from embedkit.vectors import folder as folders
+from embedkit.vectors.concatenated import Concatenated
 from embedkit.vectors.encoding import vectors_of
 from embedkit.vectors.keys import first_of_each, keys_of_ids
 from embedkit.vectors.remaking import remade
@@ -79,7 +81,7 @@ def encode(
     what was encoded is kept. While it is at work, `out` takes up to twice the size of the vectors.
 
     Args:
-        model: folder or Hub id.
+        model: folder or Hub id, or several of them as `embedkit.vectors.concatenated` names them.
         texts: what to encode.
         out: the folder; empty, new, or of the same encoding.
         settings: how.
@@ -104,7 +106,7 @@ def encode(
     with hold_folder(out, "encoding"), pool_of(engine) as pool:
         _refuse_filled(out)
         files.sweep(out)
-        encoder = _load(model, settings.max_length, device)
+        encoder = _load(model, settings, device)
         with about("--dim", "dim"):
             embedder = _remade(Embedder.of(encoder, **asdict(settings)), model, device, settings)
         identity = _identity(embedder, texts, shards)
@@ -154,13 +156,14 @@ def _refuse_filled(out: Path) -> None:
         raise EmbedkitError("exists and holds something else", str(out), "choose another --out, or empty it")
 
 
-def _load(model: str, max_length: int | None, device: str) -> Encoder:
+def _load(model: str, settings: Settings, device: str) -> Encoder | Concatenated:
     from embedkit.model.reading.structure import check_length
-    from embedkit.model.running.encoder import Encoder
 
     with about("MODEL", "model.base"), about("--device", "train.device"):
-        encoder = Encoder.load(_named(model), device=device)
-    check_length(encoder.st, max_length, "--max-length")
+        encoder = concatenated.load(_named(model), device=device)
+    concatenated.refuse_cut(encoder, settings.dim, "--dim")
+    for one in encoder.encoders if isinstance(encoder, Concatenated) else [encoder]:
+        check_length(one.st, settings.max_length, "--max-length")
     return encoder
 
 

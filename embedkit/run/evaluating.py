@@ -16,7 +16,7 @@ from embedkit.evaluation import forecast as forecasts
 from embedkit.evaluation import lexical, stored_table, tasks
 from embedkit.evaluation import suite as suites
 from embedkit.evaluation import verdict as verdicts
-from embedkit.evaluation.kept import Kept
+from embedkit.evaluation.kept import kept_of
 from embedkit.evaluation.mteb.running import MtebData
 from embedkit.evaluation.stored import WHERE, Form, forms
 from embedkit.evaluation.stored_table import Lost
@@ -34,10 +34,15 @@ from embedkit.run.environment import quiet_libraries
 from embedkit.run.state import Say
 from embedkit.terminal import output, times
 from embedkit.types import Scores
+from embedkit.vectors import concatenated
+from embedkit.vectors.concatenated import Concatenated
 
 if TYPE_CHECKING:
     from embedkit.evaluation.tasks import TaskData
     from embedkit.recipe.suite import Suite
+
+
+Measurable = Encoder | Concatenated | TwoStage
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def evaluate(
     Vectors are kept for the next evaluation of the same weights, see `embedkit.evaluation.kept`.
 
     Args:
-        model: folder or Hub id.
+        model: folder or Hub id, or several dense encoders, as `embedkit.vectors.concatenated` names them.
         suite: built-in name, file, or `Suite`.
         data: folder that the suite's files are in.
         out: gets ``scores.json`` (and ``compare/scores.json``); tried before anything is encoded.
@@ -221,7 +226,7 @@ def _refuse_failed(*found: Scores | None) -> None:
 
 
 def _score(
-    encoder: Encoder | TwoStage,
+    encoder: Measurable,
     name: str,
     suite: Suite,
     data: Sequence[TaskData],
@@ -230,7 +235,7 @@ def _score(
     rest: dict[str, Any],
 ) -> Scores:
     """Scores, with a forecast before and the time taken after them where that is more than seconds."""
-    kept = None if isinstance(encoder, TwoStage) or lexical.is_sparse(encoder) else Kept(encoder)
+    kept = None if isinstance(encoder, TwoStage) or lexical.is_sparse(encoder) else kept_of(encoder)
     foreseen = forecasts.forecast(encoder, suite, data, kept=kept, **options) if rest["progress"] else None
     long = foreseen is not None and foreseen.seconds >= forecasts.SHORT
     if foreseen is not None and long:
@@ -249,13 +254,14 @@ def _forms(asked: str, resamples: int) -> list[Form]:
     return forms(asked) if asked else []
 
 
-def _check_forms(encoder: Encoder | TwoStage, suite: Suite, asked: Sequence[Form]) -> None:
+def _check_forms(encoder: Measurable, suite: Suite, asked: Sequence[Form]) -> None:
     for form in asked:
+        concatenated.refuse_cut(encoder, form.dim, WHERE)
         tasks.check_stored(encoder, suite.tasks, form)
 
 
 def _lost(
-    encoder: Encoder | TwoStage,
+    encoder: Measurable,
     name: str,
     suite: Suite,
     data: Sequence[TaskData],
@@ -266,7 +272,7 @@ def _lost(
 ) -> list[Lost]:
     """The model with its embeddings stored in each form, against them as they are; nothing is encoded again."""
     found = []
-    kept = Kept(encoder) if asked and isinstance(encoder, Encoder) else None
+    kept = kept_of(encoder) if asked and isinstance(encoder, (Encoder, Concatenated)) else None
     for form in asked:
         own = suites.evaluate_suite(
             encoder,
@@ -282,7 +288,7 @@ def _lost(
     return found
 
 
-def _refuse_other(encoder: Encoder | TwoStage, suite: Suite, folders: Sequence[Path], overwrite: bool) -> None:
+def _refuse_other(encoder: Measurable, suite: Suite, folders: Sequence[Path], overwrite: bool) -> None:
     """Refuse to replace what another model, or this one on another suite, was measured at.
 
     Raises:
@@ -303,12 +309,15 @@ def _refuse_other(encoder: Encoder | TwoStage, suite: Suite, folders: Sequence[P
             raise EmbedkitError(f"holds the scores on another suite, {found.suite}", str(file), cure)
 
 
-def _load(name: str, place: str, stage: FirstStage | None, suite: Suite) -> Encoder | TwoStage:
+def _load(name: str, place: str, stage: FirstStage | None, suite: Suite) -> Measurable:
     """The model as tasks measure it: what scores pairs of texts behind the first stage."""
     with about(place, "model.base"):
         saved = _saved(name)
-        if saved.is_multi_vector:
-            found: Encoder | TwoStage = TwoStage(LateInteraction.load(name), stage)
+        found: Measurable
+        if saved is None:
+            found = _encoder(name)
+        elif saved.is_multi_vector:
+            found = TwoStage(LateInteraction.load(name), stage)
         elif saved.reranks:
             found = TwoStage(Reranker.load(made(Model, kind="reranker", base=name)), stage)
         else:
@@ -322,20 +331,21 @@ def _first_stage(name: str | None, depth: int, model: str) -> FirstStage | None:
         return None
     with about("MODEL", "model.base"):
         saved = _saved(model)
-        if not (saved.reranks or saved.is_multi_vector):
+        if saved is None or not (saved.reranks or saved.is_multi_vector):
             what = f"{model} is an encoder, a first stage itself"
             raise RecipeError(what, "--first-stage", "leave it out; it is for cross-encoders")
     with about("--first-stage", "model.base"):
         return FirstStage(_encoder(name), depth)
 
 
-def _encoder(name: str) -> Encoder:
-    """The encoder of a name, dense or sparse."""
-    sparse = _saved(name).is_sparse
-    return (
-        LexicalEncoder.load(made(Model, kind="sparse", base=name)) if sparse else Encoder.load(made(Model, base=name))
-    )
+def _encoder(name: str) -> Encoder | Concatenated:
+    """The encoder of a name, dense or sparse, or several dense ones."""
+    saved = _saved(name)
+    if saved is not None and saved.is_sparse:
+        return LexicalEncoder.load(made(Model, kind="sparse", base=name))
+    return concatenated.load(made(Model, base=name))
 
 
-def _saved(name: str) -> Saved:
-    return read_saved(files_of(resolve(name)))
+def _saved(name: str) -> Saved | None:
+    """What is in the model's folder; None for several models."""
+    return None if concatenated.is_concatenated(name) else read_saved(files_of(resolve(name)))

@@ -46,6 +46,7 @@ from embedkit.run.state import Say
 from embedkit.spread.engines import pool_of
 from embedkit.spread.pool import Pool
 from embedkit.terminal import output
+from embedkit.vectors import concatenated
 from embedkit.vectors.index.build import IndexReport
 from embedkit.vectors.space import Encode
 from embedkit.vectors.store import VectorStore
@@ -104,8 +105,8 @@ def mine(
     Vectors are kept as they come: killed and started again, it goes on where it stopped.
 
     Args:
-        model: folder, Hub id, or what gives [n, d] numbers for n texts; None: that of the recipe, or none at all where
-            `given` has all vectors.
+        model: folder, Hub id, several of them (`embedkit.vectors.concatenated`), or what gives [n, d] numbers for n
+            texts; None: that of the recipe, or none at all where `given` has all vectors.
         out: the file, ending with ``.parquet``.
         beir: a BEIR folder, and the `split` of its judgements.
         queries: a file of queries, see `embedkit.run.mining_data.Data`, as are the next two.
@@ -349,4 +350,5 @@ def _found_lines(found: Audit, rows: int, out: Path) -> list[str]:
 
 def _public(model: str) -> str:
     """A name that may be passed on: not where on this machine it is."""
-    return Path(model).name if Path(model).is_absolute() else model
+    names = [Path(name).name if Path(name).is_absolute() else name for name, _ in concatenated.parts(model)]
+    return concatenated.SIGN.join(names)

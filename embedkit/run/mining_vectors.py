@@ -13,7 +13,9 @@ from embedkit.mining.miner import By
 from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Model
 from embedkit.run.mining_data import Gathered
+from embedkit.vectors import concatenated
 from embedkit.vectors import folder as folders
+from embedkit.vectors.concatenated import Concatenated
 from embedkit.vectors.given import given_embedder, given_vectors, read_ids
 from embedkit.vectors.remaking import remade
 from embedkit.vectors.space import Embedder, Encode
@@ -70,7 +72,7 @@ class Sides:
     """
 
     by: By
-    encoder: Encoder | None = None
+    encoder: Encoder | Concatenated | None = None
     name: str = ""
 
     @property
@@ -153,17 +155,17 @@ def forecast(by: By, queries: Sequence[str], documents: Sequence[str], store: Ve
     return Forecast(seconds, 0.0, count, measured)
 
 
-def _load(model: Model, device: str, max_length: int | None) -> Encoder:
+def _load(model: Model, device: str, max_length: int | None) -> Encoder | Concatenated:
     config = _with_length(model, max_length)
     with about("--model", "model.base"), about("--device", "train.device"), about("--max-length", "model.max_length"):
-        return Encoder.load(config, device=device)
+        return concatenated.load(config, device=device)
 
 
 def _with_length(model: Model, max_length: int | None) -> Model:
     return model if max_length is None else model.model_copy(update={"max_length": max_length})
 
 
-def _ends(encoder: Encoder, model: Model, device: str, batch_tokens: int) -> list[Embedder | View]:
+def _ends(encoder: Encoder | Concatenated, model: Model, device: str, batch_tokens: int) -> list[Embedder | View]:
     """Both sides of a model, which other processes can make, too."""
     both, normalize = By.of(encoder, batch_tokens=batch_tokens), encoder.similarity == "cosine"
     found: list[Embedder | View] = []
@@ -188,7 +190,7 @@ def _given(vectors: Path, ids: Path | None, texts: Sequence[str], ordered: bool,
     return given_vectors(vectors, count=len(texts))
 
 
-def _same_space(given: Given, found: Sequence[Embedder | View], encoder: Encoder | None) -> None:
+def _same_space(given: Given, found: Sequence[Embedder | View], encoder: Encoder | Concatenated | None) -> None:
     """Refuse vectors that cannot be compared."""
     dims = [end.space.dim if isinstance(end, Embedder) else end.dim for end in found]
     places = [str(given.queries or "the model"), str(given.documents or "the model")]

@@ -6,8 +6,8 @@ import socket
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from embedkit.disk import paths
 from embedkit.errors import EmbedkitError
+from embedkit.vectors import concatenated
 from embedkit.vectors.space import Embedder, Encode
 
 if TYPE_CHECKING:
@@ -24,9 +24,7 @@ def remade(embedder: Embedder, model: Model, *, device: str, tower: int | None =
         tower: which one, of a model with two.
         settings: of `Embedder.of`.
     """
-    folder = paths.folder(model.base)
-    if folder is not None:
-        model = model.model_copy(update={"base": str(folder.absolute())})
+    model = model.model_copy(update={"base": concatenated.absolute(model.base)})
     return replace(embedder, remake=_Loads(model, device, embedder.space.model, tower, settings))
 
 
@@ -39,10 +37,8 @@ class _Loads:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self) -> Encode:
-        from embedkit.model.running.encoder import Encoder
-
-        encoder = Encoder.load(self.model, device=self.device)
-        if self.tower is not None and encoder.module.second is not None:
+        encoder = concatenated.load(self.model, device=self.device)
+        if self.tower is not None:
             encoder = encoder.tower(self.tower)
         if encoder.fingerprint() != self.fingerprint:
             what = f"the machine {socket.gethostname()} has another model of this name"

@@ -14,15 +14,17 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from tests.auxiliary.models import tiny_masked_lm
 from tests.tiny import sentences, tiny_bert
 from tests.workers import PATIENCE
 
 pytestmark = [pytest.mark.cpu, pytest.mark.dist]
 
 
-def run(folder: Path, out: str, *extra: str) -> None:
+def run(folder: Path, out: str, *extra: str, recipe: str = "") -> None:
     env = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", "embedkit", "train", str(folder / "recipe.yaml"), "--out", str(folder / out)]
+    command = [sys.executable, "-m", "embedkit", "train", recipe or str(folder / "recipe.yaml")]
+    command += ["--out", str(folder / out)]
     done = subprocess.run([*command, *extra], env=env, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
@@ -48,6 +50,17 @@ train:
     return folder
 
 
+def assert_same(folder: Path, base: str, *outs: str) -> None:
+    """Both runs moved the weights of `base`, and to the same place, by the same losses."""
+    one, other = (load_file(folder / out / "model" / "model.safetensors") for out in outs)
+    start = load_file(folder / base / "model.safetensors")
+    moved = max(float((one[n] - start[n]).abs().max()) for n in one if n in start)
+    apart = max(float((one[n] - other[n]).abs().max()) for n in one)
+    assert moved > 1e-2 and apart < 1e-6 * moved / 1e-2, (moved, apart)
+    losses = [[h["loss"] for h in json.loads((folder / out / "run.json").read_text())["curve"]] for out in outs]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
 @pytest.fixture(scope="module")
 def two(folder: Path) -> Path:
     """A finished run of two processes."""
@@ -57,16 +70,7 @@ def two(folder: Path) -> Path:
 
 def test_two_processes_give_the_model_of_one(folder: Path, two: Path) -> None:
     run(folder, "one")
-    one = load_file(folder / "one" / "model" / "model.safetensors")
-    other = load_file(two / "model" / "model.safetensors")
-    start = load_file(folder / "base" / "model.safetensors")
-    moved = max(float((one[n] - start[n]).abs().max()) for n in one if n in start)
-    apart = max(float((one[n] - other[n]).abs().max()) for n in one)
-    assert moved > 1e-2 and apart < 1e-6 * moved / 1e-2, (moved, apart)
-    losses = [
-        [h["loss"] for h in json.loads((folder / name / "run.json").read_text())["curve"]] for name in ("one", "two")
-    ]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert_same(folder, "base", "one", "two")
 
 
 def test_each_process_keeps_a_random_state_of_its_own(two: Path) -> None:
@@ -85,3 +89,23 @@ def test_two_processes_resume(folder: Path, two: Path) -> None:
     again = load_file(folder / "again" / "model" / "model.safetensors")
     assert max(float((whole[n] - again[n]).abs().max()) for n in whole) == 0.0
     assert json.loads((folder / "again" / "run.json").read_text())["resumed_from"] == [2]
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_sparse_encoder_of_one(folder: Path) -> None:
+    """`retrieval/splade` as it ships: weights of words are gathered as embeddings are, FLOPS is of the global batch."""
+    tiny_masked_lm(folder / "words")
+    overrides = [
+        *(f"model.base={folder / 'words'}", "model.dropout=0", "model.max_length=24", "eval.suite=null"),
+        *(f"data.sources.0.path={folder / 'pairs.jsonl'}", "objective.terms.1.objective.warmup=2"),
+        *("objective.terms.1.objective.query=0.03", "objective.terms.1.objective.document=0.02"),
+        *("train.batch_size=8", "train.accumulation=2", "train.steps=4", "train.tokens_per_micro_batch=40"),
+        *("train.optimizer=sgd", "train.learning_rate=0.1", "train.warmup=0"),
+    ]
+    for out, extra in (("one-sparse", ()), ("two-sparse", ("--nproc", "2"))):
+        run(folder, out, *overrides, *extra, recipe="retrieval/splade")
+    assert_same(folder, "words", "one-sparse", "two-sparse")
+    curves = [json.loads((folder / out / "run.json").read_text())["curve"] for out in ("one-sparse", "two-sparse")]
+    for name in ("flops_query", "flops_document", "active_query", "active_document"):
+        found = [[h[name] for h in curve] for curve in curves]
+        assert min(found[0]) > 0 and found[0] == pytest.approx(found[1], rel=1e-4), name

@@ -11,6 +11,7 @@ import numpy as np
 from embedkit.disk.paths import is_path, is_there
 from embedkit.evaluation import similarity
 from embedkit.evaluation.side import Side
+from embedkit.vectors import concatenated
 
 _PLAIN = ("model", "best", "final")
 """Names of folders that say nothing of the run they are in."""
@@ -22,7 +23,9 @@ def roles(kind: str) -> tuple[str, ...]:
 
 
 def name_of(model: str) -> str:
-    """``organisation/name`` for mteb: a Hub id as it is, a folder as ``local/RUN``."""
+    """``organisation/name`` for mteb: a Hub id as it is, a folder as ``local/RUN``, several as ``local/A+B``."""
+    if concatenated.is_concatenated(model):
+        return "local/" + concatenated.SIGN.join(name_of(name).split("/")[-1] for name, _ in concatenated.parts(model))
     path = Path(model)
     if not is_path(model) and model.count("/") == 1 and not is_there(path):
         return model
