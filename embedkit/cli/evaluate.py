@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from embedkit.run.evaluating import Evaluated
 
 
+Model = Annotated[
+    str | None, typer.Argument(metavar="MODEL", help="A folder, or a Hub id; A+B: their embeddings concatenated.")
+]
 Endpoint = Annotated[
     str | None, typer.Option("--endpoint", metavar="URL", help="Measure a server of embeddings; compare it with MODEL.")
 ]
@@ -56,9 +59,7 @@ _SUITE = "A shipped suite (sts, sts:STS-B,SICK-R), a YAML file, or mteb:NAMES (t
 
 
 def evaluate(
-    model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="A folder, or a Hub id; A+B: their embeddings concatenated.")
-    ] = None,
+    model: Model = None,
     suite: Annotated[str | None, typer.Option("--suite", metavar="SUITE", help=_SUITE)] = None,
     data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Where the suite's files are.")] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write scores.json here.")] = None,

@@ -51,7 +51,7 @@ def test_it_is_the_concatenation_of_unit_embeddings(folder: Path) -> None:
     np.testing.assert_allclose(found, np.concatenate(each, axis=1) / np.sqrt(3), atol=1e-5)
     np.testing.assert_allclose(found @ found.T, np.mean([e @ e.T for e in each], axis=0), atol=1e-5)
     assert model.longest == 40 and model.prompt("document") == "" and "golu " in model.prompt("query")
-    document = model.encode(iter(TEXTS), role="document", max_length=8)
+    document = model.encode(iter(TEXTS), role="document", max_length=30)
     np.testing.assert_allclose(document[:, -12:] * np.sqrt(3), plain(folder / "s", TEXTS), atol=1e-5)
     with pytest.raises(RecipeError, match="positions"):
         model.encode(TEXTS, max_length=50)  # of which the first has room for
