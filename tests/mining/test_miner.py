@@ -114,11 +114,18 @@ def test_three_processes_find_what_one_finds_and_encode_every_text_once(tmp_path
     def work(rank: int) -> None:
         search = Search(depth=20, keep=4)
         team = Thread(rank, 3, barrier, board)
-        found[rank] = Miner(problem(), search, VectorStore(tmp_path / "three"), team=team).mine(worlds[rank].by)
+        try:
+            found[rank] = Miner(problem(), search, VectorStore(tmp_path / "three"), team=team).mine(worlds[rank].by)
+        except Exception as error:
+            failed.append(error)
+            barrier.abort()  # the others would wait for good
 
+    failed: list[Exception] = []
     threads = [threading.Thread(target=work, args=(rank,)) for rank in range(3)]
     [t.start() for t in threads]
     [t.join() for t in threads]
+    if failed:
+        raise failed[0]
     for table in found:
         for name in ("rows", "rank"):
             assert np.array_equal(getattr(table, name), getattr(alone, name))

@@ -58,14 +58,21 @@ def _request(connection: socket.socket) -> str:
     """The head of a request, after its body was read."""
     raw = b""
     while b"\r\n\r\n" not in raw:
-        raw += connection.recv(65536)
+        raw += _received(connection)
     head, _, body = raw.partition(b"\r\n\r\n")
     length = next(
         int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
     )
     while len(body) < length:
-        body += connection.recv(65536)
+        body += _received(connection)
     return head.decode()
+
+
+def _received(connection: socket.socket) -> bytes:
+    found = connection.recv(65536)
+    if not found:
+        raise ConnectionError("the client has gone")
+    return found
 
 
 def whole(body: bytes, status: str = "200 OK") -> bytes:
