@@ -33,6 +33,7 @@ from embedkit.recipe.planning.rules_model import MERGE_FIRST
 from embedkit.recipe.pool import generated_share, is_mined, negatives_per_query
 from embedkit.recipe.reading.dump import of_the_model
 from embedkit.recipe.schema import Model, Recipe, Source
+from embedkit.recipe.training import micro_batch_tokens
 from embedkit.recipe.views import strengthened
 from embedkit.run import mining
 from embedkit.run.prompting import viewing_of
@@ -151,7 +152,7 @@ def _pipeline(
         viewing=viewing_of(recipe, views, sources, encoder),
         per_query=[_per_query(recipe, s, c) for s, c in zip(sources, configs, strict=True)],
         one_positive=recipe.data.one_positive,
-        tokens_per_micro_batch=recipe.train.tokens_per_micro_batch,
+        tokens_per_micro_batch=micro_batch_tokens(recipe.train, gpu=encoder.device.type != "cpu"),
         seed=recipe.train.seed,
         hardest_of=recipe.negatives.hardest_of,
     )

@@ -42,7 +42,7 @@ Make = Callable[..., Plan]
 def make(write: Write, monkeypatch: pytest.MonkeyPatch) -> Make:
     """Plan a recipe whose data files are in the working folder; 8 GiB are free and there is no GPU."""
     monkeypatch.setattr(estimate, "_free_memory", lambda: 8 * 2**30)
-    monkeypatch.setattr(estimate, "_gpu", lambda device: device == "cuda")
+    monkeypatch.setattr(estimate, "uses_gpu", lambda device: device == "cuda")
     rows = [json.dumps({"query": f"q{i}", "positive": f"p{i}"}) for i in range(100)]
     Path("pairs.jsonl").write_text("\n".join(rows) + "\n")
     Path("triplets.tsv").write_text("anchor\tentailment\tcontradiction\n" + "a\tb\tc\n" * 200)

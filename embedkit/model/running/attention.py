@@ -192,20 +192,24 @@ def attention_with_dropout(
     return _PackedAttention.apply(query, key, value, runs, scale, rate, seen or [None] * len(runs))
 
 
-def attention_without_dropout(
-    query: Tensor, key: Tensor, value: Tensor, runs: Runs, scale: float | None, seen: Sequence[Seen]
+def attention_by_torch(
+    query: Tensor, key: Tensor, value: Tensor, runs: Runs, scale: float | None, rate: float, seen: Sequence[Seen]
 ) -> Tensor:
     """Torch's fused attention within each row of each run; arguments and result as `attention_with_dropout`."""
     sizes = [rows * length for rows, length in runs]
     each = zip(*(states.split(sizes) for states in (query, key, value)), runs, seen, strict=True)
-    return torch.cat([_attend(q, k, v, run, scale, own) for q, k, v, run, own in each])
+    return torch.cat([_attend(q, k, v, run, scale, rate, own) for q, k, v, run, own in each])
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, run: tuple[int, int], scale: float | None, seen: Seen) -> Tensor:
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, run: tuple[int, int], scale: float | None, rate: float, seen: Seen
+) -> Tensor:
     """A run of equal length, [rows * length, heads, d]."""
     query, key, value = (states.unflatten(0, run).transpose(1, 2) for states in (query, key, value))
     mask, causal = (seen, False) if isinstance(seen, Tensor) else (None, seen == CAUSAL)
-    states = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal, scale=scale)
+    states = F.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, dropout_p=rate, is_causal=causal, scale=scale
+    )
     return states.transpose(1, 2).flatten(0, 1)
 
 

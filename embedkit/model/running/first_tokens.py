@@ -126,7 +126,8 @@ def as_rows_of_one(features: dict[str, Any]) -> dict[str, Any]:
     """The features behind `alone`, for a pooling: as if every row had one token."""
     ends, mask = features.get("cu_seq_lens_q"), features.get("attention_mask")
     if ends is not None:
-        features = {**features, "cu_seq_lens_q": torch.arange(len(ends), device=ends.device)}
+        features = {**features, "cu_seq_lens_q": torch.arange(len(ends), dtype=ends.dtype, device=ends.device)}
+        features.pop("seq_idx", None)
     if mask is not None:
         features["attention_mask"] = mask[:, : len(ends) - 1] if ends is not None else mask[:, :1]
     return features

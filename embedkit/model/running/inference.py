@@ -106,7 +106,7 @@ def each_batch(
         prompt, max_length, batch_tokens, progress: as of `embedkit.model.running.encoder.Encoder.encode`.
     """
     st = module.st
-    budget = min(batch_tokens, PACKED_TOKENS) if module.packs else batch_tokens
+    budget = min(batch_tokens, PACKED_TOKENS) if module.packs and st.device.type == "cpu" else batch_tokens
     longest_first = np.argsort([-len(text) for text in texts], kind="stable")
     shown = terminal.progress("encoding", len(texts), "texts", show=progress)
     with shown as bar, evaluating(module), torch.inference_mode():

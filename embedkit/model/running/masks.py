@@ -67,6 +67,19 @@ def _kind(square: Tensor) -> Seen:
     return CAUSAL if torch.equal(square, torch.ones_like(square).tril()) else square
 
 
+def window(square: Tensor) -> tuple[int, int] | None:
+    """Tokens seen to the left and to the right of each, where a bool [t, t] is such a band; -1 for all; else None."""
+    places = torch.arange(len(square), device=square.device)
+    ahead = places[None] - places[:, None]
+    if not bool(square.any()):
+        return None
+    left, right = int(-ahead[square].min()), int(ahead[square].max())
+    if not torch.equal(square, (ahead >= -left) & (ahead <= right)):
+        return None
+    last = len(square) - 1
+    return (-1 if left == last else left), (-1 if right == last else right)
+
+
 def seen_by(
     module: nn.Module, mask: RowMask | None, runs: Sequence[tuple[int, int]], is_causal: bool | None = None
 ) -> list[Seen]:

@@ -1,10 +1,9 @@
-"""Rows of different length laid end to end: no padding in any layer, on the CPU.
+"""Rows of different length laid end to end: no padding in any layer.
 
-Padding costs a CPU in proportion, because there is no idle hardware to hide it. Here the rows of a micro-batch
-form one sequence [1, t]; the token-wise layers see exactly the real tokens, and only attention looks at rows:
-each run of equally long rows is one ordinary batched attention, under the mask that the model's layers ask for
-(`embedkit.model.running.masks`). Rows that come sorted by length make few runs.
-On a GPU padded batches and flash attention's own unpadding are faster; packing is off there.
+The rows of a micro-batch form one sequence [1, t]; the token-wise layers see exactly the real tokens, and only
+attention looks at rows, under the mask that the model's layers ask for (`embedkit.model.running.masks`). On a CPU each
+run of equally long rows is one ordinary batched attention; rows that come sorted by length make few runs. On a GPU one
+kernel takes rows of any length (`embedkit.model.running.kernels`).
 """
 
 from __future__ import annotations
@@ -20,9 +19,11 @@ from torch import Tensor, nn
 
 from embedkit.foreign import showing
 from embedkit.model.reading import static, structure, tokens
+from embedkit.model.reading.devices import send
 from embedkit.model.reading.probing import evaluating
-from embedkit.model.running.attention import attention_with_dropout, attention_without_dropout
+from embedkit.model.running.attention import attention_by_torch, attention_with_dropout
 from embedkit.model.running.fused import layers as fused
+from embedkit.model.running.kernels import Rows, attention_by_kernels
 from embedkit.model.running.masks import OWN_LOGITS, RowMask, row_mask, seen_by
 
 if TYPE_CHECKING:
@@ -32,11 +33,15 @@ if TYPE_CHECKING:
 logger = showing.logger(__name__)
 
 ATTENTION = "embedkit_packed"
+DEVICES = ("cpu", "cuda")
+"""Where rows are packed."""
 ROUTING = ("cu_seq_lens_q", "packed_runs")
 """Features of packed rows that a backbone hands on to its attention."""
 PROBE = ("a", "a b a b a", "b a")
 TOLERANCE = 1e-4
 """Largest relative difference between packed and padded states at which a model counts as packable."""
+HALF_TOLERANCE = 0.1
+"""The same between packed states in bf16 and padded ones in float32."""
 REAL = "real"
 
 
@@ -44,10 +49,10 @@ def enable(st: SentenceTransformer) -> bool:
     """Make the model able to take packed rows, if it can; padded input works as before.
 
     Returns:
-        Whether `pack` may be used: the model runs on the CPU with `sdpa` attention, takes explicit positions, has no
-        soft prompts, its pooling keeps prompts, and a trial gives the states that padded input gives.
+        Whether `pack` may be used: the model runs on a CPU or CUDA with `sdpa` attention, takes explicit positions, has
+        no soft prompts, its pooling keeps prompts, and a trial gives the states that padded input gives.
     """
-    if st.device.type != "cpu" or static.is_static(st):
+    if st.device.type not in DEVICES or static.is_static(st):
         return False
     backbone = st[0].auto_model
     reason = obstacle(backbone)
@@ -71,7 +76,7 @@ def enable_beside(backbone: Any, st: SentenceTransformer) -> bool:
     """Make another backbone take the rows that `pack` lays out for `st`, as `enable` does for `st` itself.
 
     Args:
-        backbone: on the CPU, with the vocabulary of `st`; which of the rows' features it takes, its signature says.
+        backbone: with the vocabulary of `st`, on its device; which of the rows' features it takes, its signature says.
         st: a model for which `enable` returned True.
     """
     if obstacle(backbone) is not None:
@@ -155,19 +160,27 @@ def _trial(st: SentenceTransformer, backbone: Any) -> str | None:
     if reason is not None:
         logger.info("%s runs without fused layers: %s", type(backbone).__name__, reason)
         fused.unfuse(backbone)
-        reason = agree(difference)
+        reason = agree(difference) or agree_in_half(st.device, difference)
     if reason is not None:
         backbone.set_attn_implementation(before)
     return reason
 
 
-def agree(difference: Callable[[], float]) -> str | None:
+def agree(difference: Callable[[], float], tolerance: float = TOLERANCE) -> str | None:
     """Why packed rows are not taken, or None."""
     try:
         found = difference()
     except Exception as error:  # a model's own code met input that it was not written for
         return f"packed rows fail with {type(error).__name__}: {error}"
-    return None if found < TOLERANCE else f"packed states differ by {found:.1e}"
+    return None if found < tolerance else f"packed states differ by {found:.1e}"
+
+
+def agree_in_half(device: torch.device, difference: Callable[[], float]) -> str | None:
+    """`agree` once more in bf16, which has a kernel of its own on a GPU."""
+    if device.type != "cuda":
+        return None
+    with torch.autocast(device.type, torch.bfloat16):
+        return agree(difference, HALF_TOLERANCE)
 
 
 def _apart(found: Tensor, expected: Tensor) -> float:
@@ -187,8 +200,9 @@ def pack(st: BaseModel, input_ids: Sequence[Sequence[int]], extra: dict[str, lis
         extra: other per-token values, as `embedkit.model.reading.tokens.tokenize` returns them.
 
     Returns:
-        ``input_ids``, ``attention_mask``, ``position_ids`` and the others [1, t], ``cu_seq_lens_q`` [r + 1] where rows
-        begin and end, ``packed_runs``: (rows, length) of each run of equally long rows.
+        ``input_ids``, ``attention_mask``, ``position_ids`` and the others [1, t], ``cu_seq_lens_q`` int32 [r + 1]
+        where rows begin and end, ``seq_idx`` [1, t] the row of each token (a pooling that had to ask for it would wait
+        for a GPU), ``packed_runs``: (rows, length) of each run of equally long rows.
     """
     lengths = np.fromiter((len(ids) for ids in input_ids), np.int64, len(input_ids))
     ends = np.cumsum(lengths)
@@ -197,15 +211,16 @@ def pack(st: BaseModel, input_ids: Sequence[Sequence[int]], extra: dict[str, lis
     cuts = [0, *(np.flatnonzero(np.diff(lengths)) + 1).tolist(), len(lengths)]
 
     def flat(rows: Sequence[Sequence[int]]) -> Tensor:
-        return torch.from_numpy(np.concatenate([np.asarray(row, np.int64) for row in rows]))[None]
+        return send(np.concatenate([np.asarray(row, np.int64) for row in rows])[None], st.device)
 
     ids = flat(input_ids)
     return {
         "input_ids": ids,
         "attention_mask": torch.ones_like(ids),  # else transformers looks for the rows itself, in the positions
-        "position_ids": torch.from_numpy(position)[None],
+        "position_ids": send(position[None], st.device),
         **{name: flat(rows) for name, rows in extra.items()},
-        "cu_seq_lens_q": torch.from_numpy(np.concatenate([[0], ends])),
+        "cu_seq_lens_q": send(np.concatenate([[0], ends]).astype(np.int32), st.device),  # the type that kernels take
+        "seq_idx": send(np.repeat(np.arange(len(lengths)), lengths)[None], st.device),
         "packed_runs": [(b - a, int(lengths[a])) for a, b in pairwise(cuts)],
     }
 
@@ -219,6 +234,7 @@ def packed_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     packed_runs: Sequence[tuple[int, int]] | None = None,
+    cu_seq_lens_q: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attention function for transformers: row by row over packed input, `sdpa` over padded input.
@@ -230,7 +246,7 @@ def packed_attention(
         attention_mask: what a token sees.
         scaling: factor of the logits; None is 1 / sqrt(d).
         dropout: rate on the attention probabilities.
-        packed_runs: see `pack`; None for padded input.
+        packed_runs, cu_seq_lens_q: see `pack`; None for padded input.
 
     Returns:
         States [1, t, heads, d] (or [b, t, heads, d]) and None for the probabilities.
@@ -250,7 +266,10 @@ def packed_attention(
     if q.shape[1] != k.shape[1]:
         k, v = (states.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for states in (k, v))
     seen = seen_by(module, attention_mask, packed_runs, kwargs.get("is_causal"))
+    if query.is_cuda:
+        assert cu_seq_lens_q is not None
+        return attention_by_kernels(q, k, v, Rows(packed_runs, cu_seq_lens_q), scaling, dropout, seen)[None], None
     if dropout:
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         return attention_with_dropout(q, k, v, packed_runs, scale, dropout, seen)[None], None
-    return attention_without_dropout(q, k, v, packed_runs, scaling, seen)[None], None
+    return attention_by_torch(q, k, v, packed_runs, scaling, 0.0, seen)[None], None

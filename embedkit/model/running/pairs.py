@@ -34,10 +34,10 @@ def enable(model: CrossEncoder) -> bool:
     """Make the model able to take packed pairs, if it can; padded input works as before.
 
     Returns:
-        Whether `packing.pack` may be used: on the CPU, with `sdpa` attention and explicit positions, where a trial
-        gives the scores that padded input gives.
+        Whether `packing.pack` may be used: on a CPU or CUDA, with `sdpa` attention and explicit positions, where a
+        trial gives the scores that padded input gives.
     """
-    if model.device.type != "cpu":
+    if model.device.type not in packing.DEVICES:
         return False
     whole: Any = model[0].auto_model
     backbone = whole.base_model
@@ -78,7 +78,7 @@ def _trial(model: CrossEncoder, backbone: Any) -> str | None:
     if reason is not None:
         logger.info("%s runs without fused layers: %s", type(backbone).__name__, reason)
         fused.unfuse(backbone)
-        reason = packing.agree(difference)
+        reason = packing.agree(difference) or packing.agree_in_half(model.device, difference)
     if reason is not None:
         hook.remove()
         backbone.set_attn_implementation(before)

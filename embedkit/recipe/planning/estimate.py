@@ -21,6 +21,7 @@ from embedkit.recipe.memory import (
 from embedkit.recipe.objectives.base import leaves
 from embedkit.recipe.objectives.keep_start import copies
 from embedkit.recipe.planning.context import Context
+from embedkit.recipe.training import micro_batch_tokens
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,8 @@ def estimate(c: Context, tokens_per_row: float | None = None) -> Memory:
     longest = c.recipe.model.max_length or (model.max_length if model else None)
     length = tokens_per_row or longest
     keep = None if length is None else _activations(c, own * most, length)
-    cut = None if length is None else min(own * most, max(1, train.tokens_per_micro_batch / length))
-    free = None if _gpu(train.device) else _free_memory()
+    cut = None if length is None else min(own * most, max(1, micro_batch(c) / length))
+    free = None if uses_gpu(train.device) else _free_memory()
     budget = None if free is None else KEEP_SHARE * free / c.processes
     return Memory(
         rows=own * most,
@@ -104,6 +105,12 @@ def estimate(c: Context, tokens_per_row: float | None = None) -> Memory:
         whole_batch=any(leaf.scope == "batch" for s in c.sources for leaf in leaves(s.objective)),
         companions=() if model is None else tuple(_companions(c, model)),
     )
+
+
+def micro_batch(c: Context) -> int:
+    """Tokens of a micro-batch on the device that the recipe will probably get."""
+    train = c.recipe.train
+    return micro_batch_tokens(train, gpu=uses_gpu(train.device))
 
 
 def _companions(c: Context, model: EncoderSize) -> Iterator[tuple[str, str]]:
@@ -180,7 +187,7 @@ def _trained(c: Context, model: EncoderSize) -> int | None:
     return prompts.length * model.layers * 2 * model.key_value + beside
 
 
-def _gpu(device: str) -> bool:
+def uses_gpu(device: str) -> bool:
     """Whether a GPU will be used; asked without torch."""
     return device in ("cuda", "mps") or (device == "auto" and shutil.which("nvidia-smi") is not None)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from embedkit.errors import RecipeError
 from embedkit.recipe.planning.context import Context, problem
+from embedkit.recipe.planning.estimate import micro_batch
 from embedkit.recipe.reading.problems import Problem
 
 _BACKENDS = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
@@ -140,7 +141,7 @@ def nothing_is_measured(c: Context) -> Iterator[Problem]:
 
 def rows_fit_micro_batches(c: Context) -> Iterator[Problem]:
     length = c.recipe.model.max_length or (c.model.max_length if c.model else None)
-    budget = c.recipe.train.tokens_per_micro_batch
+    budget = micro_batch(c)
     if length is not None and length > budget:
         what = f"a text may have {length} tokens, more than the {budget} of a micro-batch, and then goes alone"
         yield problem(

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from embedkit.model.changing.dropout import draw_factor
-from embedkit.model.running.attention import Runs, attend, attention_without_dropout, keep, kept_by, pull_back
+from embedkit.model.running.attention import Runs, attend, attention_by_torch, keep, kept_by, pull_back
 from embedkit.model.running.fused import products
 from embedkit.model.running.masks import Seen
 
@@ -186,7 +186,7 @@ def self_attention(
     with torch.no_grad():
         qkv = products.joint_linear(x, weights, biases).view(len(x), 3, heads, -1)
         query, key, value = qkv.unbind(1)
-        return attention_without_dropout(query, key, value, runs, scale, seen).flatten(1)
+        return attention_by_torch(query, key, value, runs, scale, 0.0, seen).flatten(1)
 
 
 def _linear_backward(

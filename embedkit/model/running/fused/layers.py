@@ -150,16 +150,18 @@ _KINDS: tuple[type[_Piece], ...] = (DenseGelu, DenseAddNorm, SelfAttention)
 
 
 def fuse(backbone: nn.Module) -> int:
-    """Exchange the pieces of a backbone on the CPU.
+    """Exchange the pieces of a backbone.
 
     Args:
         backbone: a transformers model whose attention is `embedkit.model.running.packing.ATTENTION`.
 
     Returns:
-        How many modules are fused now.
+        How many modules are fused now; none on another device than a CPU.
     """
     agrees: dict[tuple[type, ...], bool] = {}
     count = 0
+    if next(backbone.parameters()).device.type != "cpu":
+        return count
     for candidates in (_candidates, _linears):
         for module, kind in list(candidates(backbone)):
             made_of = (type(module), *(type(child) for child in module.children()))
