@@ -26,10 +26,10 @@ settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if DEVICE != "cpu":
-        elsewhere = pytest.mark.skip(reason=f"about the CPU, and the models are on {DEVICE}")
+    for name, device in (("cpu", "cpu"), ("gpu", "cuda")):
+        elsewhere = pytest.mark.skip(reason=f"about a {name.upper()}, and the models are on {DEVICE}")
         for item in items:
-            if item.get_closest_marker("cpu"):
+            if device != DEVICE and item.get_closest_marker(name):
                 item.add_marker(elsewhere)
 
 

@@ -1,7 +1,7 @@
 """Where the tests of `train`, `model` and `auxiliary` put their models: the CPU, or what EMBEDKIT_TEST_DEVICE names.
 
-Tests marked `cpu` are about what a CPU alone does (packed rows, its fused layers and dropout, gloo); they are skipped
-on another device.
+Tests marked `cpu` are about what a CPU alone does (its fused layers and dropout, gloo), those marked `gpu` about what
+CUDA does; they are skipped on another device.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 DEVICE = os.environ.get("EMBEDKIT_TEST_DEVICE", "cpu")
 
-PACKS = [pytest.param(True, marks=pytest.mark.cpu), False]
-"""Whether rows are packed, as a parameter of a test: elsewhere than on a CPU they are padded."""
+PACKS = [True, False] if DEVICE in ("cpu", "cuda") else [False]
+"""Whether rows are packed, as a parameter of a test: elsewhere they are padded."""
 
 
 def preprocessed(st: SentenceTransformer, texts: Sequence[str]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def gradients(base: Path, budget: int | None, keep: bool, packs: bool = True) ->
         step(batch)
         assert (len(batch.micro_batches) > 3) == (budget < 100)
         table = encoder.st[0].auto_model.get_input_embeddings().weight
-        assert table.grad is not None and table.grad.is_sparse == packs
+        assert table.grad is not None and table.grad.is_sparse == (packs and DEVICE == "cpu")
     step.finish(list(encoder.module.parameters()))
     return {n: p.grad for n, p in encoder.module.named_parameters() if p.grad is not None}
 

@@ -37,7 +37,6 @@ def widths(encoder: Encoder | Reranker, run: Callable[[], Any]) -> list[int]:
     return seen
 
 
-@pytest.mark.cpu
 @pytest.mark.parametrize("family", [None, "roberta"])
 @pytest.mark.parametrize("packs", [True, False], ids=["packed", "padded"])
 def test_embedding_and_gradient_are_those_of_all_tokens(
@@ -154,7 +153,6 @@ def test_all_tokens_pass_where_activations_are_recomputed(load: Load, texts: lis
     torch.testing.assert_close(found, narrow, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.cpu
 @pytest.mark.parametrize("family", [None, "roberta"])
 @pytest.mark.parametrize("packs", [True, False], ids=["packed", "padded"])
 def test_a_rerankers_scores_and_gradients_are_those_of_all_tokens(

@@ -54,7 +54,6 @@ def test_the_weights_are_those_of_sparse_encoder(base: Path) -> None:
     assert encoder.similarity == "dot" and encoder.encode_sparse([]).shape == (0, encoder.dim)
 
 
-@pytest.mark.cpu
 def test_packed_and_padded_rows_give_the_same(base: Path) -> None:
     encoder = sparse(base)
     assert encoder.module.packs

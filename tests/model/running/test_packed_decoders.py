@@ -19,8 +19,6 @@ from tests.model.running.test_packing import gradients
 from tests.model.running.test_perturb import embed, prepared
 from tests.tiny import sentences
 
-pytestmark = pytest.mark.cpu
-
 Load = Callable[..., Encoder]
 TEXTS = [*sentences(12, seed=4, shortest=1, longest=14), "x", "bade goku"]
 EOL = {"text": 'This text : "{text}" means in one word:"'}

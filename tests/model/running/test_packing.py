@@ -13,8 +13,6 @@ from embedkit.model.running.encoder import Encoder
 from tests.model.architectures import FAMILIES, build
 from tests.model.reading.test_tokens import batch_of, rows_of
 
-pytestmark = pytest.mark.cpu
-
 Load = Callable[..., Encoder]
 PACKABLE = {"roberta", "distilbert", "modernbert", "qwen2"}
 
@@ -116,7 +114,7 @@ def test_a_packed_model_still_takes_padded_input(load: Load, texts: list[str]) -
     ids = encoder.st.preprocess(texts)
     with torch.no_grad():
         padded = encoder.st.eval()(dict(ids))["sentence_embedding"]
-    np.testing.assert_allclose(padded.numpy(), encoder.encode(texts), atol=5e-6)
+    np.testing.assert_allclose(padded.cpu().numpy(), encoder.encode(texts), atol=5e-6)
 
 
 def test_the_attention_name_is_not_saved(load: Load, tmp_path: Path) -> None:

@@ -66,7 +66,6 @@ def test_a_cut_is_zero_after_the_embedding_layer_and_nowhere_else(load: Load, pa
         assert int(cut.all(1).sum()) == int(lengths[i] * 0.4) and int(cut.all(0).sum()) == int(32 * 0.2)
 
 
-@pytest.mark.cpu
 @pytest.mark.parametrize("family", ["bert", "roberta", "modernbert", "distilbert"])
 def test_packed_rows_are_what_padded_rows_are(load: Load, bert: Path, tmp_path: Path, family: str) -> None:
     encoder = load(bert if family == "bert" else build(family, tmp_path)).tower(0)

@@ -49,7 +49,6 @@ def test_the_scores_are_those_of_cross_encoder(rerank: Load) -> None:
     np.testing.assert_allclose(found, alone, atol=1e-5)
 
 
-@pytest.mark.cpu
 def test_packed_and_padded_scores_are_equal(rerank: Load) -> None:
     reranker = rerank()
     assert reranker.module.packs
@@ -58,7 +57,6 @@ def test_packed_and_padded_scores_are_equal(rerank: Load) -> None:
     np.testing.assert_allclose(packed, reranker.score(PAIRS), atol=1e-5)
 
 
-@pytest.mark.cpu
 @pytest.mark.parametrize(
     ("family", "options", "packs"),
     [

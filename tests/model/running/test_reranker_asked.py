@@ -59,7 +59,6 @@ def test_yes_alone(base: Path) -> None:
     np.testing.assert_allclose(model.score(PAIRS), [by_hand(model, *pair, no=None) for pair in PAIRS], atol=1e-5)
 
 
-@pytest.mark.cpu
 def test_packed_and_padded_scores_are_equal(base: Path) -> None:
     model = reranker(base)
     assert model.module.packs

@@ -1,0 +1,160 @@
+"""Attention over packed rows by torch's kernels of variable length: what each row gives alone, on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from embedkit.model.running import kernels
+from embedkit.model.running.attention import attention_by_torch
+from embedkit.model.running.encoder import Encoder
+from embedkit.model.running.kernels import Rows, attention_by_kernels
+from embedkit.model.running.masks import CAUSAL, Seen, window
+from embedkit.types import RowBatch
+from tests.device import DEVICE
+from tests.model.architectures import build
+from tests.model.reading.test_tokens import batch_of, rows_of
+from tests.model.running.test_packing import gradients
+
+Load = Callable[..., Encoder]
+RUNS = [(2, 9), (3, 4), (1, 1)]
+TOKENS = sum(rows * length for rows, length in RUNS)
+
+
+def band(length: int, left: int, right: int) -> Tensor:
+    ahead = torch.arange(length)[None] - torch.arange(length)[:, None]
+    return (ahead >= -left) & (ahead <= right)
+
+
+def rows() -> Rows:
+    lengths = [length for count, length in RUNS for _ in range(count)]
+    ends = torch.tensor([0, *np.cumsum(lengths).tolist()], dtype=torch.int32, device=DEVICE)
+    return Rows(RUNS, ends)
+
+
+def states(dtype: torch.dtype, heads: int = 2, size: int = 16) -> list[Tensor]:
+    torch.manual_seed(0)
+    made = [torch.randn(TOKENS, heads, size, dtype=torch.float64) for _ in range(4)]
+    return [t.to(DEVICE, dtype).requires_grad_(i < 3) for i, t in enumerate(made)]
+
+
+@pytest.mark.parametrize(
+    ("square", "expected"),
+    [
+        (band(5, 1, 1), (1, 1)),
+        (band(5, 2, 0), (2, 0)),
+        (band(5, 4, 4), (-1, -1)),
+        (band(5, 4, 0), (-1, 0)),
+        (band(5, 0, 0), (0, 0)),
+        (band(5, 1, 1) | band(5, 0, 0).flip(0), None),
+        (torch.zeros(3, 3, dtype=torch.bool), None),
+    ],
+    ids=["local", "left", "all", "causal", "self", "cross", "nothing"],
+)
+def test_a_window_is_found(square: Tensor, expected: tuple[int, int] | None) -> None:
+    assert window(square) == expected
+
+
+@pytest.mark.parametrize("seen", [[None] * 3, [CAUSAL] * 3, [band(9, 2, 2), band(4, 2, 2), None]])
+def test_numbers_that_no_kernel_takes_go_row_by_row(seen: list[Seen]) -> None:
+    query, key, value, _ = states(torch.float64)
+    found = attention_by_kernels(query, key, value, rows(), None, 0.0, seen)
+    here = [s.to(DEVICE) if isinstance(s, Tensor) else s for s in seen]
+    torch.testing.assert_close(found, attention_by_torch(query, key, value, RUNS, None, 0.0, here))
+
+
+MASKS = {
+    "all": ([None] * 3, [None] * 3),
+    "causal": ([CAUSAL] * 3, [CAUSAL] * 3),
+    "local": ([band(9, 2, 2), band(4, 2, 2), None], [band(9, 2, 2), band(4, 2, 2), None]),
+    "causal-local": ([band(9, 2, 0), band(4, 2, 0), None], [band(9, 2, 0), band(4, 2, 0), None]),
+}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("size", [16, 32, 64, 128, 12])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)], ids=["float32", "bfloat16"]
+)
+def test_result_and_gradient_are_those_of_rows_alone(
+    dtype: torch.dtype, tolerance: float, size: int, mask: str
+) -> None:
+    seen, expected = MASKS[mask]
+    query, key, value, outer = states(dtype, size=size)
+    found = attention_by_kernels(query, key, value, rows(), 0.3, 0.0, seen)
+    mine = [found, *torch.autograd.grad((found * outer).sum(), (query, key, value))]
+    exact = [t.detach().double().requires_grad_() for t in (query, key, value)]
+    here = [s.to(DEVICE) if isinstance(s, Tensor) else s for s in expected]
+    wanted = attention_by_torch(*exact, RUNS, 0.3, 0.0, here)
+    theirs = [wanted, *torch.autograd.grad((wanted * outer.double()).sum(), exact)]
+    for got, want in zip(mine, theirs, strict=True):
+        assert float((got.double() - want).norm() / want.norm()) < tolerance
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_each_kernel_is_used_where_it_fits(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    for name in ("_flash", "_efficient"):
+        own = getattr(kernels, name)
+        monkeypatch.setattr(kernels, name, lambda *a, own=own, name=name, **k: asked.append(name) or own(*a, **k))
+    query, key, value, _ = states(dtype)
+    attention_by_kernels(query, key, value, rows(), None, 0.0, [None] * 3)
+    assert asked == ["_efficient" if dtype == torch.float32 else "_flash"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_has_the_mean_and_the_variance_of_dropout(dtype: torch.dtype) -> None:
+    """Equal keys give each of t probabilities 1/t; over values of one the output is then a mean of t masks."""
+    count, t, rate = 2000, 4, 0.25
+    nought = torch.zeros(count * t, 2, 16, device=DEVICE, dtype=dtype)
+    ends = torch.arange(0, count * t + 1, t, dtype=torch.int32, device=DEVICE)
+    torch.manual_seed(0)
+    drawn = [
+        attention_by_kernels(nought, nought, nought + 1, Rows([(count, t)], ends), None, rate, [None])[..., 0].float()
+        for _ in range(2)
+    ]
+    assert not torch.equal(*drawn)
+    assert float(drawn[0].mean()) == pytest.approx(1, abs=0.02)
+    assert float(drawn[0].var()) == pytest.approx(rate / (1 - rate) / t, rel=0.08)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", [None, "roberta", "modernbert", "qwen2"])
+def test_gradient_of_an_encoder(
+    load: Load, tmp_path: Path, family: str | None, precision: torch.dtype, texts: list[str]
+) -> None:
+    encoder = load(build(family, tmp_path / family) if family else None, pooling="mean", dropout=0.0)
+    assert encoder.module.packs
+    encoder.module.train()
+    with torch.autocast("cuda", precision, enabled=precision != torch.float32):
+        (packed, found), (padded, expected) = gradients(encoder, texts, True), gradients(encoder, texts, False)
+    tolerance = 1e-4 if precision == torch.float32 else 6e-2
+    assert float((packed - padded).norm() / padded.norm()) < tolerance
+    assert found.keys() == expected.keys()
+    all_found, all_expected = (torch.cat([g.flatten() for g in grads.values()]) for grads in (found, expected))
+    assert float((all_found - all_expected).norm() / all_expected.norm()) < tolerance
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("pooling", ["mean", "cls", "lasttoken", "max"])
+def test_a_packed_micro_batch_is_not_waited_for(load: Load, pooling: str, texts: list[str]) -> None:
+    """Laid out, forward and backward: torch raises where the host would wait for the GPU."""
+    encoder = load(pooling=pooling)
+    encoder.module.train()
+    batch: RowBatch = batch_of(encoder, rows_of(texts))
+    some = np.arange(len(texts))
+    encoder.embed(encoder.features(batch, some)).sum().backward()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        encoder.embed(encoder.features(batch, some)).sum().backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
