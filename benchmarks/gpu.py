@@ -54,11 +54,12 @@ class Outcome:
     note: str = ""
 
 
-def parts(cpu: bool, devices: int, out: Path) -> list[Part]:
+def parts(cpu: bool, devices: int, out: Path, model: str = "") -> list[Part]:
     """What is run, in the order of what one wants to know first."""
     device = "cpu" if cpu else "cuda"
     small = ["--steps", "1", "--rounds", "1", "--batch", "4"] if cpu else ["--steps", "10", "--rounds", "2"]
-    step = [*_script("train_step"), "--device", device, *small]
+    base = ["--model", model] if model else []
+    step = [*_script("train_step"), "--device", device, *base, *small]
     flash = "" if importlib.util.find_spec("flash_attn") else "flash-attn is not installed"
     flash = "flash attention needs a GPU" if cpu else flash
     two = "" if devices > 1 or cpu else f"{devices} GPU here, two are needed"
@@ -66,6 +67,8 @@ def parts(cpu: bool, devices: int, out: Path) -> list[Part]:
     encode = ["--texts", "8", "--rounds", "1"] if cpu else ["--texts", "4000", "--rounds", "2"]
     tiny = ["train.steps=2", "train.batch_size=8"] if cpu else ["train.steps=60", "train.batch_size=256"]
     quick = [sys.executable, "-m", "embedkit", "train", "quickstart", f"train.device={device}", *tiny]
+    if model:
+        quick.append(f"model.base={model}")
     if cpu:
         quick += ["eval.suite=null"]
     # A line a test, so that the log names what failed even where the limit ends it.
@@ -91,8 +94,18 @@ def parts(cpu: bool, devices: int, out: Path) -> list[Part]:
             [*step, "--precision", "bf16", "--attention", "flash_attention_2"],
             skipped=flash,
         ),
-        Part("encode", "encoding against sentence-transformers", 60, [*_script("encode"), "--device", device, *encode]),
-        Part("memory", "peak memory of a step against the estimate", 30, [*_script("gpu_memory"), "--device", device]),
+        Part(
+            "encode",
+            "encoding against sentence-transformers",
+            60,
+            [*_script("encode"), "--device", device, *base, *encode],
+        ),
+        Part(
+            "memory",
+            "peak memory of a step against the estimate",
+            30,
+            [*_script("gpu_memory"), "--device", device, *base],
+        ),
         Part(
             "train",
             "a recipe from data to report in bf16",
@@ -186,11 +199,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cpu", action="store_true")
     parser.add_argument("--only", default="")
+    parser.add_argument("--model", default="")
     args = parser.parse_args()
     facts, devices = machine(args.cpu)
     if not devices and not args.cpu:
         parser.error("torch sees no GPU here; --cpu tries the script on the CPU")
-    chosen = parts(args.cpu, devices, args.out)
+    chosen = parts(args.cpu, devices, args.out, args.model)
     wanted = {name for name in args.only.split(",") if name}
     unknown = wanted - {part.name for part in chosen}
     if unknown:

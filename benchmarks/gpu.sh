@@ -3,7 +3,7 @@
 set -euo pipefail
 usage() {
   cat <<'TEXT'
-Usage: benchmarks/gpu.sh [--out DIR] [--wheels DIR | --python PATH] [--cpu] [--only PART,PART]
+Usage: benchmarks/gpu.sh [--out DIR] [--wheels DIR | --python PATH] [--model DIR] [--cpu] [--only PART,PART]
 
 Runs every part with a time limit of its own, eight minutes for all; one that fails does not stop the next. At the end a table, and in DIR
 one log a part and figures.json with the device, the versions and every part's state.
@@ -12,6 +12,7 @@ one log a part and figures.json with the device, the versions and every part's s
   --wheels DIR   make an environment from this folder of wheels, without an index, and use it; on a machine like it
                  with an index: pip wheel torch '.[dev,offline,lora,pydocs]' --wheel-dir DIR
   --python PATH  use this Python, which has embedkit's dependencies (default: .venv/bin/python, else python3)
+  --model DIR    the encoder of all parts but the tests (default: all-MiniLM-L6-v2)
   --cpu          the same parts on the CPU with the smallest sizes: a trial of the script, no measurement
   --only PARTS   some parts, by name: tests, step, step-bf16, step-flash, encode, memory, train, nccl
 TEXT
@@ -25,6 +26,7 @@ while (($#)); do
     --out) value "$@"; out=$2; shift 2 ;;
     --wheels) value "$@"; wheels=$2; shift 2 ;;
     --python) value "$@"; python=$2; shift 2 ;;
+    --model) value "$@"; rest+=(--model "$2"); shift 2 ;;
     --only) value "$@"; rest+=(--only "$2"); shift 2 ;;
     --cpu) rest+=(--cpu); shift ;;
     -h | --help) usage; exit 0 ;;

@@ -3,14 +3,17 @@
 They are those behind `torch.nn.functional.scaled_dot_product_attention`: FlashAttention-2 (arXiv 2307.08691) in half
 precision, the memory-efficient one (arXiv 2112.05682) also in float32 and on older GPUs. Both take rows of any length
 in one launch, with dropout and backward, and need no package beside torch. torch's public function of variable length
-(`torch.nn.attention.varlen`) has neither dropout nor float32, so the operators are called by name; that they do what
-padded rows give is tried at every load (`embedkit.model.running.packing`).
+(`torch.nn.attention.varlen`) has neither dropout nor float32, so the operators are called by name. What a GPU
+gives for them, gradient included, is therefore tried before the first use (`obstacle`), and what a model gives at every
+load (`embedkit.model.running.packing`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -25,6 +28,12 @@ WIDEST = 256
 """Numbers per head that its kernels take at most."""
 ALIGNED = 8
 """Both kernels read this many numbers of a head at once."""
+
+
+TRIAL = ((2, 9), (3, 4), (1, 1))
+"""Rows of a trial."""
+TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
+"""Largest relative distance of a result or a gradient from the exact one in a trial."""
 
 
 @dataclass(frozen=True)
@@ -138,3 +147,49 @@ def _efficient(
     )
     out: Tensor = found[0][0]
     return out
+
+
+@cache
+def obstacle(device: torch.device) -> str | None:
+    """Why a device's kernels are not used, or None: results and gradients of a few rows against exact ones.
+
+    Tried are both kernels, over all of a row, what stands before a token, and a window.
+    """
+    near = [_band(length) for _, length in TRIAL]
+    for dtype, tolerance in TOLERANCES.items():
+        for seen in ([None] * 3, [CAUSAL] * 3, near):
+            try:
+                apart = _distance(device, dtype, seen)
+            except Exception as error:  # a build of torch, or a GPU, without them
+                return f"torch's kernels for rows of any length fail here: {type(error).__name__}: {error}"
+            if not apart < tolerance:
+                return f"torch's kernels for rows of any length are {apart:.1e} off here in {dtype}"
+    return None
+
+
+def _band(length: int) -> Tensor:
+    """What a token sees that sees two on each side."""
+    places = torch.arange(length)
+    return (places[:, None] - places[None]).abs() <= 2
+
+
+def _distance(device: torch.device, dtype: torch.dtype, seen: Sequence[Seen]) -> float:
+    """The largest relative distance of a result or gradient of `attention_by_kernels` from the exact one."""
+    lengths = [length for count, length in TRIAL for _ in range(count)]
+    rows = Rows(TRIAL, torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device))
+    draw = torch.Generator().manual_seed(0)
+    drawn = [torch.randn(sum(lengths), 2, 32, generator=draw).to(device, dtype) for _ in range(4)]
+    with torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        found = _with_gradients(drawn, lambda q, k, v: attention_by_kernels(q, k, v, rows, None, 0.0, seen))
+        here = [s.to(device) if isinstance(s, Tensor) else s for s in seen]
+        exact = [t.double() for t in drawn]
+        wanted = _with_gradients(exact, lambda q, k, v: attention_by_torch(q, k, v, TRIAL, None, 0.0, here))
+    pairs = zip(found, wanted, strict=True)
+    return max(float((f.double() - w).norm() / w.norm().clamp(min=1e-12)) for f, w in pairs)
+
+
+def _with_gradients(drawn: Sequence[Tensor], attend: Callable[[Tensor, Tensor, Tensor], Tensor]) -> list[Tensor]:
+    """The result, and the gradient of queries, keys and values from the last of four tensors."""
+    query, key, value = (t.detach().requires_grad_() for t in drawn[:3])
+    out = attend(query, key, value)
+    return [out.detach(), *torch.autograd.grad(out, (query, key, value), drawn[3])]

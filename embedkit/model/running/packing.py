@@ -21,9 +21,9 @@ from embedkit.foreign import showing
 from embedkit.model.reading import static, structure, tokens
 from embedkit.model.reading.devices import send
 from embedkit.model.reading.probing import evaluating
+from embedkit.model.running import kernels
 from embedkit.model.running.attention import attention_by_torch, attention_with_dropout
 from embedkit.model.running.fused import layers as fused
-from embedkit.model.running.kernels import Rows, attention_by_kernels
 from embedkit.model.running.masks import OWN_LOGITS, RowMask, row_mask, seen_by
 
 if TYPE_CHECKING:
@@ -122,7 +122,8 @@ def obstacle(backbone: nn.Module) -> str | None:
         return "it takes no position ids"
     if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return "it hands nothing on to its attention"
-    return None
+    device = next(backbone.parameters()).device
+    return kernels.obstacle(device) if device.type == "cuda" else None
 
 
 def _register() -> None:
@@ -268,7 +269,9 @@ def packed_attention(
     seen = seen_by(module, attention_mask, packed_runs, kwargs.get("is_causal"))
     if query.is_cuda:
         assert cu_seq_lens_q is not None
-        return attention_by_kernels(q, k, v, Rows(packed_runs, cu_seq_lens_q), scaling, dropout, seen)[None], None
+        return kernels.attention_by_kernels(q, k, v, kernels.Rows(packed_runs, cu_seq_lens_q), scaling, dropout, seen)[
+            None
+        ], None
     if dropout:
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         return attention_with_dropout(q, k, v, packed_runs, scale, dropout, seen)[None], None

@@ -68,6 +68,32 @@ def test_numbers_that_no_kernel_takes_go_row_by_row(seen: list[Seen]) -> None:
     torch.testing.assert_close(found, attention_by_torch(query, key, value, RUNS, None, 0.0, here))
 
 
+@pytest.mark.cpu
+def test_a_device_without_the_kernels_is_found() -> None:
+    assert "kernels for rows of any length fail here: NotImplementedError" in str(kernels.obstacle(torch.device("cpu")))
+
+
+@pytest.mark.parametrize("wrong", ["result", "gradient"])
+def test_kernels_that_compute_something_else_are_found(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def attend(query: Tensor, key: Tensor, value: Tensor, rows: Rows, *options: object) -> Tensor:
+        out = attention_by_torch(query, key, value, rows.runs, *options)  # type: ignore[arg-type]
+        if broken:
+            out = 1.01 * out if wrong == "result" else out.detach() + 0.9 * (out - out.detach())
+        return out
+
+    monkeypatch.setattr(kernels, "attention_by_kernels", attend)
+    monkeypatch.setattr(kernels, "TOLERANCES", {torch.float32: 1e-3})
+    broken, device = False, torch.device("cpu")
+    assert kernels.obstacle.__wrapped__(device) is None
+    broken = True
+    assert "off here in torch.float32" in str(kernels.obstacle.__wrapped__(device))
+
+
+@pytest.mark.gpu
+def test_this_gpu_has_them() -> None:
+    assert kernels.obstacle(torch.device(DEVICE)) is None
+
+
 MASKS = {
     "all": ([None] * 3, [None] * 3),
     "causal": ([CAUSAL] * 3, [CAUSAL] * 3),
