@@ -82,7 +82,11 @@ def measured(method: Method, results: Mapping[str, Any]) -> str:
 
 
 def overview(methods: Iterable[Method], results: Mapping[str, Any]) -> str:
-    """A row per method: its average on every base, marked where it left its start, and its time on the first."""
+    """A row per method: its average on every base, marked where it left its start, and its time on the first.
+
+    Comparisons marked ``earlier``, which the code has left behind, keep their page and stay out.
+    """
+    results = {name: found for name, found in results.items() if not found["comparison"].get("earlier")}
     heads = [
         f"[{name}](docs/results/{name}.md), {found['comparison']['steps']} updates" for name, found in results.items()
     ]

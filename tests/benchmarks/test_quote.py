@@ -107,6 +107,15 @@ def test_the_readme_has_a_row_per_method_that_has_results(repository: Path) -> N
     ]
 
 
+def test_what_the_code_has_left_behind_is_quoted_in_its_pages_alone(repository: Path) -> None:
+    stored = repository / "docs/results/small.json"
+    found = json.loads(stored.read_text())
+    found["comparison"]["earlier"] = "the step was rewritten"
+    (stored.parent / "old.json").write_text(json.dumps(found))
+    assert "[old]" not in quoted(repository)[repository / "README.md"]
+    assert "[old](../results/old.md)" in quoted(repository)[repository / "docs/methods/other.md"]
+
+
 def test_the_shipped_pages_and_recipes_quote_the_stored_results() -> None:
     stale = [
         str(path.relative_to(quote.ROOT))
