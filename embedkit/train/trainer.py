@@ -103,6 +103,7 @@ class Trainer(SentenceTransformerTrainer):
             evaluator=None if evaluate is None else [],  # not None: evaluation happens, in `evaluate` below
             callbacks=[*callbacks, self.flow, *([AfterUpdate(step.remember)] if step.remembers else [])],
         )
+        self.processing_class = None  # or transformers writes the tokenizer's special tokens into the model's config
         self.trainee = Trainee(encoder, objectives, step).to(args.device)
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)

@@ -162,6 +162,8 @@ def test_two_updates_are_one_and_one(base: Path, tmp_path: Path) -> None:
     start = {n: v.clone() for n, v in whole.trainee.state_dict().items()}
     whole.train()
     assert any((v != start[n]).any() for n, v in whole.trainee.state_dict().items())
+    ends = whole.encoder.st[0].config.eos_token_id
+    assert ends == [3, *range(5, 110)], "training has changed which tokens end a text"
     resumed = trainer(made, tmp_path / "resumed")
     resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-1"))
     assert resumed.state.global_step == 2
