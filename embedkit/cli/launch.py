@@ -20,6 +20,10 @@ from embedkit.cli.console import LAUNCHED, STOPPED, say
 from embedkit.train.stopping import SIGNALS, PassingOn, Stopped
 
 _TAIL = 40
+_SOON = 15
+"""Seconds."""
+_ASKED = (STOPPED, -signal.SIGTERM)
+"""Exit codes of a process that was asked to end."""
 
 
 def launch(arguments: list[str], nproc: int) -> None:
@@ -56,12 +60,14 @@ def launch(arguments: list[str], nproc: int) -> None:
         except SignalException as error:
             raise (Stopped(error.sigval) if error.sigval in SIGNALS else KeyboardInterrupt) from error
         except ChildFailedError as error:
-            codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+            codes = _first({rank: (failure.timestamp, failure.exitcode) for rank, failure in error.failures.items()})
             if _stopped(list(codes.values()), passing_on.asked):
                 raise Stopped(passing_on.asked or signal.SIGTERM) from error
             rank = _culprit(codes)
             if rank != 0:
                 _show_log(Path(logs), rank)
+            if codes[rank] < 0:
+                say(_killed(rank, -codes[rank]))
             raise typer.Exit(max(1, codes[rank])) from error
 
 
@@ -69,17 +75,34 @@ def _workers() -> list[int]:
     return [child.pid for child in psutil.Process().children()]
 
 
+def _first(ends: dict[int, tuple[int, int]]) -> dict[int, int]:
+    """Exit codes of the processes that ended about when the first did, of all processes' (second, code).
+
+    The launcher asks the others to end, and kills after half a minute those that have not.
+    """
+    first = min(second for second, _ in ends.values())
+    return {rank: code for rank, (second, code) in ends.items() if second < first + _SOON}
+
+
 def _stopped(codes: list[int], asked: int | None) -> bool:
     """Whether the processes ended because the system asked them to, and for no reason of their own."""
-    return all(code < 0 or code == STOPPED for code in codes) and (asked is not None or STOPPED in codes)
+    if asked is not None:
+        return all(code < 0 or code == STOPPED for code in codes)
+    return STOPPED in codes and all(code in _ASKED for code in codes)
 
 
 def _culprit(codes: dict[int, int]) -> int:
-    """The process that failed for a reason of its own; the others fail when it is gone.
+    """The process that failed for a reason of its own; the others fail when it is gone, or are asked to end.
 
-    A code above 1 names a reason (recipe, data), 1 an exception, a negative one a signal (usually the launcher's).
+    A code above 1 names a reason (recipe, data), a negative one a signal, 1 an exception.
     """
-    return min(codes, key=lambda rank: (codes[rank] < 0, codes[rank] == 1, rank))
+    return min(codes, key=lambda rank: (codes[rank] in _ASKED, codes[rank] == 1, codes[rank] < 0, rank))
+
+
+def _killed(rank: int, number: int) -> str:
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    why = "; the system ends so what takes the last memory" if name == "SIGKILL" else ""
+    return f"process {rank} was ended by {name}{why}; its checkpoints are whole: --resume goes on"
 
 
 def _show_log(folder: Path, rank: int) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.cli.conftest import spawn
@@ -64,6 +65,20 @@ def test_several_processes_stop_after_the_same_update(work: Path, everyone: bool
     assert {p.name for p in last.glob("rng_state_*")} == {"rng_state_0.pth", "rng_state_1.pth"}
     assert f"stopped by SIGTERM; {last.name} is whole; to go on: embedkit train" in err
     assert "--nproc 2" in err
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_is_killed_is_named(work: Path, rank: int) -> None:
+    """As where memory runs out: the other one is asked to end, and that is not why the run ended."""
+    child = spawn(*ENDLESS, "--nproc", "2")
+    trains(child, Path("run"))
+    workers = psutil.Process(child.pid).children()
+    next(worker for worker in workers if worker.environ().get("RANK") == str(rank)).kill()
+    out, err = child.communicate()
+    assert child.returncode == 1, err
+    assert f"process {rank} was ended by SIGKILL; the system ends so what takes the last memory" in out
+    assert "stopped by" not in out + err
 
 
 @pytest.mark.dist

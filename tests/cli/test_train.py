@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from embedkit.cli.launch import _culprit
+from embedkit.cli.launch import _culprit, _first, _stopped
 from embedkit.cli.seeds import spread, summary
 from embedkit.types import RunRecord
 from tests.cli.conftest import Done, spawn
@@ -157,6 +157,15 @@ def test_the_process_with_a_reason_of_its_own_is_blamed() -> None:
     assert _culprit({0: 1, 1: 3}) == 1
     assert _culprit({0: -15, 1: 1}) == 1
     assert _culprit({0: 1, 1: -15}) == 0
+    assert _culprit({0: 143, 1: -9}) == _culprit({0: 1, 1: -9}) == 1
+    assert _culprit({0: 143, 1: 1}) == 1
+    assert _first({0: (107, 143), 1: (100, -9), 2: (131, -9)}) == {0: 143, 1: -9}
+
+
+def test_processes_are_stopped_where_somebody_asked_and_none_failed() -> None:
+    assert _stopped([143, 143], None) and _stopped([-15, 143], None)
+    assert not _stopped([143, -9], None) and not _stopped([143, 1], None) and not _stopped([-15], None)
+    assert _stopped([143, -9], 15) and not _stopped([143, 1], 15)
 
 
 def test_spread_over_seeds() -> None:
