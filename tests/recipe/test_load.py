@@ -421,6 +421,13 @@ class TestHash:
         assert recipe_hash(one) == recipe_hash(two)
         assert len(recipe_hash(one)) == 16
 
+    def test_a_default_that_became_the_devices_choice_has_the_hash_of_the_number_it_was(self, write: Write) -> None:
+        given, left, other = (
+            recipe_hash(load_recipe(write(f"{DATA}train: {{batch_size: 8{more}}}\n")))
+            for more in (", tokens_per_micro_batch: 2048", "", ", tokens_per_micro_batch: 1024")
+        )
+        assert given == left != other
+
     @pytest.mark.parametrize(
         "override",
         ["train.seed=43", "train.learning_rate=2.0000001e-5", "model.base=x", "objective=cosent", "plugins=[json]",

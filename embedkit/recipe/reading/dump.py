@@ -18,6 +18,7 @@ from embedkit.foreign.showing import visible
 from embedkit.recipe.reading.tree import override_value
 from embedkit.recipe.schema import Recipe
 from embedkit.recipe.stages import Staged, Step
+from embedkit.recipe.training import MICRO_BATCH_OF_CPU
 
 LATER = {
     ("mining",),
@@ -87,7 +88,7 @@ def dump_stages(staged: Staged) -> str:
 def stages_hash(staged: Staged) -> str:
     """As `recipe_hash`, of all stages."""
     steps = (replace(step, recipe=of_the_model(step.recipe)) for step in staged.steps)
-    return _hash({"stages": _stages(Staged(tuple(steps)))})
+    return _hash({"stages": [_as_before(stage) for stage in _stages(Staged(tuple(steps)))]})
 
 
 def _stages(staged: Staged) -> list[dict[str, Any]]:
@@ -114,7 +115,18 @@ def of_the_model(recipe: Recipe) -> Recipe:
 def recipe_hash(recipe: Recipe) -> str:
     """16 hex digits that change when any value changes but a secret and those of `BESIDE`; the order of keys and the
     Python version do not matter."""
-    return _hash(_plain(of_the_model(recipe)))
+    return _hash(_as_before(_plain(of_the_model(recipe))))
+
+
+def _as_before(plain: dict[str, Any]) -> dict[str, Any]:
+    """A default that was a number, and is now the device's choice, as the number: hashes stay what they were.
+
+    How rows are cut into micro-batches changes no gradient, only which masks dropout draws.
+    """
+    train = plain.get("train", {})
+    if train.get("tokens_per_micro_batch", 0) is not None:
+        return plain
+    return plain | {"train": {**train, "tokens_per_micro_batch": MICRO_BATCH_OF_CPU}}
 
 
 def _hash(plain: dict[str, Any]) -> str:
