@@ -58,8 +58,8 @@ def parts(cpu: bool, devices: int, out: Path, model: str = "") -> list[Part]:
     """What is run, in the order of what one wants to know first."""
     device = "cpu" if cpu else "cuda"
     small = ["--steps", "1", "--rounds", "1", "--batch", "4"] if cpu else ["--steps", "10", "--rounds", "2"]
-    base = ["--model", model] if model else []
-    step = [*_script("train_step"), "--device", device, *base, *small]
+    placed = ["--device", device, *(["--model", model] if model else [])]
+    step = [*_script("train_step"), *placed, *small]
     flash = "" if importlib.util.find_spec("flash_attn") else "flash-attn is not installed"
     flash = "flash attention needs a GPU" if cpu else flash
     two = "" if devices > 1 or cpu else f"{devices} GPU here, two are needed"
@@ -94,18 +94,8 @@ def parts(cpu: bool, devices: int, out: Path, model: str = "") -> list[Part]:
             [*step, "--precision", "bf16", "--attention", "flash_attention_2"],
             skipped=flash,
         ),
-        Part(
-            "encode",
-            "encoding against sentence-transformers",
-            60,
-            [*_script("encode"), "--device", device, *base, *encode],
-        ),
-        Part(
-            "memory",
-            "peak memory of a step against the estimate",
-            30,
-            [*_script("gpu_memory"), "--device", device, *base],
-        ),
+        Part("encode", "encoding against sentence-transformers", 60, [*_script("encode"), *placed, *encode]),
+        Part("memory", "peak memory of a step against the estimate", 30, [*_script("gpu_memory"), *placed]),
         Part(
             "train",
             "a recipe from data to report in bf16",

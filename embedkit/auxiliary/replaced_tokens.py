@@ -243,7 +243,7 @@ def _copy_of(encoder: Encoder) -> Any:
         pooler = getattr(discriminator, "pooler", None)
         if isinstance(pooler, nn.Module):
             pooler.requires_grad_(False)
-    if encoder.module.packs and encoder.device.type == "cpu":
+    if encoder.module.packs:
         packing.use_sparse_token_gradients(discriminator)
     return discriminator
 

@@ -21,7 +21,7 @@ from embedkit.train.stopping import SIGNALS, PassingOn, Stopped
 
 _TAIL = 40
 _SOON = 15
-"""Seconds."""
+"""Seconds; the launcher kills after 30 those that it has asked to end."""
 _ASKED = (STOPPED, -signal.SIGTERM)
 """Exit codes of a process that was asked to end."""
 
@@ -76,10 +76,7 @@ def _workers() -> list[int]:
 
 
 def _first(ends: dict[int, tuple[int, int]]) -> dict[int, int]:
-    """Exit codes of the processes that ended about when the first did, of all processes' (second, code).
-
-    The launcher asks the others to end, and kills after half a minute those that have not.
-    """
+    """Exit codes of the processes that ended about when the first did, of all processes' (second, code)."""
     first = min(second for second, _ in ends.values())
     return {rank: code for rank, (second, code) in ends.items() if second < first + _SOON}
 
@@ -101,8 +98,11 @@ def _culprit(codes: dict[int, int]) -> int:
 
 def _killed(rank: int, number: int) -> str:
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-    why = "; the system ends so what takes the last memory" if name == "SIGKILL" else ""
-    return f"process {rank} was ended by {name}{why}; its checkpoints are whole: --resume goes on"
+    why, cure = "", ""
+    if name == "SIGKILL":
+        why = ", as a system does where memory runs out"
+        cure = "; if it was memory, lower --nproc or train.tokens_per_micro_batch, or set train.graph: reforward"
+    return f"process {rank} was ended by {name}{why}\n  cure: --resume goes on from the newest checkpoint{cure}"
 
 
 def _show_log(folder: Path, rank: int) -> None:

@@ -81,7 +81,7 @@ class Train(Block):
         None,
         ge=16,
         description="Tokens per micro-batch, padding included; rows are sorted by length first. None: 2,048 on a CPU, "
-        "8,192 on a GPU, which waits for its host with fewer.",
+        "8,192 on a GPU.",
     )
     rows_per_block: int | None = Field(
         None,

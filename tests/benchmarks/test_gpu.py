@@ -32,6 +32,7 @@ def test_help_teaches() -> None:
         (["--fast"], "unknown argument --fast"),
         (["--out"], "--out needs a value"),
         (["--out", "--cpu"], "--out needs a value"),
+        (["--model"], "--model needs a value"),
         (["--wheels", "no/such"], "there is no folder no/such"),
         (["--wheels", ".", "--python", "python3"], "exclude each other"),
         (["--python", "no/such/python"], "there is no Python at no/such/python"),
@@ -51,6 +52,17 @@ def figures(out: Path) -> dict[str, dict]:
     record = json.loads((out / "figures.json").read_text(encoding="utf-8"))
     assert record["machine"]["device"].startswith("CPU") and record["machine"]["torch"]
     return {part["name"]: part for part in record["parts"]}
+
+
+def test_a_model_of_ones_own_is_in_every_part_but_the_tests() -> None:
+    code = (
+        "import sys; sys.path.insert(0, 'benchmarks'); from pathlib import Path; from gpu import parts; import json; "
+    )
+    code += "print(json.dumps({p.name: p.command for p in parts(False, 2, Path('out'), 'folder')}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    commands = json.loads(done.stdout)
+    named = {name for name, words in commands.items() if "model.base=folder" in words or "--model" in words}
+    assert named == commands.keys() - {"tests"} and len(commands) == 8
 
 
 @pytest.mark.slow

@@ -190,6 +190,17 @@ def test_a_failing_evaluation_loses_no_update(base: Path, tmp_path: Path) -> Non
     assert again.load_best() == 8
 
 
+def test_the_models_configuration_stays_what_it_was(base: Path, tmp_path: Path) -> None:
+    """Also where the tokenizer says otherwise: a model may end its texts with several tokens."""
+    t = trainer(recipe(base, steps=2), tmp_path)
+    config = t.encoder.st[0].config
+    config.pad_token_id, config.eos_token_id = 7, [3, 5]
+    assert t.encoder.st.tokenizer.pad_token_id != 7
+    before = config.to_dict()
+    t.train()
+    assert config.to_dict() == before
+
+
 def test_every_update_is_in_a_logged_line(base: Path, tmp_path: Path) -> None:
     """Lines at 1 and 5 (log_every), 4 (checkpoint), 6 (evaluation) and 8 (the end) hold the tokens of all 8."""
     one_each, _ = evaluated(base, tmp_path / "a", {6: 1.0, 8: 1.0}, {"log_every": 1}, every=6)

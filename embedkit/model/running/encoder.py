@@ -296,7 +296,7 @@ class Encoder:
     def use_sparse_token_gradients(self) -> None:
         """On the CPU, give the token table a sparse gradient; only the step engine should ask for this."""
         for module in (self.module, self.module.second):
-            if module is not None and module.packs and self.device.type == "cpu":
+            if module is not None and module.packs:
                 packing.use_sparse_token_gradients(module.st[0].auto_model)
 
     def save(self, path: str | Path, *, merge: bool = True) -> None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from embedkit.model.running.attention import Runs, attention_by_torch
-from embedkit.model.running.masks import CAUSAL, Seen, window
+from embedkit.model.running.masks import CAUSAL, Seen, Window, as_window
 
 HALF = (torch.bfloat16, torch.float16)
 FLASH_SINCE = (8, 0)
@@ -29,6 +29,8 @@ WIDEST = 256
 ALIGNED = 8
 """Both kernels read this many numbers of a head at once."""
 
+ALL, BEFORE = as_window(None), as_window(CAUSAL)
+"""The windows that both kernels know."""
 
 TRIAL = ((2, 9), (3, 4), (1, 1))
 """Rows of a trial."""
@@ -55,7 +57,14 @@ class Rows:
 
 
 def attention_by_kernels(
-    query: Tensor, key: Tensor, value: Tensor, rows: Rows, scale: float | None, rate: float, seen: Sequence[Seen]
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    rows: Rows,
+    scale: float | None,
+    rate: float,
+    window: Window | None,
+    seen: Callable[[], Sequence[Seen]],
 ) -> Tensor:
     """Self-attention within each row, dropout on its probabilities.
 
@@ -64,7 +73,8 @@ def attention_by_kernels(
         rows: how the t tokens divide.
         scale: factor of q k^T; None is 1 / sqrt(d).
         rate: dropout rate, below 1.
-        seen: per run, what its tokens see of their row.
+        window: what a token sees of its row; None where that is no window.
+        seen: per run, what its tokens see of their row; asked where no kernel knows the window or takes the numbers.
 
     Returns:
         [t, heads, d], in the type of autocast where that is on.
@@ -72,26 +82,12 @@ def attention_by_kernels(
     kind = query.device.type
     if torch.is_autocast_enabled(kind):
         query, key, value = (states.to(torch.get_autocast_dtype(kind)) for states in (query, key, value))
-    left, right = _window(seen)
-    if left is not None and right is not None:
-        if _flash_takes(query):
-            return _flash(query, key, value, rows, scale, rate, left, right)
-        if _efficient_takes(query) and left < 0 and right <= 0:
-            return _efficient(query, key, value, rows, scale, rate, causal=right == 0)
-    here = [s.to(query.device) if isinstance(s, Tensor) else s for s in seen]
+    if window is not None and _flash_takes(query):
+        return _flash(query, key, value, rows, scale, rate, window)
+    if window in (ALL, BEFORE) and _efficient_takes(query):
+        return _efficient(query, key, value, rows, scale, rate, causal=window == BEFORE)
+    here = [s.to(query.device) if isinstance(s, Tensor) else s for s in seen()]
     return attention_by_torch(query, key, value, rows.runs, scale, rate, here)
-
-
-def _window(seen: Sequence[Seen]) -> tuple[int | None, int | None]:
-    """Tokens seen to the left and to the right of each, -1 for all; None, None where the kernels do not know the mask.
-
-    The rows of a layer see alike, so what the longest sees holds for all.
-    """
-    squares = [s for s in seen if isinstance(s, Tensor)]
-    if squares:
-        found = window(max(squares, key=len))
-        return (None, None) if found is None else found
-    return (-1, 0) if CAUSAL in seen else (-1, -1)
 
 
 def _flash_takes(query: Tensor) -> bool:
@@ -106,9 +102,10 @@ def _efficient_takes(query: Tensor) -> bool:
 
 
 def _flash(
-    query: Tensor, key: Tensor, value: Tensor, rows: Rows, scale: float | None, rate: float, left: int, right: int
+    query: Tensor, key: Tensor, value: Tensor, rows: Rows, scale: float | None, rate: float, window: Window
 ) -> Tensor:
-    longest, causal = rows.longest, (left, right) == (-1, 0)
+    longest, causal = rows.longest, window == BEFORE
+    left, right = (None, None) if causal else window
     out: Tensor = torch.ops.aten._flash_attention_forward(
         query,
         key,
@@ -121,8 +118,8 @@ def _flash(
         causal,
         False,
         scale=scale,
-        window_size_left=None if causal else left,
-        window_size_right=None if causal else right,
+        window_size_left=left,
+        window_size_right=right,
     )[0]
     return out
 
@@ -155,7 +152,7 @@ def obstacle(device: torch.device) -> str | None:
 
     Tried are both kernels, over all of a row, what stands before a token, and a window.
     """
-    near = [_band(length) for _, length in TRIAL]
+    near = [torch.ones(length, length, dtype=torch.bool).triu(-2).tril(2) for _, length in TRIAL]
     for dtype, tolerance in TOLERANCES.items():
         for seen in ([None] * 3, [CAUSAL] * 3, near):
             try:
@@ -167,20 +164,17 @@ def obstacle(device: torch.device) -> str | None:
     return None
 
 
-def _band(length: int) -> Tensor:
-    """What a token sees that sees two on each side."""
-    places = torch.arange(length)
-    return (places[:, None] - places[None]).abs() <= 2
-
-
 def _distance(device: torch.device, dtype: torch.dtype, seen: Sequence[Seen]) -> float:
     """The largest relative distance of a result or gradient of `attention_by_kernels` from the exact one."""
     lengths = [length for count, length in TRIAL for _ in range(count)]
     rows = Rows(TRIAL, torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device))
     draw = torch.Generator().manual_seed(0)
     drawn = [torch.randn(sum(lengths), 2, 32, generator=draw).to(device, dtype) for _ in range(4)]
+    window = as_window(seen[0])
     with torch.enable_grad(), torch.autocast(device.type, enabled=False):
-        found = _with_gradients(drawn, lambda q, k, v: attention_by_kernels(q, k, v, rows, None, 0.0, seen))
+        found = _with_gradients(
+            drawn, lambda q, k, v: attention_by_kernels(q, k, v, rows, None, 0.0, window, lambda: seen)
+        )
         here = [s.to(device) if isinstance(s, Tensor) else s for s in seen]
         exact = [t.double() for t in drawn]
         wanted = _with_gradients(exact, lambda q, k, v: attention_by_torch(q, k, v, TRIAL, None, 0.0, here))

@@ -20,6 +20,9 @@ CAUSAL: Final = "causal"
 Seen = Tensor | str | None
 """What the tokens of a row see of it: None everything, `CAUSAL`, or bool [t, t], True where a query sees a key."""
 
+Window = tuple[int, int]
+"""Tokens that a token sees to its left and to its right, -1 for all."""
+
 OWN_LOGITS = ("position_bias", "softcap", "s_aux")
 """Arguments of an attention function that change its logits in a way packed rows do not know."""
 
@@ -37,6 +40,7 @@ class RowMask:
         self._square = torch.ones(0, 0, dtype=torch.bool)
         self._whole: Seen = None
         self._found: dict[int, Seen] = {}
+        self._windows: dict[int, Window | None] = {}
 
     @cached_property
     def padded(self) -> Tensor | None:
@@ -56,6 +60,12 @@ class RowMask:
             self._found[length] = _kind(self._square[:length, :length])
         return self._found[length]
 
+    def window(self, length: int) -> Window | None:
+        """`of_row` as a window; None where it is none."""
+        if length not in self._windows:
+            self._windows[length] = as_window(self.of_row(length))
+        return self._windows[length]
+
     def _evaluate(self, length: int) -> Tensor:
         places, one = torch.arange(length), torch.zeros((), dtype=torch.int64)
         return self._function(one, one, places[:, None], places[None]).expand(length, length)
@@ -67,17 +77,23 @@ def _kind(square: Tensor) -> Seen:
     return CAUSAL if torch.equal(square, torch.ones_like(square).tril()) else square
 
 
-def window(square: Tensor) -> tuple[int, int] | None:
-    """Tokens seen to the left and to the right of each, where a bool [t, t] is such a band; -1 for all; else None."""
-    places = torch.arange(len(square), device=square.device)
-    ahead = places[None] - places[:, None]
-    if not bool(square.any()):
+def as_window(seen: Seen) -> Window | None:
+    """What a token sees as a window around it; None where it is none."""
+    if not isinstance(seen, Tensor):
+        return (-1, 0) if seen == CAUSAL else (-1, -1)
+    left, right = int(seen[-1].sum()) - 1, int(seen[0].sum()) - 1
+    if min(left, right) < 0 or not torch.equal(seen, torch.ones_like(seen).triu(-left).tril(right)):
         return None
-    left, right = int(-ahead[square].min()), int(ahead[square].max())
-    if not torch.equal(square, (ahead >= -left) & (ahead <= right)):
-        return None
-    last = len(square) - 1
+    last = len(seen) - 1
     return (-1 if left == last else left), (-1 if right == last else right)
+
+
+def window_of(
+    module: nn.Module, mask: RowMask | None, runs: Sequence[tuple[int, int]], is_causal: bool | None = None
+) -> Window | None:
+    """`seen_by` as one window: rows of a layer see alike, so that of the longest holds for all; None if it is none."""
+    longest = max(runs, key=lambda run: run[1])
+    return as_window(seen_by(module, mask, [longest], is_causal)[0]) if mask is None else mask.window(longest[1])
 
 
 def seen_by(

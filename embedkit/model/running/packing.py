@@ -24,7 +24,7 @@ from embedkit.model.reading.probing import evaluating
 from embedkit.model.running import kernels
 from embedkit.model.running.attention import attention_by_torch, attention_with_dropout
 from embedkit.model.running.fused import layers as fused
-from embedkit.model.running.masks import OWN_LOGITS, RowMask, row_mask, seen_by
+from embedkit.model.running.masks import OWN_LOGITS, RowMask, row_mask, seen_by, window_of
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -102,10 +102,10 @@ def accepted(backbone: nn.Module, features: dict[str, Any]) -> dict[str, Any]:
 
 
 def use_sparse_token_gradients(backbone: Any) -> None:
-    """Let the token table have a sparse gradient: a dense one is the whole vocabulary, zeroed and added again for
-    every micro-batch. For the step engine only, whose `Step.finish` makes it dense once per update."""
+    """Let the token table have a sparse gradient, on a CPU: a dense one is the whole vocabulary, zeroed and added again
+    for every micro-batch. For the step engine only, whose `Step.finish` makes it dense once per update."""
     table: Any = backbone.get_input_embeddings()
-    if isinstance(table, nn.Embedding) and table.max_norm is None:
+    if isinstance(table, nn.Embedding) and table.max_norm is None and table.weight.device.type == "cpu":
         table.sparse = True
 
 
@@ -266,12 +266,12 @@ def packed_attention(
     q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
     if q.shape[1] != k.shape[1]:
         k, v = (states.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for states in (k, v))
-    seen = seen_by(module, attention_mask, packed_runs, kwargs.get("is_causal"))
+    asked = (module, attention_mask, packed_runs, kwargs.get("is_causal"))
     if query.is_cuda:
         assert cu_seq_lens_q is not None
-        return kernels.attention_by_kernels(q, k, v, kernels.Rows(packed_runs, cu_seq_lens_q), scaling, dropout, seen)[
-            None
-        ], None
+        rows, near = kernels.Rows(packed_runs, cu_seq_lens_q), window_of(*asked)
+        return kernels.attention_by_kernels(q, k, v, rows, scaling, dropout, near, lambda: seen_by(*asked))[None], None
+    seen = seen_by(*asked)
     if dropout:
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         return attention_with_dropout(q, k, v, packed_runs, scale, dropout, seen)[None], None

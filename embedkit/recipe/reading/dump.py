@@ -18,7 +18,6 @@ from embedkit.foreign.showing import visible
 from embedkit.recipe.reading.tree import override_value
 from embedkit.recipe.schema import Recipe
 from embedkit.recipe.stages import Staged, Step
-from embedkit.recipe.training import MICRO_BATCH_OF_CPU
 
 LATER = {
     ("mining",),
@@ -54,6 +53,8 @@ LATER = {
 }
 """Keys that came after recipes had been published, places in lists left out: absent where they are null, so that hashes
 stay what they were."""
+FORMER = {"tokens_per_micro_batch": 2048}
+"""Values of `train` that stood where null stands now: in a hash they still do."""
 FROM_BEFORE = ("base", "revision", "from_scratch")
 """What a stage's model block leaves to the stage before."""
 BESIDE = ("card", "publish")
@@ -119,14 +120,12 @@ def recipe_hash(recipe: Recipe) -> str:
 
 
 def _as_before(plain: dict[str, Any]) -> dict[str, Any]:
-    """A default that was a number, and is now the device's choice, as the number: hashes stay what they were.
+    """With what stood where null stands now (`FORMER`).
 
     How rows are cut into micro-batches changes no gradient, only which masks dropout draws.
     """
-    train = plain.get("train", {})
-    if train.get("tokens_per_micro_batch", 0) is not None:
-        return plain
-    return plain | {"train": {**train, "tokens_per_micro_batch": MICRO_BATCH_OF_CPU}}
+    train = {name: FORMER.get(name) if value is None else value for name, value in plain["train"].items()}
+    return plain | {"train": train}
 
 
 def _hash(plain: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from embedkit.model.running import kernels
 from embedkit.model.running.attention import attention_by_torch
 from embedkit.model.running.encoder import Encoder
 from embedkit.model.running.kernels import Rows, attention_by_kernels
-from embedkit.model.running.masks import CAUSAL, Seen, window
+from embedkit.model.running.masks import CAUSAL, RowMask, Seen, as_window, seen_by, window_of
 from embedkit.types import RowBatch
 from tests.device import DEVICE
 from tests.model.architectures import build
@@ -29,6 +30,15 @@ TOKENS = sum(rows * length for rows, length in RUNS)
 def band(length: int, left: int, right: int) -> Tensor:
     ahead = torch.arange(length)[None] - torch.arange(length)[:, None]
     return (ahead >= -left) & (ahead <= right)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, seen: list[Seen], scale: float | None = None) -> Tensor:
+    return attention_by_kernels(query, key, value, rows(), scale, 0.0, as_window(seen[0]), lambda: seen)
+
+
+def by_torch(query: Tensor, key: Tensor, value: Tensor, seen: list[Seen], scale: float | None = None) -> Tensor:
+    here = [s.to(DEVICE) if isinstance(s, Tensor) else s for s in seen]
+    return attention_by_torch(query, key, value, RUNS, scale, 0.0, here)
 
 
 def rows() -> Rows:
@@ -53,19 +63,34 @@ def states(dtype: torch.dtype, heads: int = 2, size: int = 16) -> list[Tensor]:
         (band(5, 0, 0), (0, 0)),
         (band(5, 1, 1) | band(5, 0, 0).flip(0), None),
         (torch.zeros(3, 3, dtype=torch.bool), None),
+        (None, (-1, -1)),
+        (CAUSAL, (-1, 0)),
     ],
-    ids=["local", "left", "all", "causal", "self", "cross", "nothing"],
+    ids=["local", "left", "all", "causal", "self", "cross", "nothing", "no-mask", "causal-by-name"],
 )
-def test_a_window_is_found(square: Tensor, expected: tuple[int, int] | None) -> None:
-    assert window(square) == expected
+def test_a_window_is_found(square: Seen, expected: tuple[int, int] | None) -> None:
+    assert as_window(square) == expected
+
+
+def test_the_window_of_a_layer_is_that_of_its_longest_row() -> None:
+    """Shorter rows see all of themselves through it, and it is looked for once a mask."""
+    asked: list[int] = []
+
+    def near(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        asked.append(query.numel())
+        return (query - key).abs() <= 2
+
+    mask, module = RowMask(near, {}), torch.nn.Module()
+    assert seen_by(module, mask, RUNS[2:]) == [None] and as_window(None) == window_of(module, mask, RUNS[2:])
+    assert [window_of(module, mask, RUNS) for _ in range(3)] == [(2, 2)] * 3 and len(asked) == 2
+    module.is_causal = True
+    assert window_of(module, None, RUNS) == (-1, 0) and window_of(module, None, RUNS, False) == (-1, -1)
 
 
 @pytest.mark.parametrize("seen", [[None] * 3, [CAUSAL] * 3, [band(9, 2, 2), band(4, 2, 2), None]])
 def test_numbers_that_no_kernel_takes_go_row_by_row(seen: list[Seen]) -> None:
     query, key, value, _ = states(torch.float64)
-    found = attention_by_kernels(query, key, value, rows(), None, 0.0, seen)
-    here = [s.to(DEVICE) if isinstance(s, Tensor) else s for s in seen]
-    torch.testing.assert_close(found, attention_by_torch(query, key, value, RUNS, None, 0.0, here))
+    torch.testing.assert_close(attend(query, key, value, seen), by_torch(query, key, value, seen))
 
 
 @pytest.mark.cpu
@@ -75,8 +100,9 @@ def test_a_device_without_the_kernels_is_found() -> None:
 
 @pytest.mark.parametrize("wrong", ["result", "gradient"])
 def test_kernels_that_compute_something_else_are_found(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def attend(query: Tensor, key: Tensor, value: Tensor, rows: Rows, *options: object) -> Tensor:
-        out = attention_by_torch(query, key, value, rows.runs, *options)  # type: ignore[arg-type]
+    def attend(*given: Any) -> Tensor:
+        *states, rows, scale, rate, _, seen = given
+        out = attention_by_torch(*states, rows.runs, scale, rate, seen())
         if broken:
             out = 1.01 * out if wrong == "result" else out.detach() + 0.9 * (out - out.detach())
         return out
@@ -94,11 +120,11 @@ def test_this_gpu_has_them() -> None:
     assert kernels.obstacle(torch.device(DEVICE)) is None
 
 
-MASKS = {
-    "all": ([None] * 3, [None] * 3),
-    "causal": ([CAUSAL] * 3, [CAUSAL] * 3),
-    "local": ([band(9, 2, 2), band(4, 2, 2), None], [band(9, 2, 2), band(4, 2, 2), None]),
-    "causal-local": ([band(9, 2, 0), band(4, 2, 0), None], [band(9, 2, 0), band(4, 2, 0), None]),
+MASKS: dict[str, list[Seen]] = {
+    "all": [None] * 3,
+    "causal": [CAUSAL] * 3,
+    "local": [band(9, 2, 2), band(4, 2, 2), None],
+    "causal-local": [band(9, 2, 0), band(4, 2, 0), None],
 }
 
 
@@ -111,13 +137,11 @@ MASKS = {
 def test_result_and_gradient_are_those_of_rows_alone(
     dtype: torch.dtype, tolerance: float, size: int, mask: str
 ) -> None:
-    seen, expected = MASKS[mask]
     query, key, value, outer = states(dtype, size=size)
-    found = attention_by_kernels(query, key, value, rows(), 0.3, 0.0, seen)
+    found = attend(query, key, value, MASKS[mask], 0.3)
     mine = [found, *torch.autograd.grad((found * outer).sum(), (query, key, value))]
     exact = [t.detach().double().requires_grad_() for t in (query, key, value)]
-    here = [s.to(DEVICE) if isinstance(s, Tensor) else s for s in expected]
-    wanted = attention_by_torch(*exact, RUNS, 0.3, 0.0, here)
+    wanted = by_torch(*exact, MASKS[mask], 0.3)
     theirs = [wanted, *torch.autograd.grad((wanted * outer.double()).sum(), exact)]
     for got, want in zip(mine, theirs, strict=True):
         assert float((got.double() - want).norm() / want.norm()) < tolerance
@@ -131,7 +155,7 @@ def test_each_kernel_is_used_where_it_fits(dtype: torch.dtype, monkeypatch: pyte
         own = getattr(kernels, name)
         monkeypatch.setattr(kernels, name, lambda *a, own=own, name=name, **k: asked.append(name) or own(*a, **k))
     query, key, value, _ = states(dtype)
-    attention_by_kernels(query, key, value, rows(), None, 0.0, [None] * 3)
+    attend(query, key, value, [None] * 3)
     assert asked == ["_efficient" if dtype == torch.float32 else "_flash"]
 
 
@@ -144,10 +168,11 @@ def test_dropout_has_the_mean_and_the_variance_of_dropout(dtype: torch.dtype) ->
     ends = torch.arange(0, count * t + 1, t, dtype=torch.int32, device=DEVICE)
     torch.manual_seed(0)
     drawn = [
-        attention_by_kernels(nought, nought, nought + 1, Rows([(count, t)], ends), None, rate, [None])[..., 0].float()
+        attention_by_kernels(nought, nought, nought + 1, Rows([(count, t)], ends), None, rate, (-1, -1), list)[..., 0]
         for _ in range(2)
     ]
     assert not torch.equal(*drawn)
+    drawn = [one.float() for one in drawn]
     assert float(drawn[0].mean()) == pytest.approx(1, abs=0.02)
     assert float(drawn[0].var()) == pytest.approx(rate / (1 - rate) / t, rel=0.08)
 

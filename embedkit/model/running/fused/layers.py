@@ -158,10 +158,10 @@ def fuse(backbone: nn.Module) -> int:
     Returns:
         How many modules are fused now; none on another device than a CPU.
     """
+    if next(backbone.parameters()).device.type != "cpu":
+        return 0
     agrees: dict[tuple[type, ...], bool] = {}
     count = 0
-    if next(backbone.parameters()).device.type != "cpu":
-        return count
     for candidates in (_candidates, _linears):
         for module, kind in list(candidates(backbone)):
             made_of = (type(module), *(type(child) for child in module.children()))
