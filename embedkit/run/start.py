@@ -72,6 +72,7 @@ def begun(recipe: Recipe, out: Path, resume: bool, recipe_path: Path | None, say
                 with suppress(Exception):  # who ends first has the others ended by the launcher; one may be gone
                     comm.barrier()
             raise
+        comm.leave_at_exit()
 
 
 def _record(recipe: Recipe, folder: RunFolder, resume: bool) -> tuple[RunRecord, RunRecord | None]:

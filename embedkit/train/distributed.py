@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -30,10 +31,12 @@ class Comm:
     Attributes:
         rank: index of this process.
         world: number of processes.
+        own: whether `join` made the group, which is then ours to leave.
     """
 
     rank: int = 0
     world: int = 1
+    own: bool = False
 
     @classmethod
     def current(cls) -> Comm:
@@ -129,6 +132,21 @@ class Comm:
         if self.world > 1:
             dist.barrier()
 
+    def leave_at_exit(self) -> None:
+        """Leave a group of our own when the interpreter ends, for a process whose run went well.
+
+        gloo's threads let go of tensors a little after a collective has returned. Where that needs an interpreter
+        that is ending, torch aborts the process; leaving the group joins them before.
+        """
+        if self.own:
+            atexit.unregister(_leave)
+            atexit.register(_leave)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
 
 def join(device: str) -> Comm:
     """Join the processes that torchrun or accelerate started, if there are any; before any other part of a run.
@@ -150,5 +168,7 @@ def join(device: str) -> Comm:
             "--nproc",
             f"--nproc {devices}, with train.graph: reforward where a batch is too large for it; or train.device: cpu",
         )
+    there_is_one = dist.is_available() and dist.is_initialized()
     PartialState(cpu=device == "cpu", timeout=PATIENCE)
-    return Comm.current()
+    comm = Comm.current()
+    return comm if there_is_one else replace(comm, own=comm.world > 1)

@@ -21,6 +21,23 @@ from tests.workers import PATIENCE
 pytestmark = [pytest.mark.cpu, pytest.mark.dist]
 
 
+LISTS_THREADS = """
+import atexit, os
+
+def names():
+    for task in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{task}/comm") as file:
+            yield file.read().strip()
+
+def write():
+    with open(f"{os.environ['EMBEDKIT_TEST_THREADS']}-{os.environ['RANK']}", "w") as file:
+        file.write("\\n".join(names()))
+
+if "RANK" in os.environ:
+    atexit.register(write)  # before all others, so that it comes after them
+"""
+
+
 def run(folder: Path, out: str, *extra: str, recipe: str = "") -> None:
     env = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "embedkit", "train", recipe or str(folder / "recipe.yaml")]
@@ -66,6 +83,19 @@ def two(folder: Path) -> Path:
     """A finished run of two processes."""
     run(folder, "two", "--nproc", "2")
     return folder / "two"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the names of threads are read in /proc")
+def test_no_thread_of_the_group_outlives_the_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that lets go of a tensor while the interpreter ends would abort the process, now and then."""
+    (folder / "site").mkdir()
+    (folder / "site" / "sitecustomize.py").write_text(LISTS_THREADS, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder / "site"), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("EMBEDKIT_TEST_THREADS", str(folder / "threads"))
+    run(folder, "listed", "--nproc", "2")
+    for rank in (0, 1):
+        names = (folder / f"threads-{rank}").read_text(encoding="utf-8").split("\n")
+        assert names and not [name for name in names if "gloo" in name]
 
 
 def test_two_processes_give_the_model_of_one(folder: Path, two: Path) -> None:
