@@ -17,6 +17,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from embedkit.cli.console import LAUNCHED, STOPPED, say
+from embedkit.errors import TrainingError
 from embedkit.train.stopping import SIGNALS, PassingOn, Stopped
 
 _TAIL = 40
@@ -36,6 +37,7 @@ def launch(arguments: list[str], nproc: int) -> None:
         typer.Exit: with the code of a failed process.
         KeyboardInterrupt: interrupted; the processes have ended.
         Stopped: the system asked for it; as above.
+        TrainingError: a signal ended a process, as where memory runs out.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
     os.environ[LAUNCHED] = "1"
@@ -67,7 +69,7 @@ def launch(arguments: list[str], nproc: int) -> None:
             if rank != 0:
                 _show_log(Path(logs), rank)
             if codes[rank] < 0:
-                say(_killed(rank, -codes[rank]))
+                raise _killed(rank, -codes[rank]) from error
             raise typer.Exit(max(1, codes[rank])) from error
 
 
@@ -96,13 +98,13 @@ def _culprit(codes: dict[int, int]) -> int:
     return min(codes, key=lambda rank: (codes[rank] in _ASKED, codes[rank] == 1, codes[rank] < 0, rank))
 
 
-def _killed(rank: int, number: int) -> str:
+def _killed(rank: int, number: int) -> TrainingError:
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-    why, cure = "", ""
+    why, cure = "", "--resume goes on from the newest checkpoint"
     if name == "SIGKILL":
         why = ", as a system does where memory runs out"
-        cure = "; if it was memory, lower --nproc or train.tokens_per_micro_batch, or set train.graph: reforward"
-    return f"process {rank} was ended by {name}{why}\n  cure: --resume goes on from the newest checkpoint{cure}"
+        cure += "; if it was memory, lower --nproc or train.tokens_per_micro_batch, or set train.graph: reforward"
+    return TrainingError(f"ended by {name}{why}", f"process {rank}", cure)
 
 
 def _show_log(folder: Path, rank: int) -> None:

@@ -77,7 +77,7 @@ def test_a_process_that_is_killed_is_named(work: Path, rank: int) -> None:
     next(worker for worker in workers if worker.environ().get("RANK") == str(rank)).kill()
     out, err = child.communicate()
     assert child.returncode == 1, err
-    assert f"process {rank} was ended by SIGKILL, as a system does where memory runs out\n  cure: --resume" in out
+    assert f"process {rank}: ended by SIGKILL, as a system does where memory runs out\n  cure: --resume goes on" in err
     assert "stopped by" not in out + err
 
 
