@@ -17,6 +17,7 @@ from itertools import accumulate
 
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 from embedkit.model.running.attention import Runs, attention_by_torch
 from embedkit.model.running.masks import CAUSAL, Seen, Window, as_window
@@ -31,6 +32,9 @@ ALIGNED = 8
 
 ALL, BEFORE = as_window(None), as_window(CAUSAL)
 """The windows that both kernels know."""
+
+FILLING = 8
+"""Where rows would grow by more than this if they were filled up to the longest, they go run by run."""
 
 TRIAL = ((2, 9), (3, 4), (1, 1))
 """Rows of a trial."""
@@ -54,6 +58,11 @@ class Rows:
     def longest(self) -> int:
         """Tokens of the longest row."""
         return max(length for _, length in self.runs)
+
+    @property
+    def filling(self) -> float:
+        """Tokens of the rows filled up to the longest, over their own."""
+        return self.longest * sum(rows for rows, _ in self.runs) / sum(rows * length for rows, length in self.runs)
 
 
 def attention_by_kernels(
@@ -84,8 +93,10 @@ def attention_by_kernels(
         query, key, value = (states.to(torch.get_autocast_dtype(kind)) for states in (query, key, value))
     if window is not None and _flash_takes(query):
         return _flash(query, key, value, rows, scale, rate, window)
-    if window in (ALL, BEFORE) and _efficient_takes(query):
-        return _efficient(query, key, value, rows, scale, rate, causal=window == BEFORE)
+    if window in (ALL, BEFORE) and not rate and _efficient_takes(query):
+        return _efficient(query, key, value, rows, scale, causal=window == BEFORE)
+    if window is not None and rows.filling <= FILLING:
+        return _padded(query, key, value, rows, scale, rate, window)
     here = [s.to(query.device) if isinstance(s, Tensor) else s for s in seen()]
     return attention_by_torch(query, key, value, rows.runs, scale, rate, here)
 
@@ -124,9 +135,8 @@ def _flash(
     return out
 
 
-def _efficient(
-    query: Tensor, key: Tensor, value: Tensor, rows: Rows, scale: float | None, rate: float, *, causal: bool
-) -> Tensor:
+def _efficient(query: Tensor, key: Tensor, value: Tensor, rows: Rows, scale: float | None, *, causal: bool) -> Tensor:
+    """Without dropout: with it, this kernel gives all rows of torch 2.11 the same mask."""
     longest = rows.longest
     found = torch.ops.aten._efficient_attention_forward(
         query[None],
@@ -137,13 +147,38 @@ def _efficient(
         rows.ends,
         longest,
         longest,
-        rate,
+        0.0,
         int(causal),
         torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value)),
         scale=scale,
     )
     out: Tensor = found[0][0]
     return out
+
+
+def _padded(
+    query: Tensor, key: Tensor, value: Tensor, rows: Rows, scale: float | None, rate: float, window: Window
+) -> Tensor:
+    """Rows filled up to the longest for the attention alone, where no kernel of variable length does it."""
+    count, length = len(rows.ends) - 1, rows.longest
+    starts, ends = rows.ends[:-1].long(), rows.ends[1:].long()
+    column, token = (torch.arange(n, device=query.device) for n in (length, len(query)))
+    row = torch.bucketize(token, ends, right=True)
+    place = row * length + token - starts[row]
+    real = column < (ends - starts)[:, None]
+    ahead = column[None] - column[:, None]
+    near = torch.ones_like(ahead, dtype=torch.bool)
+    for bound, distance in zip(window, (-ahead, ahead), strict=True):
+        near &= distance <= (bound if bound >= 0 else length)
+    sees = (real[:, None, :] & near) | ~real[:, :, None]  # what fills a row sees all of it: nothing divides by nought
+
+    def filled(states: Tensor) -> Tensor:
+        wide = states.new_zeros(count * length, *states.shape[1:]).index_copy(0, place, states)
+        return wide.unflatten(0, (count, length)).transpose(1, 2)
+
+    q, k, v = (filled(states) for states in (query, key, value))
+    out = scaled_dot_product_attention(q, k, v, attn_mask=sees[:, None], dropout_p=rate, scale=scale)
+    return out.transpose(1, 2).flatten(0, 1).index_select(0, place)
 
 
 @cache

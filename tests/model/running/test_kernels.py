@@ -93,6 +93,26 @@ def test_numbers_that_no_kernel_takes_go_row_by_row(seen: list[Seen]) -> None:
     torch.testing.assert_close(attend(query, key, value, seen), by_torch(query, key, value, seen))
 
 
+@pytest.mark.parametrize("window", [(-1, -1), (-1, 0), (2, 2), (0, 3)], ids=["all", "causal", "near", "ahead"])
+def test_rows_filled_up_for_the_attention_alone(window: tuple[int, int]) -> None:
+    query, key, value, gradient = states(torch.float64)
+    limits = [bound if bound >= 0 else TOKENS for bound in window]
+    found = kernels._padded(query, key, value, rows(), 0.3, 0.0, window)
+    expected = by_torch(query, key, value, [band(length, *limits) for _, length in RUNS], 0.3)
+    torch.testing.assert_close(found, expected)
+    grads = (torch.autograd.grad(out, (query, key, value), gradient) for out in (found, expected))
+    torch.testing.assert_close(*grads)
+
+
+def test_a_row_much_longer_than_the_others_is_not_what_all_are_filled_up_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "_padded", lambda *given: pytest.fail("filled up"))
+    runs = [(1, 400), (300, 2)]
+    ends = torch.tensor([0, *np.cumsum([400, *[2] * 300]).tolist()], dtype=torch.int32, device=DEVICE)
+    nought = torch.zeros(1000, 2, 8, device=DEVICE, dtype=torch.float64)
+    out = attention_by_kernels(nought, nought, nought + 1, Rows(runs, ends), None, 0.0, (-1, -1), lambda: [None] * 2)
+    torch.testing.assert_close(out, nought + 1)
+
+
 @pytest.mark.cpu
 def test_a_device_without_the_kernels_is_found() -> None:
     assert "kernels for rows of any length fail here: NotImplementedError" in str(kernels.obstacle(torch.device("cpu")))
@@ -159,8 +179,7 @@ def test_each_kernel_is_used_where_it_fits(dtype: torch.dtype, monkeypatch: pyte
     assert asked == ["_efficient" if dtype == torch.float32 else "_flash"]
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.gpu)])
 def test_dropout_has_the_mean_and_the_variance_of_dropout(dtype: torch.dtype) -> None:
     """Equal keys give each of t probabilities 1/t; over values of one the output is then a mean of t masks."""
     count, t, rate = 2000, 4, 0.25
@@ -186,8 +205,9 @@ def test_gradient_of_an_encoder(
     encoder = load(build(family, tmp_path / family) if family else None, pooling="mean", dropout=0.0)
     assert encoder.module.packs
     encoder.module.train()
+    padded, expected = gradients(encoder, texts, False)
     with torch.autocast("cuda", precision, enabled=precision != torch.float32):
-        (packed, found), (padded, expected) = gradients(encoder, texts, True), gradients(encoder, texts, False)
+        packed, found = gradients(encoder, texts, True)
     tolerance = 1e-4 if precision == torch.float32 else 6e-2
     assert float((packed - padded).norm() / padded.norm()) < tolerance
     assert found.keys() == expected.keys()

@@ -20,7 +20,7 @@ from embedkit.recipe.schema import Model
 from embedkit.train.step import Step, reference
 from embedkit.types import RowBatch
 from tests.auxiliary.models import row_batch, tiny_masked_lm
-from tests.device import DEVICE
+from tests.device import DEVICE, preprocessed
 from tests.objectives import options as o
 from tests.tiny import sentences, tiny_bert
 
@@ -141,7 +141,7 @@ def test_loss_and_gradient_are_those_of_splade_loss(base: Path) -> None:
     )
 
     def theirs() -> float:
-        parts = loss([st.preprocess(queries), st.preprocess(documents)])
+        parts = loss([preprocessed(st, queries), preprocessed(st, documents)])
         total = sum(parts.values())
         total.backward()
         return float(total.detach())

@@ -98,6 +98,7 @@ def test_with_dropout_a_token_sees_no_later_one(load: Load, bases: dict[str, Pat
         assert not torch.equal(one[4:], other[4:])
 
 
+@pytest.mark.cpu
 def test_dropout_of_shared_heads(load: Load, bases: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """With the factors of dropout fixed to one, the layer with dropout is the layer without, gradient included."""
     encoder = load(bases["llama"], pooling="mean", dropout=0.5)

@@ -10,6 +10,7 @@ import torch
 
 from embedkit.model.running import packing
 from embedkit.model.running.encoder import Encoder
+from tests.device import DEVICE, preprocessed
 from tests.model.architectures import FAMILIES, build
 from tests.model.reading.test_tokens import batch_of, rows_of
 
@@ -82,7 +83,7 @@ def test_a_layer_with_logits_of_its_own_is_padded(load: Load, caplog: pytest.Log
     backbone = encoder.st[0].auto_model
     backbone.set_attn_implementation("sdpa")
     caplog.set_level(logging.INFO, logger=packing.__name__)
-    bias = torch.zeros(1, 1, 1, 1)
+    bias = torch.zeros(1, 1, 1, 1, device=DEVICE)
     give = {"with_kwargs": True}
     layers = [layer.attention.self for layer in backbone.encoder.layer]
     handles = [
@@ -111,9 +112,8 @@ def test_dropout_of_attention_has_the_mean_and_the_variance_of_dropout() -> None
 
 def test_a_packed_model_still_takes_padded_input(load: Load, texts: list[str]) -> None:
     encoder = load()
-    ids = encoder.st.preprocess(texts)
     with torch.no_grad():
-        padded = encoder.st.eval()(dict(ids))["sentence_embedding"]
+        padded = encoder.st.eval()(preprocessed(encoder.st, texts))["sentence_embedding"]
     np.testing.assert_allclose(padded.cpu().numpy(), encoder.encode(texts), atol=5e-6)
 
 
