@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.device import DEVICE
+from tests.device import DEVICE, fixed_order
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -23,6 +23,12 @@ if hasattr(signal, "SIGHUP"):  # nohup and a shell's & have them ignored, and th
     signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def repeatable() -> Any:
+    with fixed_order():
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,3 +25,10 @@ def preprocessed(st: SentenceTransformer, texts: Sequence[str]) -> dict[str, Any
     from sentence_transformers.util import batch_to_device
 
     return batch_to_device(st.preprocess(list(texts)), st.device)
+
+
+def fixed_order() -> AbstractContextManager[None]:
+    """Inside, a GPU repeats itself bit for bit, as a CPU does."""
+    from embedkit.model.reading.seeding import in_a_fixed_order
+
+    return nullcontext() if DEVICE == "cpu" else in_a_fixed_order()

@@ -15,6 +15,7 @@ from embedkit.disk.folders import RunFolder
 from embedkit.disk.locks import hold_folder
 from embedkit.errors import RecipeError, TrainingError
 from embedkit.foreign.redacting import PLACEHOLDER, redact
+from embedkit.model.reading.seeding import in_a_fixed_order
 from embedkit.model.running.encoder import pick_device
 from embedkit.recipe.load import dump, recipe_hash
 from embedkit.recipe.reading.dump import BESIDE
@@ -54,6 +55,8 @@ def begun(recipe: Recipe, out: Path, resume: bool, recipe_path: Path | None, say
     comm = join(pick_device(recipe.train.device).type)
     folder = RunFolder(out.resolve())
     with ExitStack() as held:
+        if recipe.train.deterministic:
+            held.enter_context(in_a_fixed_order())
         if comm.rank == 0:
             held.enter_context(hold_folder(folder.root, "training"))
         stopping = held.enter_context(Stopping())

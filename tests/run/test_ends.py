@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from embedkit.disk.locks import hold_folder
 from embedkit.errors import BusyError, EmbedkitError, TrainingError
@@ -153,3 +154,20 @@ def test_a_run_and_a_later_comparison_see_the_same_draws(folder: Path, monkeypat
     assert (again.low, again.high) == pytest.approx((reported["low"], reported["high"]), abs=1e-3)
     other = suites.compare(before, after, seed=stats.SEED + 1)[0].difference
     assert abs(other.low - again.low) > 1e-3, "other draws would show"
+
+
+@pytest.mark.parametrize("asked", [None, True])
+def test_a_fixed_order_is_that_of_the_whole_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, asked: bool | None
+) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    seen: set[bool] = set()
+    score = Measuring.score
+
+    def noting(self: Measuring, *given: Any, **more: Any) -> Any:
+        seen.add(torch.are_deterministic_algorithms_enabled())
+        return score(self, *given, **more)
+
+    monkeypatch.setattr(Measuring, "score", noting)
+    go(folder, recipe(steps=2, deterministic=asked))
+    assert seen == {bool(asked)} and not torch.are_deterministic_algorithms_enabled()

@@ -20,7 +20,7 @@ from embedkit.run.build import build_trainer
 from embedkit.train.distributed import Comm
 from embedkit.train.stopping import Stopping
 from embedkit.train.trainer import Trainer
-from tests.device import DEVICE
+from tests.device import DEVICE, fixed_order
 from tests.tiny import sentences
 
 
@@ -146,4 +146,5 @@ def main(base: Path, folder: Path, what: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    with fixed_order():
+        main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

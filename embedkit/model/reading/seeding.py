@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +35,25 @@ def undrawn() -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(numbers)
+
+
+@contextmanager
+def in_a_fixed_order() -> Iterator[None]:
+    """Inside, a GPU adds up in a fixed order wherever torch can, and warns where it cannot.
+
+    Without it, sums whose order changes from run to run differ in the last bits. cuBLAS reads its setting when a
+    process first uses it: ask for this before.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    memory: Any = torch.utils.deterministic
+    filled, memory.fill_uninitialized_memory = memory.fill_uninitialized_memory, False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        memory.fill_uninitialized_memory = filled
 
 
 class RandomState:

@@ -24,6 +24,7 @@ LATER = {
     ("card",),
     ("publish",),
     ("train", "betas"),
+    ("train", "deterministic"),
     ("negatives", "hardest_of"),
     ("train", "prograd"),
     ("train", "anchor"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from unittest.mock import create_autospec
 import pytest
 import torch
 
-from embedkit.model.reading.seeding import RandomState, seeded
+from embedkit.model.reading.seeding import RandomState, in_a_fixed_order, seeded
 from embedkit.model.running.encoder import Encoder
 
 PACKAGE = Path(__file__).resolve().parents[3] / "embedkit"
@@ -109,3 +110,18 @@ def test_what_is_drawn_inside_changes_nothing_after() -> None:
         draw()
         torch.default_generator.manual_seed(9)
     assert draw() == wanted
+
+
+def test_a_fixed_order_is_asked_for_and_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+
+    def now() -> tuple[bool, ...]:
+        warns = torch.is_deterministic_algorithms_warn_only_enabled()
+        filled = torch.utils.deterministic.fill_uninitialized_memory
+        return torch.are_deterministic_algorithms_enabled(), warns, filled
+
+    before = now()
+    with pytest.raises(ZeroDivisionError), in_a_fixed_order():
+        assert now() == (True, True, False) and os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        raise ZeroDivisionError
+    assert now() == before
