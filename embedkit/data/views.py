@@ -19,6 +19,19 @@ from embedkit.types import PAD_ID, Example, Row
 _DRAW = 3  # keeps these random streams apart from the sampler's
 
 
+class _Stream:
+    """The random numbers of an example; begun where the first is drawn, because that is dear."""
+
+    def __init__(self, *key: int) -> None:
+        self._key = key
+        self._begun: np.random.Generator | None = None
+
+    def __call__(self) -> np.random.Generator:
+        if self._begun is None:
+            self._begun = np.random.default_rng(self._key)
+        return self._begun
+
+
 @dataclass(frozen=True)
 class Expanded:
     """The rows of n examples with P positive and M negative slots each, and what is known about them.
@@ -126,7 +139,7 @@ def expand(
     weight = np.ones(n, dtype=np.float32) if weighted else None
     query_id = np.array([text_id(e.query) for e in examples], dtype=np.int64)
     for i, example in enumerate(examples):
-        rng = np.random.default_rng([_DRAW, seed, step, offset + i])
+        rng = _Stream(_DRAW, seed, step, offset + i)
         if unlabelled:
             positives, role, chosen = list(example.positives) or [example.query] * p, "query", slice(0, 1)
         else:
@@ -174,6 +187,8 @@ def _rows_of(
 def _transformed(pool: Sequence[str], **laid_out: Any) -> Expanded:
     """The rows that were laid out, as their views make them."""
     expanded = Expanded(**laid_out)
+    if not any(view.texts for view in expanded.views):
+        return expanded
 
     def text(row: Row) -> str:
         return expanded.view(row.slot).text(row.text, expanded.key(row), pool)
@@ -202,22 +217,22 @@ def rotated(have: int, want: int, turn: int) -> list[int]:
     return [(turn * want + k) % have for k in range(want)] if have > want else list(range(have))
 
 
-def _chosen(count: int, one_positive: str, rng: np.random.Generator, turn: int) -> slice:
+def _chosen(count: int, one_positive: str, rng: _Stream, turn: int) -> slice:
     """Which of `count` positives are used; draws only where there is a choice."""
     if one_positive == "all":
         return slice(0, count)
     if one_positive == "rotate" and count:
         (first,) = rotated(count, 1, turn)
         return slice(first, first + 1)
-    first = 0 if count < 2 or one_positive == "first" else int(rng.integers(count))
+    first = 0 if count < 2 or one_positive == "first" else int(rng().integers(count))
     return slice(first, first + 1)
 
 
-def _draw(have: int, want: int, rng: np.random.Generator) -> list[int]:
+def _draw(have: int, want: int, rng: _Stream) -> list[int]:
     """Indices of `want` out of `have` negatives, without replacement; all of them, in order, where no more."""
     if have <= want:
         return list(range(have))
-    return [int(j) for j in rng.choice(have, size=want, replace=False)]
+    return [int(j) for j in rng().choice(have, size=want, replace=False)]
 
 
 def hardest(scores: Sequence[float], k: int) -> list[int]:
@@ -225,7 +240,7 @@ def hardest(scores: Sequence[float], k: int) -> list[int]:
     return sorted(range(len(scores)), key=lambda j: -scores[j])[:k]
 
 
-def _drawn(example: Example, m: int, hardest_of: int | None, rng: np.random.Generator) -> list[int]:
+def _drawn(example: Example, m: int, hardest_of: int | None, rng: _Stream) -> list[int]:
     """Places of the `m` negatives that are used: of as many that are drawn, or of `hardest_of` by the teacher's scores.
 
     Raises:

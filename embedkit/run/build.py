@@ -33,7 +33,7 @@ from embedkit.recipe.planning.rules_model import MERGE_FIRST
 from embedkit.recipe.pool import generated_share, is_mined, negatives_per_query
 from embedkit.recipe.reading.dump import of_the_model
 from embedkit.recipe.schema import Model, Recipe, Source
-from embedkit.recipe.training import micro_batch_tokens
+from embedkit.recipe.training import MICRO_BATCH_SHARE, micro_batch_tokens
 from embedkit.recipe.views import strengthened
 from embedkit.run import mining
 from embedkit.run.prompting import viewing_of
@@ -152,9 +152,22 @@ def _pipeline(
         viewing=viewing_of(recipe, views, sources, encoder),
         per_query=[_per_query(recipe, s, c) for s, c in zip(sources, configs, strict=True)],
         one_positive=recipe.data.one_positive,
-        tokens_per_micro_batch=micro_batch_tokens(recipe.train, gpu=encoder.device.type != "cpu"),
+        tokens_per_micro_batch=_micro_batch(recipe, encoder),
         seed=recipe.train.seed,
         hardest_of=recipe.negatives.hardest_of,
+    )
+
+
+def _micro_batch(recipe: Recipe, encoder: Trained) -> int:
+    device = encoder.device
+    whole = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
+
+    def fits(tokens: int) -> bool:  # one row of them all, but for the attention matrix, which a GPU does not keep
+        return _activations(recipe, encoder, tokens, 0) <= MICRO_BATCH_SHARE * whole
+
+    gpu = device.type != "cpu"
+    return micro_batch_tokens(
+        recipe.train, gpu=gpu, fits=lambda tokens: not static.is_static(encoder.st) and fits(tokens)
     )
 
 
@@ -263,24 +276,28 @@ def keep_graph(recipe: Recipe, encoder: Trained, processes: int = 1) -> Callable
         return lambda batch: choice == "keep"
     if static.is_static(encoder.st):  # which keeps token ids, and no states
         return lambda batch: True
-    config, budget = encoder.st.config, _activation_budget(encoder.device, processes)
-    words = encoder.dim if isinstance(encoder, LexicalEncoder) else 0
+    budget = _activation_budget(encoder.device, processes)
 
     def fits(batch: RowBatch) -> bool:
         locked = [rows for rows in batch.micro_batches if encoder.is_frozen(batch, rows)]
         frozen = sum(len(batch.input_ids[i]) for rows in locked for i in rows)
-        need = activation_bytes(
-            batch.tokens - frozen,
-            layers=config.num_hidden_layers,
-            hidden=config.hidden_size,
-            heads=config.num_attention_heads,
-            length=max(map(len, batch.input_ids)),
-            precision=recipe.train.precision,
-            words=words,
-        )
-        return need <= budget
+        return _activations(recipe, encoder, batch.tokens - frozen, max(map(len, batch.input_ids))) <= budget
 
     return fits
+
+
+def _activations(recipe: Recipe, encoder: Trained, tokens: int, length: int) -> int:
+    """Estimated bytes of the activations of that many tokens, in rows of a length."""
+    config = encoder.st.config
+    return activation_bytes(
+        tokens,
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        heads=config.num_attention_heads,
+        length=length,
+        precision=recipe.train.precision,
+        words=encoder.dim if isinstance(encoder, LexicalEncoder) else 0,
+    )
 
 
 def _activation_budget(device: torch.device, processes: int) -> float:

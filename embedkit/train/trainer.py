@@ -20,8 +20,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from embedkit.disk import files
-from embedkit.errors import TrainingError, WriteError
-from embedkit.model.reading.devices import send
+from embedkit.errors import EmbedkitError, TrainingError, WriteError
+from embedkit.model.reading.devices import send, works_behind
 from embedkit.model.running.reranker import Trained
 from embedkit.objectives.base import Objective
 from embedkit.train import checkpoint, flow
@@ -90,6 +90,7 @@ class Trainer(SentenceTransformerTrainer):
         self.optimizer: torch.optim.Optimizer | None
         self.control: Any
         self._since_log: list[StepResult] = []
+        self._ahead: dict[tuple[int, int], RowBatch] = {}
         self._working, self._evaluating = Stopwatch(args.device), 0.0
         self._start = time.perf_counter()
         self.keep_checkpoints, self.keep_best, self.patience = keep_checkpoints, keep_best, patience
@@ -105,6 +106,7 @@ class Trainer(SentenceTransformerTrainer):
         )
         self.processing_class = None  # or transformers writes the tokenizer's special tokens into the model's config
         self.trainee = Trainee(encoder, objectives, step).to(args.device)
+        self._parameters = list(self.trainee.parameters())
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
 
@@ -126,7 +128,17 @@ class Trainer(SentenceTransformerTrainer):
         count = sum(1 for _ in zip(range(num_batches), epoch_iterator, strict=False))
         if self.negatives is not None and count:
             self.negatives.before(self._update)
-        return [self.pipeline.batch(self.state.global_step, k) for k in range(count)], None
+        return [self._batch(self._update, k) for k in range(count)], None
+
+    def _batch(self, step: int, k: int) -> RowBatch:
+        return self._ahead.pop((step, k), None) or self.pipeline.batch(step, k)
+
+    def _prepare(self, step: int, k: int) -> None:
+        """Make a batch of a later update while a GPU is at work on this one; what fails, fails when its turn comes."""
+        early = self.negatives is None and works_behind(self.args.device) and step < self.state.max_steps
+        if early and (step, k) not in self._ahead:
+            with contextlib.suppress(EmbedkitError):
+                self._ahead = {(step, k): self.pipeline.batch(step, k)}
 
     def _wrap_model(self, model: nn.Module, training: bool = True, dataloader: Any = None) -> nn.Module:
         if not training:
@@ -158,16 +170,17 @@ class Trainer(SentenceTransformerTrainer):
         self._since_log.append(result)
         if self.accelerator.sync_gradients:
             self._last_batch = inputs
-            result.metrics.update(self.engine.finish([p for p in self.trainee.parameters() if p.requires_grad]))
+            result.metrics.update(self.engine.finish([p for p in self._parameters if p.requires_grad]))
             self._working.stop()
+            self._prepare(self._update + 1, 0)
         return send(torch.tensor(result.loss / accumulation), self.args.device)
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
         """Joint clip; gradients within the norm are left alone, which saves a pass over all of them."""
-        found = [p.grad for p in self.trainee.parameters() if p.grad is not None]
+        found = [p.grad for p in self._parameters if p.grad is not None]
         norm = nn.utils.get_total_norm(found)
         if not norm <= self.args.max_grad_norm:
-            nn.utils.clip_grads_with_norm_(self.trainee.parameters(), self.args.max_grad_norm, norm)
+            nn.utils.clip_grads_with_norm_(self._parameters, self.args.max_grad_norm, norm)
         return norm
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,12 +17,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from embedkit.data.collate import collate
 from embedkit.data.views import expand
+from embedkit.errors import DataError
 from embedkit.model.reading import devices
 from embedkit.model.running.encoder import Encoder
 from embedkit.recipe.schema import Model
 from embedkit.train import stopwatch
 from embedkit.train.step import Step
 from embedkit.train.stopwatch import Stopwatch
+from embedkit.train.trainer import Trainer
 from embedkit.types import Example
 from tests.contract.parts import CASES
 from tests.contract.toy import ToyEncoder, toy_batch
@@ -126,8 +129,57 @@ def test_rows_are_sent(monkeypatch: pytest.MonkeyPatch, kind: str, waits_not: bo
     assert sent.tolist() == [0, 1, 2] and asked == [waits_not]
 
 
+class Mark:
+    """An event in the queue of a device: it has happened when the work before it is done."""
+
+    device: SimpleNamespace
+
+    def __init__(self, enable_timing: bool) -> None:
+        assert enable_timing
+
+    def record(self, stream: Any) -> None:
+        self.at = self.device.done + self.device.queue
+
+    def query(self) -> bool:
+        return self.at <= self.device.done
+
+    def synchronize(self) -> None:
+        self.device.done, self.device.queue = self.at, self.device.done + self.device.queue - self.at
+
+    def elapsed_time(self, end: Mark) -> float:
+        assert end.query()
+        return 1000 * (end.at - self.at)
+
+
+def test_a_gpu_keeps_the_time_of_its_work_and_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = SimpleNamespace(done=0.0, queue=0.0)
+    monkeypatch.setattr(Mark, "device", device, raising=False)
+    monkeypatch.setattr(torch.cuda, "Event", Mark)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
+    monkeypatch.setattr(stopwatch, "wait", lambda device: pytest.fail("waited for"))
+    watch = Stopwatch(torch.device("cuda"))
+    device.queue = 5.0  # the optimiser of the update before
+    watch.start()
+    device.queue += 2.0
+    watch.start()  # the second batch of the update
+    device.queue += 4.0
+    watch.stop()
+    watch.stop()
+    device.queue += 7.0
+    watch.start()
+    assert device.done == 0.0
+    device.queue += 1.0
+    watch.stop()
+    assert watch.take() == 7.0 and watch.take() == 0.0
+    device.done, device.queue = device.done + device.queue, 0.0
+    watch.start()
+    watch.start()
+    watch.stop()
+    assert watch.take() == 0.0
+
+
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def waiting(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A device with a queue of work, and a clock that its work moves when somebody waits for it."""
     found = SimpleNamespace(now=0.0, queue=0.0)
 
@@ -139,22 +191,23 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return found
 
 
-def test_seconds_hold_the_work_of_the_device_and_no_other(gpu: SimpleNamespace) -> None:
-    watch = Stopwatch(torch.device("cuda"))
-    gpu.queue = 5.0  # the optimiser of the update before
+def test_seconds_hold_the_work_of_the_device_and_no_other(waiting: SimpleNamespace) -> None:
+    watch = Stopwatch(torch.device("mps"))
+    waiting.queue = 5.0  # the optimiser of the update before
     watch.start()
-    gpu.queue += 2.0
+    waiting.queue += 2.0
     watch.start()  # the second batch of the update
-    gpu.now, gpu.queue = gpu.now + 1.0, gpu.queue + 3.0
+    waiting.now, waiting.queue = waiting.now + 1.0, waiting.queue + 3.0
     watch.stop()
     watch.stop()
-    gpu.queue = 7.0
+    waiting.queue = 7.0
     assert watch.take() == 6.0 and watch.take() == 0.0
     watch.start()
     watch.stop()
-    assert watch.take() == 0.0 and gpu.now == 18.0
+    assert watch.take() == 0.0 and waiting.now == 18.0
 
 
+@pytest.mark.cpu
 def test_the_trainer_waits_around_every_update(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[torch.device] = []
     monkeypatch.setattr(stopwatch, "wait", asked.append)
@@ -162,3 +215,43 @@ def test_the_trainer_waits_around_every_update(monkeypatch: pytest.MonkeyPatch, 
     made.train()
     assert len(asked) == 2 * 3
     assert all(line["seconds"] > 0 for line in made.state.log_history if "loss" in line)
+
+
+def test_seconds_are_logged(tmp_path: Path) -> None:
+    made = trainer(recipe(tiny_bert(tmp_path / "base"), steps=3, accumulation=2), tmp_path / "run")
+    made.train()
+    assert all(0 < line["seconds"] <= line["elapsed"] for line in made.state.log_history if "loss" in line)
+    assert made._working.take() == 0.0
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_next_batch_is_made_while_a_gpu_works(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, broken: bool
+) -> None:
+    """The run is the run without it; a batch that cannot be made fails when its turn comes."""
+    base, found, made = tiny_bert(tmp_path / "base"), {}, {}
+    for early in (False, True):
+        monkeypatch.setattr(sys.modules[Trainer.__module__], "works_behind", lambda device, early=early: early)
+        run = trainer(recipe(base, steps=5, accumulation=2, log_every=1), tmp_path / str(early))
+        make, asked = run.pipeline.batch, []
+
+        def batch(step: int, k: int, make: Any = make, run: Any = run, asked: Any = asked) -> Any:
+            asked.append((step, k, run.state.global_step))
+            if broken and (step, k) == (3, 0):
+                raise DataError("no text", "row 7", "leave it out")
+            return make(step, k)
+
+        run.pipeline.batch = batch
+        if broken:
+            with pytest.raises(DataError, match="row 7"):
+                run.train()
+            assert run.state.global_step == 3
+        else:
+            run.train()
+        found[early] = [h["loss"] for h in run.state.log_history if "loss" in h]
+        made[early] = asked
+    assert found[True] == found[False] and len(found[True]) == (3 if broken else 5)
+    ahead = [(step, k) for step, k, update in made[True] if step > update]
+    assert ahead == [(step, 0) for step in range(1, 4 if broken else 5)]
+    assert all(step == update for step, _, update in made[False])
+    assert len(made[True]) == len(made[False]) + broken

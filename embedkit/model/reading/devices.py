@@ -17,6 +17,11 @@ def send(values: np.ndarray | Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=device.type == "cuda")
 
 
+def works_behind(device: torch.device) -> bool:
+    """Whether the host may do something else while the device is at work on what it was given."""
+    return device.type == "cuda"
+
+
 def wait(device: torch.device) -> None:
     """Return when the device has done all that it was given; a CPU has."""
     if device.type != "cpu":

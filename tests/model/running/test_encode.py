@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from embedkit.model.reading import tokens
 from embedkit.model.running import inference
 from embedkit.model.running.encoder import Encoder
 from tests.tiny import sentences
@@ -43,6 +44,37 @@ def test_chunks_do_not_show(load: Load, texts: list[str], monkeypatch: pytest.Mo
     whole = encoder.encode(texts)
     monkeypatch.setattr(inference, "CHUNK", 7)
     np.testing.assert_allclose(encoder.encode(texts, progress=True), whole, atol=1e-6)
+
+
+def test_texts_are_tokenised_while_a_gpu_works(load: Load, texts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer at a time, in fewer batches, with the same vectors; what comes back does so once a chunk."""
+    encoder = load(normalize=True)
+    whole, tokenise, read = encoder.encode(texts), tokens.tokenize, []
+    sizes: list[int] = []
+    monkeypatch.setattr(inference, "works_behind", lambda device: True)
+    monkeypatch.setattr(inference, "AHEAD", 3)
+    monkeypatch.setattr(inference, "CHUNK", 8)
+    monkeypatch.setattr(
+        tokens, "tokenize", lambda st, some, *more: sizes.append(len(some)) or tokenise(st, some, *more)
+    )
+    each = inference.each_batch
+    monkeypatch.setattr(
+        inference,
+        "each_batch",
+        lambda m, t, keep, take, **o: each(m, t, keep, lambda d: read.append(1) or take(d), **o),
+    )
+    count = 20
+    found = encoder.encode((texts * count)[:count], batch_tokens=16)
+    np.testing.assert_allclose(found, (np.tile(whole, (count, 1)))[:count], atol=1e-6)
+    assert sizes == [3, 3, 2, 3, 3, 2, 3, 1] and len(read) == 3
+
+
+@pytest.mark.parametrize(
+    ("packs", "device", "asked", "budget"),
+    [(True, "cpu", 8192, 2048), (True, "cpu", 512, 512), (True, "cuda", 8192, 32_768), (False, "cuda", 8192, 8192)],
+)
+def test_tokens_of_a_batch(packs: bool, device: str, asked: int, budget: int) -> None:
+    assert inference._budget(asked, packs, torch.device(device)) == budget
 
 
 def test_max_length_of_one_call(load: Load) -> None:
