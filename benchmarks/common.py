@@ -19,9 +19,9 @@ from rich.console import Console
 console = Console(highlight=False)
 
 
-def setup(threads: int | None) -> None:
-    """Offline, quiet, and a fixed number of threads for both sides."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+def setup(threads: int | None, device: str = "cpu") -> None:
+    """Offline, quiet, and a fixed number of threads for both sides; beside a GPU, tokenizers use all of the CPU."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false" if device == "cpu" else "true")
     import transformers
 
     transformers.logging.set_verbosity_error()

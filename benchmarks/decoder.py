@@ -25,7 +25,7 @@ def main() -> None:
     parser.set_defaults(model=MODEL, pooling=None)
     parser.add_argument("--texts", type=int, default=32, help="documents that are encoded")
     args = parser.parse_args()
-    setup(args.threads)
+    setup(args.threads, args.device)
     from embedkit.errors import RecipeError
     from embedkit.model.reading.resolve import resolve
 

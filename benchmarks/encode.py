@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--max-length", type=int, default=None, help="tokens kept; default: the model's own setting")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps, for both sides")
     args = parser.parse_args()
-    setup(args.threads)
+    setup(args.threads, args.device)
     measure(args)
 
 

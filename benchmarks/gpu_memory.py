@@ -24,7 +24,7 @@ def gib(count: float) -> float:
 def main() -> None:
     parser = placed(arguments(__doc__, batch=256, steps=2, rounds=1))
     args = parser.parse_args()
-    setup(args.threads)
+    setup(args.threads, args.device)
     import sides
 
     from embedkit.model.running.encoder import Encoder

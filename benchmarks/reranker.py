@@ -137,7 +137,7 @@ def main() -> None:
     parser = placed(arguments(__doc__, batch=32, steps=4, rounds=3))
     parser.set_defaults(max_length=256)
     args = parser.parse_args()
-    setup(args.threads)
+    setup(args.threads, args.device)
     measure(args)
 
 

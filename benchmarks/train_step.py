@@ -25,7 +25,7 @@ def main() -> None:
     parser = placed(arguments(__doc__, batch=64, steps=8, rounds=3))
     parser.add_argument("--pooling", choices=("mean", "cls"), help="of both sides; default: the model's own")
     args = parser.parse_args()
-    setup(args.threads)
+    setup(args.threads, args.device)
     measure(args)
 
 
