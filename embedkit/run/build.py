@@ -162,7 +162,7 @@ def _micro_batch(recipe: Recipe, encoder: Trained) -> int:
     device = encoder.device
     whole = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
 
-    def fits(tokens: int) -> bool:  # one row of them all, but for the attention matrix, which a GPU does not keep
+    def fits(tokens: int) -> bool:  # the length of rows is not known yet
         return _activations(recipe, encoder, tokens, 0) <= MICRO_BATCH_SHARE * whole
 
     gpu = device.type != "cpu"
@@ -297,6 +297,7 @@ def _activations(recipe: Recipe, encoder: Trained, tokens: int, length: int) -> 
         length=length,
         precision=recipe.train.precision,
         words=encoder.dim if isinstance(encoder, LexicalEncoder) else 0,
+        gpu=encoder.device.type == "cuda",
     )
 
 

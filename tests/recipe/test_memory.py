@@ -67,6 +67,13 @@ def test_activation_estimate_is_near_what_autograd_keeps(
     assert estimated == pytest.approx(measured, rel=0.12)
 
 
+@pytest.mark.parametrize(("precision", "kept"), [("bf16", 0), ("fp32", 1000 * 2 * 12 * 4 * 50)])
+def test_kernels_of_a_gpu_keep_no_attention_matrix_in_bf16(precision: str, kept: int) -> None:
+    size = (1000, 2, 64, 4)
+    found = activation_bytes(*size, 50, precision, gpu=True)
+    assert found - activation_bytes(*size, 0, precision) == kept
+
+
 def test_logits_of_all_words_are_kept_once() -> None:
     """A masked language model under SpladePooling: what its encoder keeps, and a number for each token and word."""
     from sentence_transformers.sparse_encoder.modules import SpladePooling

@@ -183,6 +183,11 @@ class TestNumbers:
         assert make(PAIR, "train.graph=keep", model_config=BERT, tokens_per_row=400.0).memory.graph == "keep"
         assert make(PAIR, "train.device=cuda", model_config=BERT, tokens_per_row=20.0).memory.graph == "auto"
 
+    @pytest.mark.parametrize(("device", "matrix"), [("cpu", 1), ("cuda", 0), ("mps", 1)])
+    def test_a_gpu_keeps_no_attention_matrix(self, make: Make, device: str, matrix: int) -> None:
+        made = make(PAIR, f"train.device={device}", "train.precision=bf16", model_config=BERT, tokens_per_row=20.0)
+        assert made.memory.keep == 64 * 2 * 20 * (6 * (51 * 384 + matrix * 12 * 12 * 20) + 12 * 384)
+
     def test_evaluations(self, make: Make) -> None:
         small = "{name: small, tasks: [{type: sts, name: A, files: [scored.csv]}]}"
         made = make(PAIR + f"eval: {{suite: sts, during: {small}, every: 10}}\n", "train.steps=35")

@@ -136,7 +136,8 @@ def _activations(c: Context, rows: float, length: float) -> int | None:
     m = c.model
     tokens, precision = round(rows * length), c.recipe.train.precision
     words = m.vocabulary if c.recipe.model.kind == "sparse" else 0
-    return activation_bytes(tokens, m.layers, m.hidden, m.heads, round(length), precision, words)
+    gpu = uses_gpu(c.recipe.train.device) and c.recipe.train.device != "mps"
+    return activation_bytes(tokens, m.layers, m.hidden, m.heads, round(length), precision, words, gpu=gpu)
 
 
 def _graph(c: Context, measured: float | None, keep: int | None, budget: float | None) -> str:
