@@ -159,16 +159,16 @@ def _pipeline(
 
 
 def _micro_batch(recipe: Recipe, encoder: Trained) -> int:
+    """Tokens of a micro-batch on the encoder's device."""
     device = encoder.device
     whole = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
 
     def fits(tokens: int) -> bool:  # the length of rows is not known yet
-        return _activations(recipe, encoder, tokens, 0) <= MICRO_BATCH_SHARE * whole
+        return (
+            not static.is_static(encoder.st) and _activations(recipe, encoder, tokens, 0) <= MICRO_BATCH_SHARE * whole
+        )
 
-    gpu = device.type != "cpu"
-    return micro_batch_tokens(
-        recipe.train, gpu=gpu, fits=lambda tokens: not static.is_static(encoder.st) and fits(tokens)
-    )
+    return micro_batch_tokens(recipe.train, gpu=device.type != "cpu", fits=fits)
 
 
 def _step(

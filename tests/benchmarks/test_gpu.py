@@ -94,7 +94,7 @@ def test_figures_of_a_log_that_ends_anywhere() -> None:
 
 @pytest.mark.slow
 def test_all_parts_on_the_cpu(tmp_path: Path) -> None:
-    done = run("--out", str(tmp_path), "--python", sys.executable, "--cpu", limit=900)
+    done = run("--out", str(tmp_path), "--python", sys.executable, "--cpu", limit=3600)
     found = figures(tmp_path)
     states = {name: part["state"] for name, part in found.items()}
     assert states == dict.fromkeys(states, "passed") | {"step-flash": "skipped"}, done.stdout
