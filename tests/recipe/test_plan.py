@@ -188,6 +188,12 @@ class TestNumbers:
         made = make(PAIR, f"train.device={device}", "train.precision=bf16", model_config=BERT, tokens_per_row=20.0)
         assert made.memory.keep == 64 * 2 * 20 * (6 * (51 * 384 + matrix * 12 * 12 * 20) + 12 * 384)
 
+    @pytest.mark.parametrize(("repeat", "said"), [("", []), (", repeat: 100", ["b.jsonl gets no batch in 2 updates"])])
+    def test_a_source_beside_one_that_comes_often(self, make: Make, repeat: str, said: list[str]) -> None:
+        text = f"data:\n  sources:\n    - {{path: pairs.jsonl{repeat}}}\n    - {{path: b.jsonl}}\n"
+        found = make(text, "train.batch_size=10", "train.steps=2", "eval.suite=sts").warnings
+        assert [problem.what for problem in found] == said
+
     def test_evaluations(self, make: Make) -> None:
         small = "{name: small, tasks: [{type: sts, name: A, files: [scored.csv]}]}"
         made = make(PAIR + f"eval: {{suite: sts, during: {small}, every: 10}}\n", "train.steps=35")

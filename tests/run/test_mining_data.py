@@ -117,6 +117,31 @@ def test_a_recipe_gives_its_pairs_and_all_their_texts(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_generated_rows_that_say_what_real_ones_say_do_not_ask(tmp_path: Path, kept: bool) -> None:
+    """As in training; their negatives are no documents either."""
+    (tmp_path / "r.yaml").write_text(f"""
+data:
+  sources:
+    - rows: [{{query: q, positive: p}}]
+    - generated: true
+      rows: [{{query: q, positive: p, negative: n}}, {{query: r, positive: s}}, {{query: r, positive: s}}]
+  generated_duplicates: {"keep" if kept else "null"}
+mining: {{depth: 9}}
+""")
+    found = gather(Data(), load_recipe(tmp_path / "r.yaml"))
+    assert found.problem.documents == (["p", "n", "s"] if kept else ["p", "s"])
+    assert len(found.problem.queries) == 2
+    assert [line.partition(": ")[2] for line in found.remarks] == (
+        []
+        if kept
+        else [
+            "1 generated row left out: equal to a real row",
+            "1 generated row left out: equal to another generated row",
+        ]
+    )
+
+
 def test_a_recipe_without_pairs_is_refused(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text("data: {sources: [{rows: [{text: a}]}]}\n")
     with pytest.raises(DataError, match=r"no source has queries and positives; rows: not mined \(roles text\)"):

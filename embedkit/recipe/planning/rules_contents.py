@@ -60,7 +60,8 @@ def every_source_has_a_turn(c: Context) -> Iterator[Problem]:
     weights = [s.config.weight for s in c.sources]
     if c.updates is None or len(weights) < 2:
         return
-    shares = [s.rows // c.recipe.train.batch_size if s.rows else 0 for s in c.sources]
+    size = c.recipe.train.batch_size
+    shares = [(s.config.repeat or 1) * (s.rows // size) if s.rows else 0 for s in c.sources]
     known = [w for w in weights if w is not None]
     if len(known) == len(weights):
         shares = known  # type: ignore[assignment]
