@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import masking_utils as hf
 
-from embedkit.model.running.masks import CAUSAL, row_mask
+from embedkit.model.running.masks import CAUSAL, as_window, row_mask
 
 
 def causal(q: int, k: int) -> bool:
@@ -77,3 +77,33 @@ def test_padded_rows_get_the_mask_of_transformers(padding: bool) -> None:
     if expected is not None:
         assert torch.equal(mask.padded, expected)
         assert mask.padded is mask.padded, "made once for all layers"
+
+
+HOLE = 300
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **{kind: function for kind, (function, _) in KINDS.items()},
+    "wide window": hf.sliding_window_bidirectional_mask_function(40),
+    "wider than the row": hf.sliding_window_causal_mask_function(1000),
+    "not itself": lambda batch, head, q, k: q != k,
+    "nothing": lambda batch, head, q, k: torch.zeros_like(q + k, dtype=torch.bool),
+    "one token sees less": lambda batch, head, q, k: ((q - k).abs() <= 2) & ((q != HOLE) | (k <= q)),
+    "one token sees more": lambda batch, head, q, k: ((q - k).abs() <= 2) | ((q == HOLE) & (k == q + 3)),
+    "every other token": lambda batch, head, q, k: ((q - k).abs() <= 4) & ((q - k) % 2 == 0),
+}
+
+
+@pytest.mark.parametrize("kind", FUNCTIONS)
+def test_the_window_of_a_long_row_is_found_without_asking_for_every_pair(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    length, asked = 601, []
+
+    def function(batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        asked.append(torch.broadcast_shapes(q.shape, k.shape).numel())
+        return FUNCTIONS[kind](batch, head, q, k)
+
+    expected = as_window(row_mask(mask_function=FUNCTIONS[kind]).of_row(length))
+    assert row_mask(mask_function=function).window(length) == expected
+    few = sum(asked) < length**2 / 3
+    assert few == (expected is not None), "where no window is found, every pair is asked for"
+    assert (expected is None) == (kind in {"chunks", "not itself", "nothing", *list(FUNCTIONS)[-3:]})
