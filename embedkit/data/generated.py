@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from embedkit.data.sources import LoadedSource, Store
 from embedkit.data.text import text_id
 from embedkit.errors import DataError
 from embedkit.types import Example
+
+if TYPE_CHECKING:
+    from embedkit.recipe.data import Data
 
 _BLOCK = 4096
 
@@ -39,6 +43,17 @@ class KeptRows:
     def get(self, positions: Sequence[int]) -> list[Example]:
         """The examples at `positions`."""
         return self.rows.get(self.kept[np.asarray(positions, dtype=np.int64)].tolist())
+
+
+def as_asked(data: Data, sources: Sequence[LoadedSource]) -> list[LoadedSource]:
+    """The sources of a `data` block, `without_duplicates` unless it keeps those.
+
+    Raises:
+        DataError: as `without_duplicates`.
+    """
+    if not data.drops_duplicates:
+        return list(sources)
+    return without_duplicates(sources, [bool(source.generated) for source in data.sources])
 
 
 def without_duplicates(sources: Sequence[LoadedSource], generated: Sequence[bool]) -> list[LoadedSource]:

@@ -82,7 +82,7 @@ class Train(Block):
         None,
         ge=16,
         description="Tokens per micro-batch, padding included; rows are sorted by length first. None: 2,048 on a CPU, "
-        "32,768 on a GPU, or 16,384 or 8,192 where those would take more than a quarter of its memory.",
+        "on a GPU 32,768, or 16,384 or 8,192 where more would take over a quarter of its memory (on Apple's 8,192).",
     )
     rows_per_block: int | None = Field(
         None,

@@ -164,9 +164,7 @@ def _micro_batch(recipe: Recipe, encoder: Trained) -> int:
     whole = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
 
     def fits(tokens: int) -> bool:  # the length of rows is not known yet
-        return (
-            not static.is_static(encoder.st) and _activations(recipe, encoder, tokens, 0) <= MICRO_BATCH_SHARE * whole
-        )
+        return static.is_static(encoder.st) or _activations(recipe, encoder, tokens, 0) <= MICRO_BATCH_SHARE * whole
 
     return micro_batch_tokens(recipe.train, gpu=device.type != "cpu", fits=fits)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from embedkit.data.clusters import ClusterOrder
-from embedkit.data.generated import without_duplicates
+from embedkit.data.generated import as_asked
 from embedkit.data.label_texts import label_text_source
 from embedkit.data.pairs import paired_source
 from embedkit.data.score_split import split_source
@@ -56,8 +56,7 @@ def load_sources(
         load_source(s, seed=recipe.train.seed, progress=progress, peek=peek, cures=Cures.of_source(index))
         for index, s in enumerate(sources)
     ]
-    if recipe.data.drops_duplicates:
-        loaded = without_duplicates(loaded, [bool(s.generated) for s in sources])
+    loaded = as_asked(recipe.data, loaded)
 
     def prepared(index: int, source: Source) -> LoadedSource:
         options = source.debias

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from embedkit.data.generated import without_duplicates
+from embedkit.data.generated import as_asked
 from embedkit.data.sources import LoadedSource, load_source
 from embedkit.data.text import text_id
 from embedkit.errors import DataError, RecipeError
@@ -187,9 +187,7 @@ def _sources(recipe: Recipe, skip: bool, progress: bool) -> Gathered:
     assembly, left_out, remarks = Assembly(), Counter[str](), list[str]()
     weighted: dict[bool, str] = {}
     sources = [load_source(source, seed=recipe.train.seed, progress=progress) for source in recipe.data.sources]
-    if recipe.data.drops_duplicates:
-        sources = without_duplicates(sources, [bool(source.generated) for source in recipe.data.sources])
-    for loaded in sources:
+    for loaded in as_asked(recipe.data, sources):
         if loaded.streaming or not {"query", "positive"} <= loaded.roles or "score" in loaded.roles:
             why = "a stream" if loaded.streaming else f"roles {', '.join(sorted(loaded.roles))}"
             remarks.append(f"{loaded.name}: not mined ({why})")

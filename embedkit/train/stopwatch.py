@@ -10,10 +10,27 @@ import torch
 from embedkit.model.reading.devices import wait
 
 
+class _Moment:
+    """When a device has done its work, which the program waits for; asked as torch's events are."""
+
+    def __init__(self, device: torch.device) -> None:
+        wait(device)
+        self._at = time.perf_counter()
+
+    def query(self) -> bool:
+        return True
+
+    def synchronize(self) -> None:
+        pass
+
+    def elapsed_time(self, end: _Moment) -> float:
+        return 1e3 * (end._at - self._at)
+
+
 class Stopwatch:
     """Adds up seconds between `start` and `stop`, the device's work of that time included and no other.
 
-    A GPU keeps the time itself, by marks in its queue of work, so that the program need not wait for it.
+    A GPU keeps the time itself, by marks in its queue of work, and is not waited for; other devices are, at both ends.
 
     Args:
         device: that works.
@@ -21,8 +38,8 @@ class Stopwatch:
 
     def __init__(self, device: torch.device) -> None:
         self._device, self._seconds = device, 0.0
-        self._since: float | torch.cuda.Event | None = None
-        self._spans: deque[tuple[torch.cuda.Event, torch.cuda.Event]] = deque()
+        self._since: torch.cuda.Event | _Moment | None = None
+        self._spans: deque[tuple[torch.cuda.Event | _Moment, torch.cuda.Event | _Moment]] = deque()
 
     def start(self) -> None:
         """Go on; nothing where it runs already."""
@@ -33,15 +50,9 @@ class Stopwatch:
 
     def stop(self) -> None:
         """Hold on until `start`."""
-        since, self._since = self._since, None
-        if isinstance(since, torch.cuda.Event):
-            end = self._mark()
-            assert isinstance(end, torch.cuda.Event)
-            self._spans.append((since, end))
-        elif since is not None:
-            now = self._mark()
-            assert isinstance(now, float)
-            self._seconds += now - since
+        if self._since is not None:
+            self._spans.append((self._since, self._mark()))
+            self._since = None
 
     def take(self) -> float:
         """The seconds so far; begins anew."""
@@ -51,14 +62,13 @@ class Stopwatch:
         seconds, self._seconds = self._seconds, 0.0
         return seconds
 
-    def _mark(self) -> float | torch.cuda.Event:
-        if self._device.type == "cuda":
-            event = torch.cuda.Event(enable_timing=True)
-            event.record(torch.cuda.current_stream(self._device))
-            return event
-        wait(self._device)
-        return time.perf_counter()
+    def _mark(self) -> torch.cuda.Event | _Moment:
+        if self._device.type != "cuda":
+            return _Moment(self._device)
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        return event
 
     def _add(self) -> None:
         start, end = self._spans.popleft()
-        self._seconds += start.elapsed_time(end) / 1e3
+        self._seconds += start.elapsed_time(end) / 1e3  # type: ignore[arg-type]  # both are of one device

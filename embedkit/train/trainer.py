@@ -90,7 +90,7 @@ class Trainer(SentenceTransformerTrainer):
         self.optimizer: torch.optim.Optimizer | None
         self.control: Any
         self._since_log: list[StepResult] = []
-        self._ahead: dict[tuple[int, int], RowBatch] = {}
+        self._ahead: dict[int, RowBatch] = {}
         self._working, self._evaluating = Stopwatch(args.device), 0.0
         self._start = time.perf_counter()
         self.keep_checkpoints, self.keep_best, self.patience = keep_checkpoints, keep_best, patience
@@ -130,15 +130,15 @@ class Trainer(SentenceTransformerTrainer):
             self.negatives.before(self._update)
         return [self._batch(self._update, k) for k in range(count)], None
 
-    def _batch(self, step: int, k: int) -> RowBatch:
-        return self._ahead.pop((step, k), None) or self.pipeline.batch(step, k)
+    def _batch(self, update: int, k: int) -> RowBatch:
+        made = self._ahead.pop(update, None) if k == 0 else None
+        return self.pipeline.batch(update, k) if made is None else made
 
-    def _prepare(self, step: int, k: int) -> None:
-        """Make a batch of a later update while a GPU is at work on this one; what fails, fails when its turn comes."""
-        early = self.negatives is None and works_behind(self.args.device) and step < self.state.max_steps
-        if early and (step, k) not in self._ahead:
+    def _prepare(self, update: int) -> None:
+        """Make the first batch of the next update while a GPU is at work on this one; what fails, fails in its turn."""
+        if self.negatives is None and works_behind(self.args.device) and update < self.state.max_steps:
             with contextlib.suppress(EmbedkitError):
-                self._ahead = {(step, k): self.pipeline.batch(step, k)}
+                self._ahead = {update: self.pipeline.batch(update, 0)}
 
     def _wrap_model(self, model: nn.Module, training: bool = True, dataloader: Any = None) -> nn.Module:
         if not training:
@@ -172,7 +172,7 @@ class Trainer(SentenceTransformerTrainer):
             self._last_batch = inputs
             result.metrics.update(self.engine.finish([p for p in self._parameters if p.requires_grad]))
             self._working.stop()
-            self._prepare(self._update + 1, 0)
+            self._prepare(self._update + 1)
         return send(torch.tensor(result.loss / accumulation), self.args.device)
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:

@@ -118,19 +118,23 @@ def each_batch(
     longest_first = np.argsort([-len(text) for text in texts], kind="stable")
     shown = terminal.progress("encoding", len(texts), "texts", show=progress)
     with shown as bar, evaluating(module), torch.inference_mode():
-        piece = AHEAD if works_behind(st.device) else CHUNK
-        for start in range(0, len(texts), CHUNK):
-            done: list[tuple[np.ndarray, T]] = []
-            for first in range(start, min(start + CHUNK, len(texts)), piece):
-                chosen = longest_first[first : min(first + piece, start + CHUNK)]
-                ids, extra = tokens.tokenize(st, [texts[i] for i in chosen], prompt, max_length)
-                cut = list(batches([len(row) for row in ids], budget))
-                with fixed_weights() if len(cut) > 1 else nullcontext():
-                    for rows in cut:
-                        part = {name: [values[i] for i in rows] for name, values in extra.items()}
-                        done.append((chosen[rows], keep(module(module.layout([ids[i] for i in rows], part)))))
-                        bar.advance(len(rows))
-            take(done)
+
+        def encoded(chosen: np.ndarray) -> Iterator[tuple[np.ndarray, T]]:
+            ids, extra = tokens.tokenize(st, [texts[i] for i in chosen], prompt, max_length)
+            cut = list(batches([len(row) for row in ids], budget))
+            with fixed_weights() if len(cut) > 1 else nullcontext():
+                for rows in cut:
+                    part = {name: [values[i] for i in rows] for name, values in extra.items()}
+                    yield chosen[rows], keep(module(module.layout([ids[i] for i in rows], part)))
+                    bar.advance(len(rows))
+
+        at_once = AHEAD if works_behind(st.device) else CHUNK
+        for chunk in _cut(longest_first, CHUNK):
+            take([done for piece in _cut(chunk, at_once) for done in encoded(piece)])
+
+
+def _cut(places: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    return (places[start : start + size] for start in range(0, len(places), size))
 
 
 def _budget(batch_tokens: int, packs: bool, device: torch.device) -> int:

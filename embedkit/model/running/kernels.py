@@ -2,10 +2,10 @@
 
 They are those behind `torch.nn.functional.scaled_dot_product_attention`: FlashAttention-2 (arXiv 2307.08691) in half
 precision, the memory-efficient one (arXiv 2112.05682) also in float32 and on older GPUs. Both take rows of any length
-in one launch, with dropout and backward, and need no package beside torch. torch's public function of variable length
-(`torch.nn.attention.varlen`) has neither dropout nor float32, so the operators are called by name. What a GPU
-gives for them, gradient included, is therefore tried before the first use (`obstacle`), and what a model gives at every
-load (`embedkit.model.running.packing`).
+in one launch, with backward, the first with dropout too, and need no package beside torch. torch's public function of
+variable length (`torch.nn.attention.varlen`) has neither dropout nor float32, so the operators are called by name. What
+a GPU gives for them, gradient included, is therefore tried before the first use (`obstacle`), and what a model gives at
+every load (`embedkit.model.running.packing`).
 """
 
 from __future__ import annotations

@@ -79,16 +79,15 @@ class RowMask:
         """
         places, last = torch.arange(length), length - 1
         some = torch.cat([places[:_ASKED], places[:: length // _ASKED], places[-_ASKED:]])
-        seen = self._ask(some[:, None], places[None]).expand(len(some), length)
-        left, right = int(seen[-1].sum()) - 1, int(seen[0].sum()) - 1
-        ahead = places[None] - some[:, None]
-        if min(left, right) < 0 or not torch.equal(seen, (ahead >= -left) & (ahead <= right)):
+        found = _window_seen_by(some, self._ask(some[:, None], places[None]).expand(len(some), length))
+        if found is None:
             return None
+        left, right = (last if bound < 0 else bound for bound in found)
         for offset, inside in ((-left - 1, False), (-left, True), (right, True), (right + 1, False)):
             query = places[(places + offset >= 0) & (places + offset <= last)]
             if bool((self._ask(query, query + offset) != inside).any()):
                 return None
-        return (-1 if left == last else left), (-1 if right == last else right)
+        return found
 
     def _evaluate(self, length: int) -> Tensor:
         places = torch.arange(length)
@@ -109,10 +108,15 @@ def as_window(seen: Seen) -> Window | None:
     """What a token sees as a window around it; None where it is none."""
     if not isinstance(seen, Tensor):
         return (-1, 0) if seen == CAUSAL else (-1, -1)
-    left, right = int(seen[-1].sum()) - 1, int(seen[0].sum()) - 1
-    if min(left, right) < 0 or not torch.equal(seen, torch.ones_like(seen).triu(-left).tril(right)):
+    return _window_seen_by(torch.arange(len(seen)), seen)
+
+
+def _window_seen_by(some: Tensor, seen: Tensor) -> Window | None:
+    """The window of some tokens of a row, the first and the last among them, that see [len(some), t] of it."""
+    left, right, last = int(seen[-1].sum()) - 1, int(seen[0].sum()) - 1, seen.shape[1] - 1
+    ahead = torch.arange(last + 1)[None] - some[:, None]
+    if min(left, right) < 0 or not torch.equal(seen, (ahead >= -left) & (ahead <= right)):
         return None
-    last = len(seen) - 1
     return (-1 if left == last else left), (-1 if right == last else right)
 
 

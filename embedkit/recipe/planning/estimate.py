@@ -110,7 +110,7 @@ def estimate(c: Context, tokens_per_row: float | None = None) -> Memory:
 def micro_batch(c: Context) -> int:
     """Tokens of a micro-batch on the device that the recipe will probably get."""
     train = c.recipe.train
-    return micro_batch_tokens(train, gpu=uses_gpu(train.device))
+    return micro_batch_tokens(train, gpu=uses_gpu(train.device), fits=lambda tokens: train.device != "mps")
 
 
 def _companions(c: Context, model: EncoderSize) -> Iterator[tuple[str, str]]:

@@ -194,6 +194,7 @@ def test_dropout_has_the_mean_and_the_variance_of_dropout(dtype: torch.dtype) ->
     drawn = [one.float() for one in drawn]
     assert float(drawn[0].mean()) == pytest.approx(1, abs=0.02)
     assert float(drawn[0].var()) == pytest.approx(rate / (1 - rate) / t, rel=0.08)
+    assert len(drawn[0].view(count, -1).unique(dim=0)) > count / 2, "each row has a mask of its own"
 
 
 @pytest.mark.gpu
