@@ -5,7 +5,7 @@ the same base, pairs, updates and learning rate. Finished runs are kept in `--ou
 interrupted study goes on, and a longer one grows from a shorter one.
 
     python benchmarks/quality.py --out DIR [--data pydocs | --data FOLDER of a set in BEIR form with qrels/train.tsv]
-        [--settings in-batch,mined,...] [--seeds 3] [--steps 60] [--batch 32] [--guide MODEL]
+        [--settings in-batch,mined,...] [--seeds 3] [--steps 60] [--batch 32] [--guide MODEL] [--documents N]
 
 Prints a table: nDCG@10 (mean over seeds, standard deviation), the difference to in-batch negatives with two intervals
 (over test queries: paired bootstrap of the seeds' mean; over seeds: Student's), and how long training took with its
@@ -18,6 +18,7 @@ import argparse
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.compare.summary import paired
+from embedkit.disk.files import write_text
 from embedkit.evaluation.stats import generator, mean_draws
 from embedkit.evaluation.store import load_scores
 
@@ -60,6 +62,25 @@ def pairs_of(folder: Path, out: Path) -> Path:
     lines = [json.dumps({"query": queries[r["query-id"]], "positive": corpus[r["corpus-id"]]}) for r in judged]
     found.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return found
+
+
+def smaller(folder: Path, size: int, out: Path) -> Path:
+    """A set of the name, with all judged documents of a BEIR folder and others drawn at random, `size` in all."""
+    made = out / folder.name
+    if (made / "corpus.jsonl").is_file():
+        return made
+    shutil.copytree(folder / "qrels", made / "qrels", dirs_exist_ok=True)
+    shutil.copyfile(folder / "queries.jsonl", made / "queries.jsonl")
+    judged: set[str] = set()
+    for name in ("train", "test"):
+        with (folder / "qrels" / f"{name}.tsv").open(encoding="utf-8", newline="") as file:
+            judged |= {row["corpus-id"] for row in csv.DictReader(file, delimiter="\t")}
+    lines = (folder / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
+    others = [i for i, line in enumerate(lines) if json.loads(line)["_id"] not in judged]
+    drawn = np.random.default_rng(0).permutation(others)[: max(0, size - len(judged))]
+    kept = sorted({*range(len(lines))} - {*others} | {*drawn.tolist()})
+    write_text(made / "corpus.jsonl", "\n".join(lines[i] for i in kept) + "\n")
+    return made
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -163,6 +184,9 @@ def main() -> None:
     parser.add_argument("--rate", default="5e-5")
     parser.add_argument("--max-length", type=int, default=96)
     parser.add_argument("--limit", type=int, default=2000, help="pairs of the pydocs corpus")
+    parser.add_argument(
+        "--documents", type=int, help="of a set in BEIR form: the judged ones and as many others as fit"
+    )
     parser.add_argument("--guide", help="model of the settings with a guide; without it they are left out")
     args = parser.parse_args()
     wanted = args.settings.split(",") if args.settings else [n for n in SETTINGS if args.guide or "guide" not in n]
@@ -171,6 +195,8 @@ def main() -> None:
         raise SystemExit(f"no such setting: {', '.join(unknown)}; there are {', '.join(SETTINGS)}")
     out = args.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
+    if args.documents:
+        args.data = str(smaller(Path(args.data).resolve(), args.documents, out))
     runs: dict[str, dict[int, Path]] = {name: {} for name in names}
     for seed in range(args.first_seed, args.first_seed + args.seeds):  # they take turns
         for name in names:

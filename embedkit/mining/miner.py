@@ -175,11 +175,12 @@ class Miner:
         chooses = choose or self._choice().of
         parts: list[tuple[MinedTable, dict[str, int], int]] = []
         with bar("searching", len(queries), "queries", show=self._progress) as shown:
-            for start in range(0, len(queries), BLOCK):
-                block = queries[start : start + BLOCK]
-                candidates = self._retrieved(index, block, own.start, documents, start)
-                parts.append(self._part(candidates, rules, chooses, seen))
-                shown.advance(len(block))
+            searched = index.found(queries, min(self._k, index.report.rows), BLOCK)
+            for start, found in zip(range(0, len(queries), BLOCK), searched, strict=True):
+                best = self._best_of_all(found, own.start)
+                lowest = self._positive_scores(queries[start : start + BLOCK], documents, start)
+                parts.append(self._part(Candidates.of(best, lowest, start), rules, chooses, seen))
+                shown.advance(len(found))
         table = _joined([table for table, _, _ in parts])
         removed = {name: sum(counts[name] for _, counts, _ in parts) for name in parts[0][1]}
         seconds = {"encoding": encoded - began, "searching": time.perf_counter() - encoded}
@@ -254,18 +255,12 @@ class Miner:
     def _k(self) -> int:
         return min(self.search.depth, len(self.problem.documents))
 
-    def _retrieved(
-        self, index: Index | SpreadIndex, block: np.ndarray, first: int, documents: View, start: int
-    ) -> Candidates:
-        k = self._k
-        if isinstance(index, SpreadIndex):
-            found = index.found(start, start + len(block), k)
-        else:
-            found = index.search(block, min(k, index.report.rows))
-        if self.team.world > 1:
-            rows = np.where(found.rows == NONE, NONE, found.rows + first)
-            found = merged([Found(*part) for part in self.team.collect((rows, found.scores))], k)
-        return Candidates.of(found, self._positive_scores(block, documents, start), start)
+    def _best_of_all(self, found: Found, first: int) -> Found:
+        """The best of what every process found among its documents, which are numbered from `first` on here."""
+        if self.team.world == 1:
+            return found
+        rows = np.where(found.rows == NONE, NONE, found.rows + first)
+        return merged([Found(*part) for part in self.team.collect((rows, found.scores))], self._k)
 
     def _positive_scores(self, block: np.ndarray, documents: View, start: int) -> np.ndarray:
         """[b] the lowest similarity of each query's positives; NaN without any."""

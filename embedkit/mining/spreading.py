@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,11 @@ class SpreadIndex:
     def __init__(self, parts: Sequence[Path], report: IndexReport) -> None:
         self._parts, self.report = [mapped(part) for part in parts], report
 
-    def found(self, start: int, stop: int, k: int) -> Found:
-        """The k best of queries ``start .. stop``."""
-        own = [part[start:stop] for part in self._parts]
-        return merged([Found.of(part["row"], part["score"]) for part in own], k)
+    def found(self, queries: View, k: int, size: int) -> Iterator[Found]:
+        """The k best of all queries, `size` of them at a time."""
+        for start in range(0, len(queries), size):
+            own = [part[start : start + size] for part in self._parts]
+            yield merged([Found.of(part["row"], part["score"]) for part in own], k)
 
 
 def shards_of(count: int) -> list[range]:
@@ -139,8 +140,7 @@ class _Searches:
         k = min(self.k, len(rows))
         with files.new_file(path) as file:
             write_header(file, PAIR, (len(self.queries), k))
-            for start in range(0, len(self.queries), BLOCK):
-                found = index.search(self.queries[start : start + BLOCK], k)
+            for found in index.found(self.queries, k, BLOCK):
                 pairs = np.empty(found.rows.shape, PAIR)
                 pairs["row"] = np.where(found.rows < 0, found.rows, found.rows + first)
                 pairs["score"] = found.scores

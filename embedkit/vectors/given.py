@@ -16,7 +16,7 @@ from embedkit.vectors import folder as folders
 from embedkit.vectors.keys import NONE, KeyIndex, first_of_each, keys_of_ids
 from embedkit.vectors.shards import mapped
 from embedkit.vectors.space import Dtype, Embedder, Encode, Space
-from embedkit.vectors.view import View
+from embedkit.vectors.view import View, not_finite
 
 UNNAMED = "unnamed"
 _BLOCK = 65_536
@@ -213,16 +213,22 @@ class _Given(View):
 
     def _rows(self, at: np.ndarray) -> np.ndarray:
         row = at if self._places is None else self._places[at]
-        part = np.searchsorted(self._starts, row, side="right") - 1
-        out = np.empty((len(row), self.dim), np.float32)
         with np.errstate(over="ignore"):
-            for number in np.unique(part):
-                here = part == number
-                out[here] = self._parts[number][row[here] - self._starts[number]]
-        bad = np.flatnonzero(~np.isfinite(out).all(axis=1))
+            out = self._read(row)
+        bad = not_finite(out)
         if len(bad):
             what = f"row {row[bad[0]]} (from 0) is not finite in float32"
             raise DataError(what, self._where, "encode its text again, or leave it out")
+        return out
+
+    def _read(self, row: np.ndarray) -> np.ndarray:
+        if len(self._parts) == 1:
+            return self._parts[0][row].astype(np.float32, copy=False)
+        part = np.searchsorted(self._starts, row, side="right") - 1
+        out = np.empty((len(row), self.dim), np.float32)
+        for number in np.unique(part):
+            here = part == number
+            out[here] = self._parts[number][row[here] - self._starts[number]]
         return out
 
 

@@ -26,7 +26,7 @@ from embedkit.foreign.parsing import from_json
 from embedkit.vectors.keys import NONE, KeyIndex, first_of_each, keys_of
 from embedkit.vectors.shards import KEYS, VECTORS, DamagedShard, Maps, Shard, set_aside
 from embedkit.vectors.space import Space
-from embedkit.vectors.view import View
+from embedkit.vectors.view import View, not_finite
 
 logger = showing.logger(__name__)
 
@@ -293,7 +293,7 @@ def as_rows(
         raise EmbedkitError(what, "encoding", "give one vector for each text, all of one size")
     with np.errstate(over="ignore"):
         rows = np.ascontiguousarray(found, dtype=space.dtype)
-    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    bad = not_finite(rows)
     if not len(bad):
         return rows
     where = f"text {int(bad[0] if numbers is None else numbers[bad[0]])}"

@@ -17,6 +17,15 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
 
 
+def not_finite(rows: np.ndarray) -> np.ndarray:
+    """[m] which rows of [n, d] hold NaN or infinity."""
+    with np.errstate(invalid="ignore"):
+        sums = rows.sum(axis=1, dtype=np.float64)
+    if np.isfinite(sums).all():  # one pass over the numbers, without a mask of their size
+        return np.empty(0, np.int64)
+    return np.flatnonzero(~np.isfinite(rows).all(axis=1))
+
+
 class View(ABC):
     """[n, d] float32 rows, row i of text i, that need not fit into memory.
 

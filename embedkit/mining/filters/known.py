@@ -24,9 +24,11 @@ class KnownPositives:
 
     def allows(self, candidates: Candidates) -> np.ndarray:
         ids = self._ids[np.maximum(candidates.rows, 0)]
+        known = [np.asarray(self._known[query], np.int64) for query in candidates.query.tolist()]
         allowed = np.ones(ids.shape, bool)
-        for i, query in enumerate(candidates.query.tolist()):
-            allowed[i] = ~np.isin(ids[i], np.asarray(self._known[query], np.int64))
+        for place in range(max(map(len, known), default=0)):
+            having = [i for i, own in enumerate(known) if len(own) > place]
+            allowed[having] &= ids[having] != np.array([known[i][place] for i in having])[:, None]
         return allowed
 
 
@@ -43,9 +45,11 @@ class SameText:
         self._ids = np.asarray(text_ids, np.int64)
 
     def allows(self, candidates: Candidates) -> np.ndarray:
-        allowed = np.zeros(candidates.rows.shape, bool)
-        for i, (rows, keep) in enumerate(zip(candidates.rows, candidates.keep, strict=True)):
-            at = np.flatnonzero(keep)  # a copy below one that another filter removed may stay
-            first = np.unique(self._ids[rows[at]], return_index=True)[1]
-            allowed[i, at[first]] = True
-        return allowed
+        ids = self._ids[np.maximum(candidates.rows, 0)]
+        order = np.lexsort((~candidates.keep, ids), axis=-1)  # a copy below one that another filter removed may stay
+        ids = np.take_along_axis(ids, order, 1)
+        first = np.ones(ids.shape, bool)
+        first[:, 1:] = ids[:, 1:] != ids[:, :-1]
+        allowed = np.zeros(ids.shape, bool)
+        np.put_along_axis(allowed, order, first, 1)
+        return allowed & candidates.keep

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -70,6 +71,16 @@ class Index:
     def search(self, queries: np.ndarray, k: int) -> Found:
         """The k best rows of every query [q, d]; see `Found`."""
         return self.searcher.search(queries, k)
+
+    def found(self, queries: View, k: int, size: int) -> Iterator[Found]:
+        """What `search` finds for all queries, `size` at a time; exact search looks for several such blocks at once."""
+        wide = size
+        if isinstance(self.searcher, Exact):
+            wide = max(size, self.searcher.at_once(k) // size * size)
+        for block in queries.blocks(wide):
+            many = self.search(block, k)
+            for start in range(0, len(many), size):
+                yield many.part(slice(start, start + size))
 
 
 def build(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from embedkit.errors import DataError
-from embedkit.vectors.view import View
+from embedkit.vectors.view import View, not_finite
 
 NONE = -1
 """Row that stands for "no document": a corpus smaller than k."""
@@ -37,6 +37,10 @@ class Found:
         order = np.lexsort((rows, -scores), axis=-1)
         return cls(np.take_along_axis(rows, order, -1), np.take_along_axis(scores, order, -1))
 
+    def part(self, queries: slice) -> Found:
+        """Of some of the queries."""
+        return Found(self.rows[queries], self.scores[queries])
+
     @classmethod
     def join(cls, parts: Sequence[Found]) -> Found:
         """One below the other."""
@@ -60,15 +64,13 @@ def finite(vectors: np.ndarray, name: str, first: int = 0) -> np.ndarray:
     Raises:
         DataError: NaN or infinite; names the row.
     """
-    sums = vectors.sum(axis=1, dtype=np.float64)
-    if not np.isfinite(sums).all():
-        bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-        if len(bad):
-            raise DataError(
-                f"{len(bad):,} of these vectors hold NaN or infinity; the first is row {first + int(bad[0])}",
-                name,
-                "encode that text again, or leave it out",
-            )
+    bad = not_finite(vectors)
+    if len(bad):
+        raise DataError(
+            f"{len(bad):,} of these vectors hold NaN or infinity; the first is row {first + int(bad[0])}",
+            name,
+            "encode that text again, or leave it out",
+        )
     return vectors
 
 
