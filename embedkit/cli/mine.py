@@ -82,7 +82,11 @@ Audit = Annotated[
 ]
 Teacher = Annotated[
     str | None,
-    typer.Option("--teacher", metavar="MODEL", help="A cross-encoder: its scores of the candidates, for distillation."),
+    typer.Option(
+        "--teacher",
+        metavar="MODEL",
+        help="A cross-encoder, or guide=MODEL: its scores of the candidates, for distillation.",
+    ),
 ]
 MaxLength = Annotated[
     int | None, typer.Option("--max-length", metavar="N", min=3, help="Tokens per text; default: the model's.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from embedkit.errors import DataError, about
 from embedkit.mining import mined_file, teaching, tuples
 from embedkit.mining.filters.base import Filter
 from embedkit.mining.filters.cross_encoder import logits
-from embedkit.mining.filters.named import Setting
+from embedkit.mining.filters.guide import cosines
+from embedkit.mining.filters.named import Setting, guiding
 from embedkit.mining.filters.pairs import ScorePairs
 from embedkit.mining.miner import Miner
 from embedkit.mining.problem import Problem
@@ -53,6 +54,8 @@ from embedkit.vectors.store import VectorStore
 
 KEPT = 16 * 2**30
 """Bytes of vectors kept in the cache for the next search; the models used longest ago go first."""
+GUIDE = "guide="
+"""Before a teacher that is an embedding model."""
 OPTIONS = {"ram_gb": "--ram", "filters": "--filter"}
 """How the command line calls keys of `Search`, where it is not by their names."""
 
@@ -121,8 +124,8 @@ def mine(
         export: a Parquet or JSONL file of tuples for sentence-transformers (`embedkit.mining.tuples`).
         export_negatives: of a tuple; None: as many as are kept.
         audit: folder for a page on what was found (`embedkit.publish.audit`).
-        teacher: folder or Hub id of a cross-encoder: a column `teacher_score` has what it gives to the positive and to
-            every negative.
+        teacher: folder or Hub id of a cross-encoder, or ``guide=`` and that of an embedding model: a column
+            `teacher_score` has its logit, or cosine, of the positive and of every negative.
         engine: ``ray`` encodes, searches and scores on a Ray cluster, whose machines all see `store` and the folder of
             `out`; what is found is the same.
         skip_bad_rows: leave bad rows out and count them.
@@ -171,7 +174,7 @@ def mine(
         spread = _spread(pool, target, say)
         options |= {"spread": spread, "progress": progress, "where": where}
         setting = Setting(gathered.problem, _store(store, settings), settings.seed, **options)
-        teaches = None if teacher is None else _teacher(teacher, device)
+        teaches = None if teacher is None else _teacher(teacher, replace(setting, where="--teacher"))
         with filters_of(named, setting, target.answers) as rules:
             suspects = Suspects(gathered.problem)
             miner = _miner(settings, setting, ends, rules, target)
@@ -226,14 +229,21 @@ def _search(miner: Miner, ends: Sides, suspects: Suspects, say: Say, scratch: Pa
     return table, miner.positive_scores(ends.by)
 
 
-def _teacher(name: str, device: str) -> ScorePairs:
+def _teacher(name: str, setting: Setting) -> ScorePairs:
     """What scores the candidates at the end; it loads before anything is searched."""
-    with about("--teacher", BASE):
-        return logits(load_cross_encoder(resolve(name), pick_device(device)))
+    guide = name.removeprefix(GUIDE)
+    if guide != name:
+        encoder, options = guiding(guide, setting)
+        return cosines(encoder, setting.store, **options)
+    with about(setting.where, BASE):
+        return logits(load_cross_encoder(resolve(name), pick_device(setting.device)))
 
 
 def _taught_by(teacher: str | None) -> dict[str, str]:
-    return {} if teacher is None else {"teacher": _public(teacher)}
+    if teacher is None:
+        return {}
+    name = teacher.removeprefix(GUIDE)
+    return {"teacher": teacher.removesuffix(name) + _public(name)}
 
 
 def _write(target: Target, found: Audit, keep: int, teaches: ScorePairs | None) -> list[str]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 import torch
 from pyarrow import parquet
+from sentence_transformers import SentenceTransformer
 
 from embedkit.disk.locks import hold_file
 from embedkit.inputs.parquet import MINED
@@ -303,5 +304,18 @@ def test_a_teacher_scores_the_candidates_for_distillation(embedkit: Run, files: 
     small = ["train.batch_size=8", "train.device=cpu", "eval.suite=null", "model.max_length=32"]
     trained = embedkit("train", "retrieval/distill", *words, *small, "--out", "run")
     assert trained.code == 0, trained.err
-    missing = embedkit("mine", *FILES, "--teacher", "nowhere", "--out", "n.parquet", *OPTIONS)
-    assert missing.code == 2 and "--teacher" in missing.err and not Path("n.parquet").exists()
+    for name in ("nowhere", "guide=nowhere", "guide="):
+        missing = embedkit("mine", *FILES, "--teacher", name, "--out", "n.parquet", *OPTIONS)
+        assert missing.code == 2 and "--teacher" in missing.err and not Path("n.parquet").exists()
+
+
+def test_an_embedding_model_teaches_by_its_cosines(embedkit: Run, files: Path) -> None:
+    guide = Path("tiny").resolve()
+    teacher = ("--teacher", f"guide={guide}")
+    done = embedkit("mine", *FILES, "--keep", "3", *teacher, "--out", "m.parquet", *OPTIONS)
+    assert done.code == 0, done.err
+    model = SentenceTransformer(str(guide), device="cpu")
+    for row in rows():
+        texts = model.encode([row["query"], row["positive"], *row["negative"]], normalize_embeddings=True)
+        assert np.allclose(row["teacher_score"], texts[1:] @ texts[0], atol=1e-5)
+    assert read_about(Path("m.parquet"))["teacher"] == "guide=tiny"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from embedkit.mining.filters.pairs import ScorePairs, Scores
     from embedkit.mining.problem import Problem
     from embedkit.mining.spreading import Spread
+    from embedkit.model.running.encoder import Encoder
     from embedkit.vectors.store import VectorStore
 
 MakeJudge = Callable[[Named, "Counter[str]"], "ScorePairs"]
@@ -120,17 +121,24 @@ def _scores(named: Named, setting: Setting) -> Filter:
 
 def _guide(named: Named, setting: Setting) -> Filter:
     from embedkit.mining.filters.guide import GuideScores
+
+    encoder, options = guiding(named.value, setting)
+    return _by_score(named, setting, GuideScores.of_encoder(setting.problem, encoder, setting.store, **options))
+
+
+def guiding(name: str, setting: Setting) -> tuple[Encoder, dict[str, Any]]:
+    """An embedding model that judges, and how it encodes here: options of `GuideScores.of_encoder`."""
     from embedkit.model.running.encoder import Encoder
     from embedkit.recipe.load import made
     from embedkit.recipe.schema import Model
 
-    model = made(Model, base=paths.folder_or_id(named.value))
+    model = made(Model, base=paths.folder_or_id(name))
     with about(setting.where, "model.base"), about(setting.where, "model.trust_remote_code"):
         encoder = Encoder.load(model, device=setting.device)
     options: dict[str, Any] = {"batch_tokens": setting.batch_tokens, "progress": setting.progress}
     if setting.spread is not None:
         options |= {"pool": setting.spread.pool, "model": model, "device": setting.device}
-    return _by_score(named, setting, GuideScores.of_encoder(setting.problem, encoder, setting.store, **options))
+    return encoder, options
 
 
 def _judge(named: Named, setting: Setting) -> Filter:
