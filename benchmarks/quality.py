@@ -33,6 +33,7 @@ from benchmarks.compare.summary import paired
 from embedkit.disk.files import write_text
 from embedkit.evaluation.stats import generator, mean_draws
 from embedkit.evaluation.store import load_scores
+from embedkit.recipe.schema import DEFAULT_MODEL
 
 REFERENCE = "in-batch"
 AWARE = "mining.filters=[margin=0.95]"
@@ -48,6 +49,15 @@ SETTINGS: dict[str, tuple[str, list[str]]] = {
     "guide in the loss": ("retrieval/infonce", ["guide.model={guide}", "objective.guide=absolute"]),
 }
 """Recipe and overrides. `pooled` is what two processes of this batch size compute: one batch twice the size."""
+RECIPES: dict[str, tuple[str, list[str]]] = {
+    "mw": ("retrieval/mw", []),
+    "matryoshka": ("retrieval/matryoshka", []),
+    "lit": ("retrieval/lit", []),
+    "prograd": ("retrieval/prograd", []),
+    "guide as teacher": ("retrieval/distill", ["objective.terms.0.objective.teacher_temperature=0.05"]),
+}
+"""Shipped recipes as they are, where they are asked for; the last learns cosines of the guide."""
+MINES = ("retrieval/mined", "retrieval/ance", "retrieval/mw", "retrieval/matryoshka")
 
 
 def pairs_of(folder: Path, out: Path) -> Path:
@@ -62,6 +72,16 @@ def pairs_of(folder: Path, out: Path) -> Path:
     lines = [json.dumps({"query": queries[r["query-id"]], "positive": corpus[r["corpus-id"]]}) for r in judged]
     found.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return found
+
+
+def scored(args: argparse.Namespace, pairs: Path, corpus: Path, out: Path) -> Path:
+    """Pairs with hard negatives and the guide's cosines of both."""
+    made = out / "scored.parquet"
+    if not made.is_file():
+        what = ["--model", DEFAULT_MODEL, "--queries", str(pairs), "--corpus", str(corpus), "--keep", "7"]
+        how = ["--max-length", str(args.max_length), "--teacher", f"guide={args.guide}", "--out", str(made)]
+        subprocess.run([sys.executable, "-m", "embedkit", "mine", *what, *how], check=True)
+    return made
 
 
 def smaller(folder: Path, size: int, out: Path) -> Path:
@@ -90,8 +110,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 def overrides(args: argparse.Namespace, name: str, seed: int, out: Path) -> list[str]:
     """Recipe and overrides of one run."""
-    recipe, own = SETTINGS[name]
-    mined = recipe != "retrieval/infonce"
+    recipe, own = (SETTINGS | RECIPES)[name]
     if args.data == "pydocs":
         data = [f"data.sources=[{{pydocs: {{}}, limit: {args.limit}}}]"]
         data.append("eval.suite={name: pydocs, tasks: [{type: retrieval, name: pydocs, pydocs: {}, metric: ndcg@10}]}")
@@ -100,8 +119,11 @@ def overrides(args: argparse.Namespace, name: str, seed: int, out: Path) -> list
         task = (
             f"type: retrieval, name: {folder.name}, folder: '{folder}', metric: ndcg@10, max_length: {args.max_length}"
         )
-        data = [f"data.sources.0.path={pairs_of(folder, out)}", f"eval.suite={{name: set, tasks: [{{{task}}}]}}"]
-        data += [f"mining.corpus={folder / 'corpus.jsonl'}"] if mined else []
+        pairs = pairs_of(folder, out)
+        if recipe == "retrieval/distill":
+            pairs = scored(args, pairs, folder / "corpus.jsonl", out)
+        data = [f"data.sources.0.path={pairs}", f"eval.suite={{name: set, tasks: [{{{task}}}]}}"]
+        data += [f"mining.corpus={folder / 'corpus.jsonl'}"] if recipe in MINES else []
     shared = [
         f"model.max_length={args.max_length}",
         f"train.batch_size={args.batch}",
@@ -176,7 +198,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="the runs; the same command goes on in it")
     parser.add_argument("--data", default="pydocs", help="pydocs, or a folder in BEIR form")
-    parser.add_argument("--settings", help="some of: " + ", ".join(SETTINGS))
+    parser.add_argument("--settings", help="some of: " + ", ".join([*SETTINGS, *RECIPES]))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=42)
     parser.add_argument("--steps", type=int, default=60)
@@ -191,8 +213,8 @@ def main() -> None:
     args = parser.parse_args()
     wanted = args.settings.split(",") if args.settings else [n for n in SETTINGS if args.guide or "guide" not in n]
     names = [REFERENCE, *(n for n in wanted if n != REFERENCE)]
-    if unknown := [n for n in names if n not in SETTINGS]:
-        raise SystemExit(f"no such setting: {', '.join(unknown)}; there are {', '.join(SETTINGS)}")
+    if unknown := [n for n in names if n not in SETTINGS | RECIPES]:
+        raise SystemExit(f"no such setting: {', '.join(unknown)}; there are {', '.join(SETTINGS | RECIPES)}")
     out = args.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     if args.documents:
