@@ -2,9 +2,11 @@
 
 Every setting is a shipped recipe with a few overrides (`SETTINGS`), trained as a user would, in a process of its own:
 the same base, pairs, updates and learning rate. Finished runs are kept in `--out` and not run again, so that an
-interrupted study goes on, and a longer one grows from a shorter one.
+interrupted study goes on, and a longer one grows from a shorter one. So it does from `--numbers`, which keeps what the
+table is made of (the score of every query, seconds) without the models.
 
     python benchmarks/quality.py --out DIR [--data pydocs | --data FOLDER of a set in BEIR form with qrels/train.tsv]
+        [--numbers FILE.json]
         [--settings in-batch,mined,...] [--seeds 3] [--steps 60] [--batch 32] [--guide MODEL] [--documents N]
 
 Prints a table: nDCG@10 (mean over seeds, standard deviation), the difference to in-batch negatives with two intervals
@@ -35,7 +37,7 @@ from embedkit.evaluation.stats import generator, mean_draws
 from embedkit.evaluation.store import load_scores
 from embedkit.recipe.schema import DEFAULT_MODEL
 
-REFERENCE = "in-batch"
+REFERENCE, UNTRAINED = "in-batch", "untrained"
 AWARE = "mining.filters=[margin=0.95]"
 SETTINGS: dict[str, tuple[str, list[str]]] = {
     REFERENCE: ("retrieval/infonce", []),
@@ -152,33 +154,63 @@ def train(args: argparse.Namespace, name: str, seed: int, out: Path) -> Path:
     return folder
 
 
+def measured(folder: Path, phase: str = "after") -> dict[str, Any]:
+    """The score of every query, and seconds: of training without the searches that it waited for, and of those."""
+    units = load_scores(folder / "eval" / phase).tasks[0].units["ndcg@10"]
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    waited = sum(entry["waited"] for entry in record.get("mining") or [])
+    seconds = {"training": round(record["timings"]["training"] - waited, 1), "searches": round(waited, 1)}
+    return {"ndcg@10": np.round(units, 5).tolist(), "seconds": seconds}
+
+
+class Numbers:
+    """What runs measured, by setting and seed, in a file that only runs of one study share.
+
+    Args:
+        file: JSON; None keeps nothing.
+        study: what all runs have in common.
+    """
+
+    def __init__(self, file: Path | None, study: dict[str, Any]) -> None:
+        self._file, self._study = file, study
+        self.runs: dict[str, dict[str, Any]] = {}
+        if file is not None and file.is_file():
+            held = json.loads(file.read_text(encoding="utf-8"))
+            if held["study"] != study:
+                raise SystemExit(f"{file} holds another study: {held['study']}, not {study}")
+            self.runs = held["runs"]
+
+    def has(self, name: str, seed: int) -> bool:
+        return str(seed) in self.runs.get(name, {})
+
+    def take(self, name: str, seed: int, run: dict[str, Any]) -> None:
+        self.runs.setdefault(name, {})[str(seed)] = run
+        if self._file is not None:
+            write_text(self._file, json.dumps({"study": self._study, "runs": self.runs}, indent=None) + "\n")
+
+
 Run = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
-def result(folder: Path, phase: str = "after") -> Run:
+def result(run: dict[str, Any]) -> Run:
     """What `paired` compares: the score, and its resamples over queries."""
-    task = load_scores(folder / "eval" / phase).tasks[0]
-    draws = mean_draws({"ndcg@10": task.units["ndcg@10"]}, 1000, generator(0, task.task))
-    return {"average": task.metrics["ndcg@10"]}, {task.task: 100 * draws["ndcg@10"]}
+    units = np.array(run["ndcg@10"])
+    draws = mean_draws({"ndcg@10": units}, 1000, generator(0, "quality"))
+    return {"average": 100 * float(units.mean())}, {"quality": 100 * draws["ndcg@10"]}
 
 
-def cost(folder: Path) -> tuple[float, float]:
-    """Seconds of training without the searches that it waited for, and those."""
-    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    waited = sum(entry["waited"] for entry in record.get("mining") or [])
-    return record["timings"]["training"] - waited, waited
-
-
-def show(args: argparse.Namespace, runs: dict[str, dict[int, Path]]) -> None:
-    """The table, and the same as JSON for pages."""
+def show(runs: dict[str, dict[str, Any]]) -> None:
+    """The table."""
     table = Table("setting", "nDCG@10", "sd", "to in-batch", "queries", "seeds", "verdict", "training", "searches")
-    base = {seed: result(folder) for seed, folder in runs[REFERENCE].items()}
-    before = result(runs[REFERENCE][args.first_seed], "before")[0]["average"]
-    table.add_row("untrained", f"{before:.2f}", *[""] * 7)
-    for name, folders in runs.items():
-        found = {seed: result(folder) for seed, folder in folders.items()}
+    base = {seed: result(run) for seed, run in runs[REFERENCE].items()}
+    for run in runs[UNTRAINED].values():
+        table.add_row(UNTRAINED, f"{result(run)[0]['average']:.2f}", *[""] * 7)
+    for name, own in runs.items():
+        if name == UNTRAINED:
+            continue
+        found = {seed: result(run) for seed, run in own.items()}
         scores = [run["average"] for run, _ in found.values()]
-        costs = np.mean([cost(folder) for folder in folders.values()], axis=0)
+        costs = np.mean([list(run["seconds"].values()) for run in own.values()], axis=0)
         against = paired([(found[seed], base[seed]) for seed in found]) if name != REFERENCE else None
         compared = [""] * 4
         if against is not None:
@@ -198,6 +230,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="the runs; the same command goes on in it")
     parser.add_argument("--data", default="pydocs", help="pydocs, or a folder in BEIR form")
+    parser.add_argument(
+        "--numbers", type=Path, help="JSON of what was measured; runs that stand there are not run again"
+    )
     parser.add_argument("--settings", help="some of: " + ", ".join([*SETTINGS, *RECIPES]))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=42)
@@ -217,13 +252,19 @@ def main() -> None:
         raise SystemExit(f"no such setting: {', '.join(unknown)}; there are {', '.join(SETTINGS | RECIPES)}")
     out = args.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
+    study = {key: getattr(args, key) for key in ("documents", "steps", "batch", "rate", "max_length", "limit")}
+    study["data"] = Path(args.data).name
     if args.documents:
         args.data = str(smaller(Path(args.data).resolve(), args.documents, out))
-    runs: dict[str, dict[int, Path]] = {name: {} for name in names}
+    numbers = Numbers(args.numbers, study)
     for seed in range(args.first_seed, args.first_seed + args.seeds):  # they take turns
         for name in names:
-            runs[name][seed] = train(args, name, seed, out)
-    show(args, runs)
+            if not numbers.has(name, seed):
+                folder = train(args, name, seed, out)
+                numbers.take(name, seed, measured(folder))
+                if (folder / "eval" / "before").is_dir():
+                    numbers.take(UNTRAINED, 0, measured(folder, "before"))
+    show(numbers.runs)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from embedkit.data.augment import Change
 from embedkit.data.views import Expanded
 from embedkit.types import Row, RowBatch
 
@@ -86,6 +88,7 @@ def collate(
     step: int,
     width: int = 0,
     padded: bool = True,
+    once: bool = False,
 ) -> RowBatch:
     """Tokenise the rows of this process and cut them into micro-batches, all roles and views together.
 
@@ -98,6 +101,7 @@ def collate(
         source, step: written into the batch.
         width: columns of the embedding layer's output, for views that zero some of them.
         padded: whether the encoder will pad the rows of a micro-batch.
+        once: a text of several examples is one row, of which all have the embedding; see `_owners`.
 
     Returns:
         `position` [R] places row r at ``example * S + slot`` of the [n * S, d] block; a missing negative leaves
@@ -111,10 +115,21 @@ def collate(
         expanded.view(row.slot).change(len(ids), width, expanded.key(row))
         for row, ids in zip(expanded.rows, input_ids, strict=True)
     ]
+    rows, shared = expanded.rows, None
+    position = np.array([row.example * slots + row.slot for row in rows], dtype=np.int64)
+    if once:
+        owner = _owners(rows, input_ids, features, variant, changes)
+        places = np.arange(len(expanded.query_id) * slots)
+        places[position] = position[owner]
+        shared, kept = torch.from_numpy(places), np.unique(owner).tolist()
+        rows, input_ids = [rows[i] for i in kept], [input_ids[i] for i in kept]
+        changes = [changes[i] for i in kept]
+        features = {name: [values[i] for i in kept] for name, values in features.items()}
+        lengths, variant, position = lengths[kept], variant[kept], position[kept]
     return RowBatch(
         input_ids=input_ids,
         features=features,
-        position=np.array([row.example * slots + row.slot for row in expanded.rows], dtype=np.int64),
+        position=position,
         micro_batches=_by_variant(lengths, variant, tokens_per_micro_batch, padded),
         n=len(expanded.query_id),
         positives=expanded.positives,
@@ -133,11 +148,41 @@ def collate(
         source=source,
         step=step,
         origins=expanded.origins,
-        texts=[row.words for row in expanded.rows],
-        originals=[row.text if row.original is None else row.original for row in expanded.rows],
+        texts=[row.words for row in rows],
+        originals=[row.text if row.original is None else row.original for row in rows],
         paired=expanded.paired,
         memory=None if expanded.memory is None else torch.from_numpy(expanded.memory),
+        shared=shared,
     )
+
+
+def _owners(
+    rows: Sequence[Row],
+    input_ids: Sequence[list[int]],
+    features: dict[str, list[Any]],
+    variant: np.ndarray,
+    changes: Sequence[Change],
+) -> np.ndarray:
+    """[R] the first row that the encoder would see as it sees this one.
+
+    Inside one example a text that stands in two places has two rows, as the views of a text must. Rows that a view
+    changes at random are like no other.
+    """
+    first: dict[Any, int] = {}
+    times: Counter[Any] = Counter()
+    owner = []
+    for i, (row, ids, change) in enumerate(zip(rows, input_ids, changes, strict=True)):
+        beside = [repr(values[i]) for values in features.values()]
+        key = (
+            int(variant[i]),
+            row.words,
+            tuple(ids),
+            *beside,
+            i if change.cut is not None or change.order is not None else None,
+        )
+        owner.append(first.setdefault((key, times[row.example, key]), i))
+        times[row.example, key] += 1
+    return np.array(owner, dtype=np.int64)
 
 
 def _by_variant(lengths: np.ndarray, variant: np.ndarray, budget: int, padded: bool) -> list[np.ndarray]:

@@ -96,6 +96,7 @@ def plan(
         processes=processes,
         batch_size=recipe.train.batch_size,
         accumulation=recipe.train.accumulation,
+        encode_once=bool(recipe.train.encode_once),
         pool=context.pool,
         updates=context.updates,
         sources=parts,

@@ -84,6 +84,12 @@ class Train(Block):
         description="Tokens per micro-batch, padding included; rows are sorted by length first. None: 2,048 on a CPU, "
         "on a GPU 32,768, or 16,384 or 8,192 where more would take over a quarter of its memory (on Apple's 8,192).",
     )
+    encode_once: bool | None = Field(
+        None,
+        description="Encode a text that stands in several examples of a batch once (few texts in many pairs, class "
+        "texts, shared negatives): its places share a dropout mask, else the gradient is the same. In one example a "
+        "text keeps a pass for each place.",
+    )
     rows_per_block: int | None = Field(
         None,
         gt=0,

@@ -155,6 +155,7 @@ def _pipeline(
         tokens_per_micro_batch=_micro_batch(recipe, encoder),
         seed=recipe.train.seed,
         hardest_of=recipe.negatives.hardest_of,
+        once=bool(recipe.train.encode_once),
     )
 
 

@@ -36,18 +36,19 @@ class Guide:
         """[n * S, g] embeddings, zeros where an example has no text."""
         if len(self._cache) * self.encoder.dim * 4 > CACHE_BYTES:
             self._cache.clear()
-        is_query = batch.position % batch.slots == 0
-        roles = ["query" if q else "document" for q in is_query]
-        keys = [(self.encoder.prompt(role), text_id(t)) for role, t in zip(roles, batch.texts, strict=True)]
+        places, rows = (found.numpy() for found in batch.filled())
+        roles = ["query" if place % batch.slots == 0 else "document" for place in places]
+        texts = [batch.texts[row] for row in rows]
+        keys = [(self.encoder.prompt(role), text_id(text)) for role, text in zip(roles, texts, strict=True)]
         for role in ("query", "document"):
             missing = {
                 key: text
-                for key, text, own in zip(keys, batch.texts, roles, strict=True)
+                for key, text, own in zip(keys, texts, roles, strict=True)
                 if own == role and key not in self._cache
             }
             if missing:
                 found = self.encoder.encode(list(missing.values()), role=role)
                 self._cache.update(zip(missing, found, strict=True))
         block = np.zeros((batch.n * batch.slots, self.encoder.dim), dtype=np.float32)
-        block[batch.position] = np.stack([self._cache[k] for k in keys])
+        block[places] = np.stack([self._cache[k] for k in keys])
         return torch.from_numpy(block)

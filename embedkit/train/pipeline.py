@@ -38,6 +38,7 @@ class Pipeline:
         seed: of every draw.
         negatives: take the place of those of the data, late: batches are made when their update comes.
         hardest_of: negatives drawn of each row, of which those are used that the teacher scores highest.
+        once: a text of several examples of a batch is encoded once.
 
     Raises:
         RecipeError: the encoder cannot apply a view's transform.
@@ -58,13 +59,14 @@ class Pipeline:
         seed: int = 0,
         negatives: Negatives | None = None,
         hardest_of: int | None = None,
+        once: bool = False,
     ) -> None:
         self.sources, self.sampler, self.encoder, self.comm = sources, sampler, encoder, comm
         self.views = views or Views()
         self.viewing = viewing or Viewing(self.views)
         self.per_query, self.one_positive = per_query, one_positive
         self.tokens_per_micro_batch, self.seed = tokens_per_micro_batch, seed
-        self.negatives, self.hardest_of = negatives, hardest_of
+        self.negatives, self.hardest_of, self.once = negatives, hardest_of, once
         self._width = encoder.prepare_views(
             self.viewing.variants, cuts=self.viewing.cuts, reorders=self.viewing.reorders
         )
@@ -86,6 +88,7 @@ class Pipeline:
             step=number,
             width=self._width,
             padded=not self.encoder.module.packs,
+            once=self.once,
         )
 
     def _expanded(self, drawn: Batch, number: int) -> Expanded:

@@ -130,7 +130,7 @@ class Step:
             return self._auxiliaries_alone(batch, coefficient)
         keep = self.keep_graph(batch)
         forward = self._forward(batch, keep)
-        answer = self._batch_side(batch, forward.block, coefficient)
+        answer = self._batch_side(batch, batch.spread(forward.block), coefficient)
         if self.prograd is not None and answer.general is not None:
             with self.prograd.apart():
                 self._carry(batch, forward, answer.general, keep, again=True)
@@ -139,6 +139,7 @@ class Step:
 
     def _carry(self, batch: RowBatch, forward: _Forward, leaf: Tensor, keep: bool, again: bool = False) -> None:
         """A gradient [n * S, d] of the embeddings through the encoder; `again`: another one will follow."""
+        leaf = batch.fold(leaf)
         if not keep:
             self._encode_again(batch, forward, leaf)
             return
@@ -198,7 +199,7 @@ class Step:
     @torch.no_grad()
     def loss(self, batch: RowBatch) -> float:
         """The global loss of a batch, without gradient."""
-        return self._batch_side(batch, self._forward(batch, keep=False).block, backward=False).loss
+        return self._batch_side(batch, batch.spread(self._forward(batch, keep=False).block), backward=False).loss
 
     def reference(self, batch: RowBatch) -> Tensor:
         """The same loss with its whole graph, see `reference`; for one process."""
@@ -332,7 +333,7 @@ def reference(
     kinds = [np.flatnonzero(variant == kind) for kind in np.unique(variant)]  # one pass each
     out = torch.cat([encoder.embed(encoder.features(batch, rows)) for rows in kinds])
     position = torch.from_numpy(batch.position[np.concatenate(kinds)]).to(out.device)
-    block = out.new_zeros((batch.n * batch.slots, out.shape[-1])).index_copy(0, position, out)
+    block = batch.spread(out.new_zeros((batch.n * batch.slots, out.shape[-1])).index_copy(0, position, out))
     beside = (None if asked is None else asked(batch) for asked in (guide, target))
     leaves = boundary.gather(batch, block.detach(), Comm(), *beside)
     values = boundary.apply_heads(heads, block.view(batch.n, batch.slots, -1), leaves.present, head_seed(seed, batch))

@@ -60,7 +60,7 @@ class Target(nn.Module):
                 block = out.new_zeros((batch.n * batch.slots, out.shape[-1]), dtype=wide)
             block[torch.from_numpy(batch.position[rows]).to(out.device)] = out.to(block.dtype)
         assert block is not None, "a batch has at least one row"
-        return block
+        return batch.spread(block)
 
     @torch.no_grad()
     def follow(self) -> None:

@@ -123,6 +123,8 @@ class RowBatch:
         texts: R texts as the encoder gets them, for error reports.
         paired: whether every row is a text read together with its query: slot 0 of an example then has no row.
         originals: R texts before their views' transforms, for losses that restore them.
+        shared: [n * S] int64; the place whose row a place has, itself where it has one of its own or none. None: no row
+            stands in two places.
     """
 
     input_ids: list[list[int]]
@@ -150,10 +152,30 @@ class RowBatch:
     originals: list[str] = field(default_factory=list)
     paired: bool = False
     memory: Tensor | None = None
+    shared: Tensor | None = None
 
     @property
     def slots(self) -> int:
         return 1 + self.positives + self.negatives
+
+    def filled(self) -> tuple[Tensor, Tensor]:
+        """Places of the block that have a text, and the row of each."""
+        position = self.query_id.new_tensor(self.position.tolist())
+        row = position.new_full((self.n * self.slots,), -1)
+        row[position] = position.new_tensor(range(len(position)))
+        rows = row if self.shared is None else row[self.shared]
+        places = (rows >= 0).nonzero()[:, 0]
+        return places, rows[places]
+
+    def spread(self, block: Tensor) -> Tensor:
+        """[n * S, d] in which every place has its embedding, of one that has those of rows at `position`."""
+        return block if self.shared is None else block[self.shared.to(block.device)]
+
+    def fold(self, gradient: Tensor) -> Tensor:
+        """[n * S, d] gradient of rows, at `position`, of one of places: the transpose of `spread`."""
+        if self.shared is None:
+            return gradient
+        return gradient.new_zeros(gradient.shape).index_add_(0, self.shared.to(gradient.device), gradient)
 
     @property
     def tokens(self) -> int:

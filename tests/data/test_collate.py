@@ -8,8 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embedkit.data.augment import Viewing
 from embedkit.data.collate import LAUNCH_SHARE, collate, micro_batches
 from embedkit.data.views import expand
+from embedkit.recipe.views import Views
 from embedkit.types import Example
 
 
@@ -97,3 +99,39 @@ def test_rows_that_are_not_padded_are_cut_as_seldom_as_the_budget_allows(budget:
     assert len(cuts) <= 2 * -(-int(lengths.sum()) // budget)
     ordered = lengths[np.concatenate(cuts)]
     assert (np.diff(ordered) <= 0).all(), "rows of one length are neighbours: each run is one batched attention"
+
+
+def test_equal_texts_of_different_examples_are_one_row():
+    examples = [
+        Example("a", ("b c",), ("e f", "g")),
+        Example("b c", ("a",), ("g",)),  # both stand above, on the other sides
+        Example("a", ("a",), ("g", "g")),  # and here twice, which are two passes
+    ]
+    e = expand(examples, unlabelled=False, views=2, per_query=2, one_positive="first", seed=0, step=0, offset=0)
+    batch = collate(e, tokenize, 64, source=0, step=0, once=True)
+    assert sorted(batch.texts) == ["a", "a", "b c", "e f", "g", "g"]
+    assert sorted(np.concatenate(batch.micro_batches).tolist()) == list(range(6))
+    assert len(batch.input_ids) == len(batch.features["token_type_ids"]) == 6
+    rows = torch.zeros(batch.n * batch.slots, 1)
+    rows[batch.position] = 1.0 + torch.arange(6.0)[:, None]
+    block = batch.spread(rows).view(3, 4).tolist()
+    told = [[batch.texts[int(row) - 1] if row else "" for row in line] for line in block]
+    assert told[0][:2] == ["a", "b c"] and sorted(told[0][2:]) == ["e f", "g"]
+    assert told[1:] == [["b c", "a", "g", ""], ["a", "a", "g", "g"]]
+    assert block[2][0] == block[0][0] == block[1][1] and block[2][1] not in (0.0, block[0][0])
+    assert block[2][2] != block[2][3] and block[1][2] in block[0]
+    gradient = torch.arange(12.0)[:, None]
+    assert torch.equal((batch.fold(gradient) * rows).sum(), (gradient * batch.spread(rows)).sum())  # its transpose
+    places, owners = batch.filled()
+    assert [batch.texts[row] for row in owners.tolist()] == [told[p // 4][p % 4] for p in places.tolist()]
+    apart = collate(e, tokenize, 64, source=0, step=0)
+    assert len(apart.texts) == 11 and apart.shared is None and apart.fold(gradient) is gradient
+
+
+def test_rows_that_a_view_changes_at_random_are_all_encoded():
+    view = Views(count=2, transforms=[[], [{"name": "token_cutoff", "rate": 0.5}]])
+    texts = [Example("a b c d")] * 3
+    options = {"unlabelled": True, "views": 2, "per_query": 0, "one_positive": "first", "seed": 0, "step": 0}
+    e = expand(texts, offset=0, transforms=Viewing(view).unlabelled, **options)
+    batch = collate(e, tokenize, 64, source=0, step=0, width=8, once=True)
+    assert len(batch.texts) == 4  # the first views are one row, every second is another

@@ -240,6 +240,7 @@ REPLAYED = "{text: sentence, label: intent, memory: intent}"
 SETFIT = ["data.sources.0.pairs={}", "objective=cosine_mse"]
 REFUSED = [
     (TEXT, ["objective=none", "auxiliary=[{name: mlm}]", "train.prograd={}"], "from going against the start"),
+    (TEXT, ["auxiliary=[mlm]", "train.encode_once=true"], "train.encode_once: auxiliary mlm reads every row"),
     (TEXT, ["auxiliary=[{name: mntp}]"], "model.bidirectional: mntp teaches a causal language model"),
     (PAIR, ["data.sources.0.score_split={}"], "score_split needs scored candidates"),
     (

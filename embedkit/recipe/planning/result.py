@@ -57,6 +57,7 @@ class Planned:
         model: base model.
         processes: number of processes.
         batch_size, accumulation: of the recipe; a query's pool is one batch.
+        encode_once: whether a text of several examples has one row.
         pool: examples whose embeddings meet in one loss.
         updates: optimiser steps, None where the number of rows is unknown.
         sources: one entry per source.
@@ -75,6 +76,7 @@ class Planned:
     processes: int
     batch_size: int
     accumulation: int
+    encode_once: bool
     pool: int
     updates: int | None
     sources: tuple[SourcePlan, ...]

@@ -60,7 +60,14 @@ def damaged_for_denoising(c: Context) -> Iterator[Problem]:
         yield problem(("views", "transforms"), what, "use `transforms: [[{name: delete_words, rate: 0.6}]]`")
 
 
+def auxiliaries_have_their_rows(c: Context) -> Iterator[Problem]:
+    if c.recipe.train.encode_once and c.recipe.auxiliary:
+        what = f"auxiliary {c.recipe.auxiliary[0].name} reads every row of a batch, and equal texts would have one"
+        yield problem(("train", "encode_once"), what, "leave it out, or remove the auxiliary losses")
+
+
 REFUSALS = [
+    auxiliaries_have_their_rows,
     language_model_is_trained,
     next_tokens_of_a_causal_model,
     guide_is_given,

@@ -49,7 +49,10 @@ def _step(plan: Planned) -> Iterator[tuple[str, str]]:
         each = source.positives + source.negatives + (not source.paired)
         rows = "pairs" if source.paired else "texts"
         what = f"{plan.batch_size} examples x {each} {rows} = {source.rows_per_step:,} {rows} per batch{split}"
-        yield "step", _of(plan, source) + what
+        yield (
+            "step",
+            _of(plan, source) + what + (", a text of several examples encoded once" if plan.encode_once else ""),
+        )
         if source.roles and "text" in source.roles:
             yield from _views(plan)
 

@@ -25,6 +25,7 @@ LATER = {
     ("publish",),
     ("train", "betas"),
     ("train", "deterministic"),
+    ("train", "encode_once"),
     ("negatives", "hardest_of"),
     ("train", "prograd"),
     ("train", "anchor"),
