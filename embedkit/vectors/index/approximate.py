@@ -11,7 +11,8 @@ import numpy as np
 
 from embedkit.disk import files
 from embedkit.errors import DataError, WriteError
-from embedkit.vectors.index.found import Found, asked, blocks
+from embedkit.vectors.index import by_lists
+from embedkit.vectors.index.found import AT_ONCE, Found, asked, blocks
 from embedkit.vectors.view import BLOCK, View
 
 Kind = Literal["ivf", "ivf-pq", "hnsw"]
@@ -105,13 +106,24 @@ class Approximate:
         if not len(queries):
             return Found(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
         if self.kind != "ivf-pq":
-            scores, found = self.index.search(queries, k)
+            scores, found = self._searched(queries, k)
             return Found.of(found, scores)
         step = max(1, int(self._room / (4 * self.rows.dim * _RERANK * k)))
         return Found.join([self._reranked(queries[i : i + step], k) for i in range(0, len(queries), step)])
 
+    def at_once(self, k: int) -> int:
+        """Queries to give to one search, of many."""
+        return 1 if self.kind == "hnsw" else AT_ONCE
+
+    def _searched(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and rows as faiss gives them."""
+        if self.kind != "hnsw" and by_lists.pays(self.index, len(queries)):
+            return by_lists.search(self.index, queries, k)
+        found: tuple[np.ndarray, np.ndarray] = self.index.search(queries, k)
+        return found
+
     def _reranked(self, queries: np.ndarray, k: int) -> Found:
-        found = self.index.search(queries, min(_RERANK * k, max(k, len(self.rows))))[1]
+        found = self._searched(queries, min(_RERANK * k, max(k, len(self.rows))))[1]
         needed, place = np.unique(found, return_inverse=True)
         vectors = self.rows.take(np.maximum(needed, 0))
         scores = np.empty(found.shape, np.float32)
@@ -131,8 +143,8 @@ class Approximate:
             index = faiss.IndexIVFScalarQuantizer(centres, dim, self.lists, half, faiss.METRIC_INNER_PRODUCT)
         else:
             index = faiss.IndexIVFPQ(centres, dim, self.lists, _codes(dim), 8, faiss.METRIC_INNER_PRODUCT)
-            index.by_residual = False
             index.pq.cp.seed = self.seed
+        index.by_residual = False
         index.cp.seed, index.cp.niter = self.seed, 10
         index.train(self._sample(max(_TRAIN_PER_LIST * self.lists, 0 if self.kind == "ivf" else 10_000)))
         if self.bytes <= self._room:

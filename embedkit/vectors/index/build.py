@@ -73,11 +73,8 @@ class Index:
         return self.searcher.search(queries, k)
 
     def found(self, queries: View, k: int, size: int) -> Iterator[Found]:
-        """What `search` finds for all queries, `size` at a time; exact search looks for several such blocks at once."""
-        wide = size
-        if isinstance(self.searcher, Exact):
-            wide = max(size, self.searcher.at_once(k) // size * size)
-        for block in queries.blocks(wide):
+        """What `search` finds for all queries, `size` at a time; searched for are several such blocks at once."""
+        for block in queries.blocks(max(size, self.searcher.at_once(k) // size * size)):
             many = self.search(block, k)
             for start in range(0, len(many), size):
                 yield many.part(slice(start, start + size))

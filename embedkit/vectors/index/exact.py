@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from embedkit.vectors.index.found import NONE, Found, asked, blocks
+from embedkit.vectors.index.found import AT_ONCE, NONE, Found, asked, blocks
 from embedkit.vectors.view import ArrayView, View
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ _ROWS = 65_536
 """Rows read at once at most: `topk` costs less, the wider it is."""
 _SCORES, _SCORES_OF_DEVICE = 2**24, 2**28
 """Scores held at once."""
-_QUERIES = 16_384
-"""That are worth waiting for: every search reads all rows."""
 
 
 class Exact:
@@ -57,7 +55,7 @@ class Exact:
 
     def at_once(self, k: int) -> int:
         """Queries to give to one search, of many."""
-        return min(_QUERIES, self._fitting(k))
+        return min(AT_ONCE, self._fitting(k))
 
     def _fitting(self, k: int) -> int:
         return max(1, int(self.ram_gb * 2**30 / 4 / (4 * self.rows.dim + 48 * k)))

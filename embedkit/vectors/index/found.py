@@ -12,6 +12,8 @@ from embedkit.vectors.view import View, not_finite
 
 NONE = -1
 """Row that stands for "no document": a corpus smaller than k."""
+AT_ONCE = 16_384
+"""Queries that are worth waiting for, since every search reads all rows, or most lists, anew."""
 
 
 @dataclass(frozen=True)
