@@ -47,7 +47,7 @@ def test_few_queries_go_to_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
     index = Approximate(view(CORPUS), "ivf")
     index.effort = 4
     monkeypatch.setattr(by_lists, "search", noted)
-    monkeypatch.setattr(by_lists, "WORTH", 2.5 * index.effort / index.lists)  # queries that look into a list
-    few, many = index.search(QUERIES[:2], 10), index.search(QUERIES[:3], 10)
-    assert asked == [3]
-    assert np.array_equal(few.rows, many.rows[:2])
+    enough = -(-by_lists.WORTH * index.lists // index.effort)
+    few, many = index.search(QUERIES[: enough - 1], 10), index.search(QUERIES[:enough], 10)
+    assert asked == [enough]
+    assert np.array_equal(few.rows, many.rows[:-1])
