@@ -100,6 +100,16 @@ class Approximate:
         else:
             self.index.nprobe = value
 
+    def raise_for(self, recall: float, queries: np.ndarray, truth: Found) -> None:
+        """Look at once into as many lists as hold that share of the true rows: less cannot be enough."""
+        if self.kind == "hnsw":
+            return
+        some = [i for i, rows in enumerate(truth.rows) if (rows >= 0).any()]
+        wanted = [self.rows.take(truth.rows[i][truth.rows[i] >= 0]) for i in some]
+        if wanted:
+            needed = by_lists.lists_needed(self.index, queries[some], wanted, min(1.0, recall))
+            self.effort = min(self.most_effort, max(self.effort, needed))
+
     def search(self, queries: np.ndarray, k: int) -> Found:
         """The k best rows that the index finds for every query; `NONE` where it finds fewer."""
         queries = asked(queries, self.rows, k)

@@ -158,6 +158,8 @@ def recall_of(found: Found, truth: Found) -> float:
 
 
 def _raise_effort(index: Approximate, probe: np.ndarray, truth: Found, k: int, wanted: float | None) -> float:
+    if wanted is not None:
+        index.raise_for(wanted, probe, truth)
     reached = recall_of(index.search(probe, k), truth)
     while wanted is not None and reached < wanted and index.effort < index.most_effort:
         index.effort = min(index.most_effort, index.effort * 3 // 2 + 1)

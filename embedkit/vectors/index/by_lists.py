@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -30,22 +32,64 @@ def search(index: Any, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndar
         k: rows per query.
     """
     import torch
-    from faiss.contrib.big_batch_search import BigBatchSearcher, BlockComputer
+    from faiss.contrib.big_batch_search import BigBatchSearcher
 
-    decoding = BlockComputer(index, method="pairwise_distances")
     searcher = BigBatchSearcher(index, queries, k)
-    searcher.decode_func, searcher.by_residual = decoding.decode_func, decoding.by_residual
+    searcher.decode_func, searcher.by_residual = _decoding(index), False
     searcher.coarse_quantization()
     searcher.reorder_assign()
-    for number in range(index.nlist):
-        asking, vectors, ids, rows = searcher.prepare_bucket(number)
-        if not len(asking) or not len(ids):
-            continue
-        columns = torch.from_numpy(rows.reshape(len(ids), -1)).T
-        step = max(1, _SCORES // len(ids))
-        for start in range(0, len(asking), step):
-            part = slice(start, start + step)
-            scores = torch.from_numpy(vectors[part]) @ columns
-            searcher.add_results_to_heap(asking[part], scores.numpy(), ids, None)
+    with _one_thread_of_faiss():
+        for number in range(index.nlist):
+            asking, vectors, ids, rows = searcher.prepare_bucket(number)
+            if not len(asking) or not len(ids):
+                continue
+            columns = torch.from_numpy(rows).T
+            step = max(1, _SCORES // len(ids))
+            for start in range(0, len(asking), step):
+                part = slice(start, start + step)
+                scores = torch.from_numpy(vectors[part]) @ columns
+                searcher.add_results_to_heap(asking[part], scores.numpy(), ids, None)
     searcher.rh.finalize()
     return searcher.rh.D, searcher.rh.I
+
+
+def lists_needed(index: Any, queries: np.ndarray, wanted: Sequence[np.ndarray], recall: float) -> int:
+    """Lists to look into so that a share `recall` of the wanted rows lie in them.
+
+    Args:
+        index: as in `search`.
+        queries: [q, d].
+        wanted: q times [k, d], the rows that each should find.
+        recall: over all of them.
+    """
+    places = []
+    for query, rows in zip(queries, wanted, strict=True):
+        order = index.quantizer.search(query[None], index.nlist)[1][0]
+        place = np.empty(index.nlist, np.int64)
+        place[order] = np.arange(index.nlist)
+        places.append(place[index.quantizer.search(rows, 1)[1][:, 0]])
+    ordered = np.sort(np.concatenate(places))
+    return 1 + int(ordered[min(len(ordered), max(1, int(np.ceil(recall * len(ordered))))) - 1])
+
+
+def _decoding(index: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """Codes [n, bytes] of a list -> [n, d] float32."""
+    import faiss
+
+    if not isinstance(index, faiss.IndexIVFScalarQuantizer):
+        decode: Callable[[np.ndarray], np.ndarray] = index.pq.decode
+        return decode
+    return lambda codes: codes.view(np.float16).astype(np.float32)  # many times as fast as its own
+
+
+@contextmanager
+def _one_thread_of_faiss() -> Iterator[None]:
+    """faiss and torch have a pool of threads each, and those of one spin for a while when the other needs the cores."""
+    import faiss
+
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
