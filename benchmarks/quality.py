@@ -97,11 +97,10 @@ def smaller(folder: Path, size: int, out: Path) -> Path:
     for name in ("train", "test"):
         with (folder / "qrels" / f"{name}.tsv").open(encoding="utf-8", newline="") as file:
             judged |= {row["corpus-id"] for row in csv.DictReader(file, delimiter="\t")}
-    lines = (folder / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
-    others = [i for i, line in enumerate(lines) if json.loads(line)["_id"] not in judged]
-    drawn = np.random.default_rng(0).permutation(others)[: max(0, size - len(judged))]
-    kept = sorted({*range(len(lines))} - {*others} | {*drawn.tolist()})
-    write_text(made / "corpus.jsonl", "\n".join(lines[i] for i in kept) + "\n")
+    rows = _rows(folder / "corpus.jsonl")
+    others = [row["_id"] for row in rows if row["_id"] not in judged]
+    kept = judged | {*np.random.default_rng(0).permutation(others)[: max(0, size - len(judged))].tolist()}
+    write_text(made / "corpus.jsonl", "".join(json.dumps(row) + "\n" for row in rows if row["_id"] in kept))
     return made
 
 
@@ -186,7 +185,7 @@ class Numbers:
     def take(self, name: str, seed: int, run: dict[str, Any]) -> None:
         self.runs.setdefault(name, {})[str(seed)] = run
         if self._file is not None:
-            write_text(self._file, json.dumps({"study": self._study, "runs": self.runs}, indent=None) + "\n")
+            write_text(self._file, json.dumps({"study": self._study, "runs": self.runs}) + "\n")
 
 
 Run = tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -248,6 +247,10 @@ def main() -> None:
     args = parser.parse_args()
     wanted = args.settings.split(",") if args.settings else [n for n in SETTINGS if args.guide or "guide" not in n]
     names = [REFERENCE, *(n for n in wanted if n != REFERENCE)]
+    if asking := [n for n in names if "guide" in n and not args.guide]:
+        raise SystemExit(f"{', '.join(asking)}: name the model with --guide")
+    if "guide as teacher" in names and args.data == "pydocs":
+        raise SystemExit("guide as teacher: needs pairs and a corpus in files, --data FOLDER")
     if unknown := [n for n in names if n not in SETTINGS | RECIPES]:
         raise SystemExit(f"no such setting: {', '.join(unknown)}; there are {', '.join(SETTINGS | RECIPES)}")
     out = args.out.resolve()
@@ -259,9 +262,10 @@ def main() -> None:
     numbers = Numbers(args.numbers, study)
     for seed in range(args.first_seed, args.first_seed + args.seeds):  # they take turns
         for name in names:
-            if not numbers.has(name, seed):
+            kept = f"{name} ({Path(args.guide).name})" if "guide" in name else name
+            if not numbers.has(kept, seed):
                 folder = train(args, name, seed, out)
-                numbers.take(name, seed, measured(folder))
+                numbers.take(kept, seed, measured(folder))
                 if (folder / "eval" / "before").is_dir():
                     numbers.take(UNTRAINED, 0, measured(folder, "before"))
     show(numbers.runs)

@@ -173,13 +173,8 @@ def _owners(
     owner = []
     for i, (row, ids, change) in enumerate(zip(rows, input_ids, changes, strict=True)):
         beside = [repr(values[i]) for values in features.values()]
-        key = (
-            int(variant[i]),
-            row.words,
-            tuple(ids),
-            *beside,
-            i if change.cut is not None or change.order is not None else None,
-        )
+        alone = i if change.cut is not None or change.order is not None else None
+        key = (int(variant[i]), row.words, tuple(ids), *beside, alone)
         owner.append(first.setdefault((key, times[row.example, key]), i))
         times[row.example, key] += 1
     return np.array(owner, dtype=np.int64)

@@ -11,7 +11,7 @@ from embedkit.evaluation import lexical
 from embedkit.evaluation.metrics import paired_cosine
 from embedkit.evaluation.noise import all_equal, steady
 from embedkit.types import Encodes
-from embedkit.vectors.view import unit
+from embedkit.vectors.view import not_finite, unit
 
 Scores = Callable[[Any, Any], np.ndarray]
 """[q, d] and [u, d] -> [q, u]. Rows are arrays, or of a sparse encoder `scipy.sparse.csr_array`; the scores are
@@ -35,7 +35,7 @@ def prepared(name: str, rows: Any) -> Any:
 def rows_with_nan(rows: Any) -> np.ndarray:
     """Indices of the rows [n, d] that hold what is not finite."""
     if isinstance(rows, np.ndarray):
-        return np.flatnonzero(~np.isfinite(rows).all(axis=1))
+        return not_finite(rows)
     return lexical.rows_with_nan(rows)
 
 

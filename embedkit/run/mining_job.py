@@ -19,7 +19,7 @@ from embedkit.errors import DataError, about
 from embedkit.mining import mined_file, teaching, tuples
 from embedkit.mining.filters.base import Filter
 from embedkit.mining.filters.cross_encoder import logits
-from embedkit.mining.filters.guide import cosines
+from embedkit.mining.filters.guide import GuideScores
 from embedkit.mining.filters.named import Setting, guiding
 from embedkit.mining.filters.pairs import ScorePairs
 from embedkit.mining.miner import Miner
@@ -231,10 +231,9 @@ def _search(miner: Miner, ends: Sides, suspects: Suspects, say: Say, scratch: Pa
 
 def _teacher(name: str, setting: Setting) -> ScorePairs:
     """What scores the candidates at the end; it loads before anything is searched."""
-    guide = name.removeprefix(GUIDE)
-    if guide != name:
-        encoder, options = guiding(guide, setting)
-        return cosines(encoder, setting.store, **options)
+    if name.startswith(GUIDE):
+        encoder, options = guiding(name.removeprefix(GUIDE), setting)
+        return GuideScores.of_encoder(setting.problem, encoder, setting.store, **options).of_texts
     with about(setting.where, BASE):
         return logits(load_cross_encoder(resolve(name), pick_device(setting.device)))
 
@@ -242,8 +241,8 @@ def _teacher(name: str, setting: Setting) -> ScorePairs:
 def _taught_by(teacher: str | None) -> dict[str, str]:
     if teacher is None:
         return {}
-    name = teacher.removeprefix(GUIDE)
-    return {"teacher": teacher.removesuffix(name) + _public(name)}
+    kind = GUIDE if teacher.startswith(GUIDE) else ""
+    return {"teacher": kind + _public(teacher.removeprefix(GUIDE))}
 
 
 def _write(target: Target, found: Audit, keep: int, teaches: ScorePairs | None) -> list[str]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embedkit.mining.filters.pairs import ScorePairs
 from embedkit.mining.problem import Problem
 from embedkit.spread.pool import Pool
 from embedkit.vectors.encoding import vectors_of
@@ -64,8 +63,12 @@ class GuideScores:
         progress: bool = False,
     ) -> GuideScores:
         """By a model with its prompts, each text in its tower; `model` and `device` say how a pool loads it."""
-        query, document = _embedders(encoder, batch_tokens, model, device)
-        return cls(problem, query, document, store, pool=pool, progress=progress)
+        sides: list[Embedder] = []
+        for tower, role in enumerate(("query", "document")):
+            settings: dict[str, Any] = {"role": role, "normalize": True, "batch_tokens": batch_tokens}
+            one = Embedder.of(encoder.tower(tower), **settings)
+            sides.append(one if model is None else remade(one, model, device=device, tower=tower, **settings))
+        return cls(problem, sides[0], sides[1], store, pool=pool, progress=progress)
 
     def of(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """See `Scores`.
@@ -82,6 +85,14 @@ class GuideScores:
             out[part] = np.einsum("nd,nd->n", unit(left.take(which[part])), unit(right.take(at[part])))
         return out
 
+    def of_texts(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        """[n] float64 for n (query, document) texts, which need not be those of the problem: what a teacher gives."""
+        queries, documents = ([pair[side] for pair in pairs] for side in (0, 1))
+        problem = Problem(queries, queries, documents, documents, [()] * len(pairs))
+        every = np.arange(len(pairs))
+        how: dict[str, Any] = {"pool": self._pool, "progress": self._progress}
+        return GuideScores(problem, self._query, self._document, self._store, **how).of(every, every)
+
     def _vectors(
         self, texts: Sequence[str], wanted: np.ndarray, by: Embedder | View, what: str
     ) -> tuple[View, np.ndarray]:
@@ -91,28 +102,3 @@ class GuideScores:
         needed, place = np.unique(wanted, return_inverse=True)
         some = [texts[i] for i in needed.tolist()]
         return vectors_of(some, by, self._store, pool=self._pool, progress=self._progress, unit=what), place.reshape(-1)
-
-
-def cosines(encoder: Encoder, store: VectorStore, **options: Any) -> ScorePairs:
-    """Cosines of texts by a model, as `GuideScores.of_encoder` has them: what a teacher gives."""
-    how = {name: options.pop(name) for name in ("model", "device") if name in options}
-    query, document = _embedders(encoder, options.pop("batch_tokens", 8192), **how)
-
-    def score(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        queries, documents = ([pair[side] for pair in pairs] for side in (0, 1))
-        problem = Problem(queries, queries, documents, documents, [()] * len(pairs))
-        every = np.arange(len(pairs))
-        return GuideScores(problem, query, document, store, **options).of(every, every)
-
-    return score
-
-
-def _embedders(
-    encoder: Encoder, batch_tokens: int, model: Model | None = None, device: str = "auto"
-) -> tuple[Embedder, Embedder]:
-    sides: list[Embedder] = []
-    for tower, role in enumerate(("query", "document")):
-        settings: dict[str, Any] = {"role": role, "normalize": True, "batch_tokens": batch_tokens}
-        one = Embedder.of(encoder.tower(tower), **settings)
-        sides.append(one if model is None else remade(one, model, device=device, tower=tower, **settings))
-    return sides[0], sides[1]

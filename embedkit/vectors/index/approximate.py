@@ -101,7 +101,13 @@ class Approximate:
             self.index.nprobe = value
 
     def raise_for(self, recall: float, queries: np.ndarray, truth: Found) -> None:
-        """Look at once into as many lists as hold that share of the true rows: less cannot be enough."""
+        """Set the lists to look into to the fewest that hold that share of the true rows, if they are more than now.
+
+        Args:
+            recall: the share.
+            queries: [q, d].
+            truth: their true rows. A graph has no such number, and stays as it is.
+        """
         if self.kind == "hnsw":
             return
         some = [i for i, rows in enumerate(truth.rows) if (rows >= 0).any()]

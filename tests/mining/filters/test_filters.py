@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,24 @@ def test_a_copy_goes_and_the_higher_one_stays() -> None:
     left, counts = apply([KnownPositives([[100]], np.array([100, 1, 2, 3, 4])), SameText(same)], among)
     assert left.rows[left.keep].tolist() == [1, 2, 3]  # row 0 was removed before, so its copy is the first
     assert counts == {"known positives": 1, "same text": 1}
+
+
+def test_known_positives_and_same_texts_against_loops() -> None:
+    draw = np.random.default_rng(0)
+    texts = draw.integers(1, 12, 40)
+    rows = np.array([draw.permutation(40)[:20] for _ in range(30)])
+    rows[:5, 15:] = NONE
+    found = Found(rows, np.zeros(rows.shape, np.float32))
+    among = Candidates.of(found, np.full(30, np.nan, np.float32), 3)
+    among = replace(among, keep=among.keep & (draw.random(rows.shape) < 0.8))
+    known = [np.unique(draw.integers(1, 12, draw.integers(0, 4))) for _ in range(33)]
+    allowed, first = KnownPositives(known, texts).allows(among), SameText(texts).allows(among)
+    for i, query in enumerate(among.query.tolist()):
+        above: set[int] = set()
+        for j in np.flatnonzero(among.keep[i]).tolist():
+            text = int(texts[rows[i, j]])
+            assert allowed[i, j] == (text not in known[query]) and first[i, j] == (text not in above)
+            above.add(text)
 
 
 def test_the_window_is_that_of_the_unfiltered_list() -> None:

@@ -40,6 +40,17 @@ def test_a_demanded_recall_raises_the_effort(kind: IndexKind) -> None:
     assert low < 0.9 and report.recall >= 0.97 and next(iter(report.effort.values())) >= 1
 
 
+def test_an_inverted_file_looks_into_no_more_lists_than_it_must() -> None:
+    random = np.random.default_rng(0).normal(size=(5000, 24)).astype(np.float32)
+    probe = random[:200] + 0.1
+    index = build(view(random), probe, kind="ivf", k=10, recall=0.97).searcher
+    assert isinstance(index, Approximate) and 16 < index.effort < index.lists
+    truth = by_numpy(random, probe, 10)
+    assert recall_of(index.search(probe, 10), truth) >= 0.97
+    index.effort -= 1
+    assert recall_of(index.search(probe, 10), truth) < 0.97
+
+
 def test_a_recall_that_is_not_reached_is_refused_with_the_figure() -> None:
     random = np.random.default_rng(0).normal(size=(3000, 24)).astype(np.float32)
     with pytest.raises(DataError, match=r"ivf-pq reaches a recall@50 of 0\.\d+ at nprobe \d+, not 1"):

@@ -45,7 +45,7 @@ def test_few_queries_go_to_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
         return search(index, queries, k)
 
     index = Approximate(view(CORPUS), "ivf")
-    index.effort = 4
+    index.effort = 20
     monkeypatch.setattr(by_lists, "search", noted)
     enough = -(-by_lists.WORTH * index.lists // index.effort)
     few, many = index.search(QUERIES[: enough - 1], 10), index.search(QUERIES[:enough], 10)
