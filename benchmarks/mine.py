@@ -290,15 +290,16 @@ def theirs(args: argparse.Namespace, *, use_faiss: bool) -> dict[str, Any]:
 
 
 def ours(args: argparse.Namespace, side: str) -> dict[str, Any]:
-    import faiss.contrib.exhaustive_search  # noqa: F401
-    import torch  # noqa: F401
-
     from embedkit.mining.filters.scores import MarginToPositive
     from embedkit.mining.miner import By, Miner
     from embedkit.mining.problem import Problem
     from embedkit.recipe.mining import Search
     from embedkit.vectors.given import given_vectors
+    from embedkit.vectors.index.pool import faiss_after_torch
     from embedkit.vectors.store import VectorStore
+
+    faiss_after_torch()
+    import faiss.contrib.exhaustive_search  # noqa: F401
 
     threads(args)
     held = json.loads((args.work / TEXTS).read_text())
@@ -312,7 +313,7 @@ def ours(args: argparse.Namespace, side: str) -> dict[str, Any]:
     search = Search(depth=args.depth, keep=args.keep, ram_gb=args.ram, **options)
     miner = Miner(problem, search, VectorStore(args.work / "none"), filters=[MarginToPositive(MARGIN)])
     by = By(given_vectors(args.work / QUERIES), given_vectors(args.work / PASSAGES))
-    table = miner.mine(by, seen=lambda block, _: lists.append(block.rows[:, :RECALL_AT]))
+    table = miner.mine(by, seen=lambda block, _: lists.append(block.rows[:, :RECALL_AT].copy()))
     measured = told(before, start, worked)
     np.save(args.work / f"{side}.npy", table.rows)
     np.save(args.work / f"{side}-list.npy", np.concatenate(lists))

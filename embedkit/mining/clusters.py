@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import faiss
 import numpy as np
 
 from embedkit.data.cache import cache_folder
@@ -17,6 +16,7 @@ from embedkit.disk import files
 from embedkit.errors import DataError
 from embedkit.recipe.clusters import Clusters
 from embedkit.vectors.encoding import vectors_of
+from embedkit.vectors.index.pool import faiss_after_torch
 from embedkit.vectors.shards import write_array
 from embedkit.vectors.space import Embedder, Model
 from embedkit.vectors.store import VectorStore
@@ -108,7 +108,8 @@ def _texts(source: LoadedSource, of: str) -> list[str]:
 def _kmeans(view: View, k: int, iterations: int, seed: int) -> np.ndarray:
     n = len(view)
     chosen = np.sort(np.random.default_rng(seed).permutation(n)[: k * POINTS])
-    trained = faiss.Kmeans(view.dim, k, niter=iterations, seed=seed % 2**31, spherical=True, min_points_per_centroid=1)
+    options = {"niter": iterations, "seed": seed % 2**31, "spherical": True, "min_points_per_centroid": 1}
+    trained = faiss_after_torch().Kmeans(view.dim, k, **options)
     trained.train(np.ascontiguousarray(view.take(chosen)))
     found = np.empty(n, np.int64)
     for start in range(0, n, _PART):

@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import faiss
 import numpy as np
 
 from embedkit.vectors.index.approximate import Approximate
+from embedkit.vectors.index.pool import faiss_after_torch
 from embedkit.vectors.view import View, unit
 
 PART = 16_384
@@ -71,7 +71,7 @@ class Neighbours:
     def __init__(self, rows: Callable[[int, int], np.ndarray], n: int, dim: int, exact_below: int) -> None:
         self._rows, self.n, self.exact = rows, n, n <= exact_below
         if self.exact:
-            self._index: Any = faiss.IndexFlatIP(dim)
+            self._index: Any = faiss_after_torch().IndexFlatIP(dim)
             for start in range(0, n, PART):
                 self._index.add(np.ascontiguousarray(rows(start, min(n, start + PART))))
         else:

@@ -14,7 +14,7 @@ from embedkit.errors import DataError
 from embedkit.foreign.parsing import from_json
 from embedkit.vectors import folder as folders
 from embedkit.vectors.keys import NONE, KeyIndex, first_of_each, keys_of_ids
-from embedkit.vectors.shards import mapped
+from embedkit.vectors.shards import mapped, read_mapped
 from embedkit.vectors.space import Dtype, Embedder, Encode, Space
 from embedkit.vectors.view import View, not_finite
 
@@ -223,12 +223,12 @@ class _Given(View):
 
     def _read(self, row: np.ndarray) -> np.ndarray:
         if len(self._parts) == 1:
-            return self._parts[0][row].astype(np.float32, copy=False)
+            return read_mapped(self._parts[0], row)
         part = np.searchsorted(self._starts, row, side="right") - 1
         out = np.empty((len(row), self.dim), np.float32)
         for number in np.unique(part):
             here = part == number
-            out[here] = self._parts[number][row[here] - self._starts[number]]
+            out[here] = read_mapped(self._parts[number], row[here] - self._starts[number])
         return out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import zlib
 from collections import OrderedDict
 from contextlib import suppress
@@ -21,6 +22,10 @@ FORMAT = 1
 VECTORS, KEYS, ASIDE = ".npy", ".keys", ".damaged"
 MAPS = 128
 """Files mapped at once: each takes one of the process's file descriptors."""
+_LARGE = 2**19
+"""Bytes of a part: rows far from each other map 64 KiB each."""
+_FORGET = getattr(mmap, "MADV_DONTNEED", None)
+"""None where the system cannot (Windows)."""
 
 
 class DamagedShard(Exception):
@@ -110,6 +115,23 @@ def mapped(path: Path) -> np.ndarray:
     """
     found: np.ndarray = np.lib.format.open_memmap(path, mode="r")
     return found
+
+
+def read_mapped(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """[m, d] a copy of the rows [m] of an array [n, d] that may be mapped, in float32.
+
+    What a large reading touched does not stay resident in this process. The system's cache keeps it.
+    """
+    step = max(1, _LARGE // (array.itemsize * array.shape[1]))
+    kept = isinstance(array, np.memmap) and array.mode == "r"  # of another mode, changes would be forgotten
+    pages = getattr(array, "_mmap", None) if kept else None
+    if len(rows) <= step or pages is None or _FORGET is None:
+        return array[rows].astype(np.float32, copy=False)
+    out = np.empty((len(rows), array.shape[1]), np.float32)
+    for start in range(0, len(rows), step):
+        out[start : start + step] = array[rows[start : start + step]]
+        pages.madvise(_FORGET)
+    return out
 
 
 def set_aside(path: Path) -> None:

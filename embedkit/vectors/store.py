@@ -24,7 +24,7 @@ from embedkit.errors import DataError, EmbedkitError
 from embedkit.foreign import showing
 from embedkit.foreign.parsing import from_json
 from embedkit.vectors.keys import NONE, KeyIndex, first_of_each, keys_of
-from embedkit.vectors.shards import KEYS, VECTORS, DamagedShard, Maps, Shard, set_aside
+from embedkit.vectors.shards import KEYS, VECTORS, DamagedShard, Maps, Shard, read_mapped, set_aside
 from embedkit.vectors.space import Space
 from embedkit.vectors.view import View, not_finite
 
@@ -267,7 +267,7 @@ class _ShelfView(View):
         out = np.empty((len(at), self.dim), np.float32)
         for start, stop in pairwise(borders):
             if start < stop:
-                out[order[start:stop]] = self._maps(self._paths[shard[start]])[row[start:stop]]
+                out[order[start:stop]] = read_mapped(self._maps(self._paths[shard[start]]), row[start:stop])
         return out
 
 

@@ -13,6 +13,7 @@ from embedkit.disk import files
 from embedkit.errors import DataError, WriteError
 from embedkit.vectors.index import by_lists
 from embedkit.vectors.index.found import AT_ONCE, Found, asked, blocks
+from embedkit.vectors.index.pool import faiss_after_torch
 from embedkit.vectors.view import BLOCK, View
 
 Kind = Literal["ivf", "ivf-pq", "hnsw"]
@@ -149,9 +150,7 @@ class Approximate:
         return Found(best.rows[:, :k], best.scores[:, :k])
 
     def _inverted(self, folder: Path | None) -> Any:
-        import faiss
-
-        dim = self.rows.dim
+        faiss, dim = faiss_after_torch(), self.rows.dim
         centres = faiss.IndexFlatIP(dim)
         index: Any
         if self.kind == "ivf":
@@ -185,7 +184,7 @@ class Approximate:
 
     def _merged(self, trained: Any, folder: Path, written: list[Path]) -> Any:
         """The same, with every file that is begun in `written`."""
-        import faiss
+        faiss = faiss_after_torch()
         from faiss.contrib.ondisk import merge_ondisk
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -212,8 +211,7 @@ class Approximate:
         return index
 
     def _graph(self) -> Any:
-        import faiss
-
+        faiss = faiss_after_torch()
         if self.bytes > self._room:
             raise DataError(
                 f"an HNSW graph of {len(self.rows):,} vectors takes {self.bytes / 2**30:.1f} GiB",

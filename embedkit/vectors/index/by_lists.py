@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
+from embedkit.vectors.index.pool import faiss_after_torch, taking_turns
 
 WORTH = 48
 """Queries that look into a list, on average, for which the products are taken. On two cores they were faster than
@@ -39,7 +40,7 @@ def search(index: Any, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndar
     searcher.decode_func, searcher.by_residual = _decoding(index), False
     searcher.coarse_quantization()
     searcher.reorder_assign()
-    with _one_thread_of_faiss():
+    with taking_turns():
         for number in range(index.nlist):
             asking, vectors, ids, rows = searcher.prepare_bucket(number)
             if not len(asking) or not len(ids):
@@ -75,22 +76,8 @@ def lists_needed(index: Any, queries: np.ndarray, wanted: Sequence[np.ndarray], 
 
 def _decoding(index: Any) -> Callable[[np.ndarray], np.ndarray]:
     """Codes [n, bytes] of a list -> [n, d] float32."""
-    import faiss
-
+    faiss = faiss_after_torch()
     if not isinstance(index, faiss.IndexIVFScalarQuantizer):
         decode: Callable[[np.ndarray], np.ndarray] = index.pq.decode
         return decode
     return lambda codes: codes.view(np.float16).astype(np.float32)  # many times as fast as its own
-
-
-@contextmanager
-def _one_thread_of_faiss() -> Iterator[None]:
-    """faiss and torch have a pool of threads each, and those of one spin for a while when the other needs the cores."""
-    import faiss
-
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(threads)

@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from embedkit.vectors.index.found import AT_ONCE, NONE, Found, asked, blocks
+from embedkit.vectors.index.pool import faiss_after_torch, taking_turns
 from embedkit.vectors.view import ArrayView, View
 
 if TYPE_CHECKING:
     import torch
 
 Method = Literal["faiss", "torch"]
-PROBE_QUERIES, PROBE_ROWS = 1024, 32_768
+PROBE_QUERIES, PROBE_ROWS = 1024, 16_384
 """Of the probe: faiss is much slower on fewer queries than it will be on the rest."""
-_PROBES_WORTH = 16
+_PROBES_WORTH = 32
 """They are timed where the search takes at least so many times as long as one probe."""
-_ROWS = 65_536
-"""Rows read at once at most: `topk` costs less, the wider it is."""
-_SCORES, _SCORES_OF_DEVICE = 2**24, 2**28
-"""Scores held at once."""
+_ROWS, _ROWS_OF_DEVICE = 8_192, 65_536
+"""Rows read at once at most: more were no faster on a CPU; `topk` on a GPU costs less, the wider it is."""
+_TILE = (4096, 1024)
+"""Queries and rows of a product on a CPU."""
+_SCORES = 2**28
+"""Held at once on a GPU."""
 
 
 class Exact:
@@ -66,7 +69,8 @@ class Exact:
             work, probe = len(queries) * len(self.rows), PROBE_QUERIES * PROBE_ROWS
             self.method = faster(self.rows, queries, k) if work >= _PROBES_WORTH * probe else "torch"
         rows_at_once = int(self.ram_gb * 2**30 / 4 / (4 * self.rows.dim))
-        size = max(4096, min(rows_at_once, _ROWS) // 4096 * 4096)
+        most = _ROWS if self.device == "cpu" else _ROWS_OF_DEVICE
+        size = max(4096, min(rows_at_once, most) // 4096 * 4096)
         return _by(self.method, self.rows, queries, k, size, self.device)
 
 
@@ -91,11 +95,11 @@ def _by(method: Method, rows: View, queries: np.ndarray, k: int, size: int, devi
 
 
 def _by_faiss(rows: View, queries: np.ndarray, k: int, size: int) -> Found:
-    from faiss import METRIC_INNER_PRODUCT
+    faiss = faiss_after_torch()
     from faiss.contrib.exhaustive_search import knn_ground_truth
 
     scores, found = knn_ground_truth(
-        queries, (block for _, block in blocks(rows, size)), k, metric_type=METRIC_INNER_PRODUCT, ngpu=0
+        queries, (block for _, block in blocks(rows, size)), k, metric_type=faiss.METRIC_INNER_PRODUCT, ngpu=0
     )
     return Found.of(found, scores)
 
@@ -103,11 +107,44 @@ def _by_faiss(rows: View, queries: np.ndarray, k: int, size: int) -> Found:
 def _by_torch(rows: View, queries: np.ndarray, k: int, size: int, device: str = "cpu") -> Found:
     import torch
 
-    best = _Best(torch.from_numpy(queries).to(device), k)
-    with torch.inference_mode():
+    best = _Heaps(queries, k) if device == "cpu" else _Best(torch.from_numpy(queries).to(device), k)
+    with torch.inference_mode(), taking_turns():
         for start, block in blocks(rows, size):
             best.see(torch.from_numpy(block).to(device), start)
-    return Found.of(best.ids.cpu().numpy(), best.scores.cpu().numpy())
+            del block  # or it is held while the next is read
+    return best.found()
+
+
+class _Heaps:
+    """The k best rows of every query [q, d] so far: torch's products, which faiss puts into a heap for each query."""
+
+    def __init__(self, queries: np.ndarray, k: int) -> None:
+        import torch
+
+        self._queries, self._faiss = torch.from_numpy(queries), faiss_after_torch()
+        self._scores, self._ids = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+        self._heaps = self._faiss.float_minheap_array_t()
+        self._heaps.nh, self._heaps.k = self._scores.shape
+        self._heaps.val, self._heaps.ids = map(self._faiss.swig_ptr, (self._scores, self._ids))
+        self._heaps.heapify()
+        self._room = torch.empty(min(len(queries), _TILE[0]) * _TILE[1])
+
+    def see(self, block: torch.Tensor, first: int) -> None:
+        """Rows [m, d], numbered from `first` on."""
+        import torch
+
+        for j in range(0, len(block), _TILE[1]):
+            rows = block[j : j + _TILE[1]]
+            for i in range(0, len(self._queries), _TILE[0]):
+                queries = self._queries[i : i + _TILE[0]]
+                scores = self._room[: len(queries) * len(rows)].view(len(queries), len(rows))
+                torch.mm(queries, rows.T, out=scores)
+                self._heaps.addn(len(rows), self._faiss.swig_ptr(scores.numpy()), first + j, i, len(queries))
+
+    def found(self) -> Found:
+        """Of all rows seen."""
+        self._heaps.reorder()
+        return Found.of(self._ids, self._scores)
 
 
 class _Best:
@@ -117,7 +154,6 @@ class _Best:
         import torch
 
         self._queries, self._k = queries, k
-        self._room = _SCORES if queries.device.type == "cpu" else _SCORES_OF_DEVICE
         self.scores = torch.full((len(queries), k), -torch.inf, dtype=queries.dtype, device=queries.device)
         self.ids = torch.full((len(queries), k), -1, dtype=torch.int64, device=queries.device)
 
@@ -125,13 +161,17 @@ class _Best:
         """Rows [m, d], numbered from `first` on."""
         import torch
 
-        step = max(1, self._room // len(block))
+        step = max(1, _SCORES // len(block))
         for i in range(0, len(self._queries), step):
             part = slice(i, i + step)
             scores, columns = (self._queries[part] @ block.T).topk(min(self._k, len(block)), dim=1)
             scores, ids = torch.cat([self.scores[part], scores], 1), torch.cat([self.ids[part], columns + first], 1)
             self.scores[part], order = scores.topk(self._k, dim=1)
             self.ids[part] = ids.gather(1, order)
+
+    def found(self) -> Found:
+        """Of all rows seen."""
+        return Found.of(self.ids.cpu().numpy(), self.scores.cpu().numpy())
 
 
 def _padded(found: Found, k: int) -> Found:

@@ -56,8 +56,8 @@ class Found:
 
 def blocks(rows: View, size: int) -> Iterator[tuple[int, np.ndarray]]:
     """(first row, [at most `size`, d]) over all rows, each checked by `finite`."""
-    for number, block in enumerate(rows.blocks(size)):
-        yield number * size, finite(block, "corpus", number * size)
+    for start in range(0, len(rows), size):  # no name of its own for a block: two would be held at once
+        yield start, finite(rows[start : start + size], "corpus", start)
 
 
 def finite(vectors: np.ndarray, name: str, first: int = 0) -> np.ndarray:
