@@ -9,17 +9,18 @@ import numpy as np
 
 from embedkit.vectors.index.found import AT_ONCE, NONE, Found, asked, blocks
 from embedkit.vectors.index.pool import faiss_after_torch, taking_turns
-from embedkit.vectors.view import ArrayView, View
+from embedkit.vectors.view import View
 
 if TYPE_CHECKING:
     import torch
 
 Method = Literal["faiss", "torch"]
-PROBE_QUERIES, PROBE_ROWS = 1024, 16_384
-"""Of the probe: faiss is much slower on fewer queries than it will be on the rest."""
-_PROBES_WORTH = 32
+PROBE_QUERIES, PROBE_ROWS = 1024, 32_768
+"""Of the probe: faiss is much slower on fewer queries than it will be on the rest, heaps on fewer rows."""
+_PROBES_WORTH = 16
 """They are timed where the search takes at least so many times as long as one probe."""
-_ROWS, _ROWS_OF_DEVICE = 8_192, 65_536
+_ROWS: dict[Method, int] = {"torch": 8_192, "faiss": 16_384}
+_ROWS_OF_DEVICE = 65_536
 """Rows read at once at most: more were no faster on a CPU; `topk` on a GPU costs less, the wider it is."""
 _TILE = (4096, 1024)
 """Queries and rows of a product on a CPU."""
@@ -68,27 +69,27 @@ class Exact:
         if self.method is None:
             work, probe = len(queries) * len(self.rows), PROBE_QUERIES * PROBE_ROWS
             self.method = faster(self.rows, queries, k) if work >= _PROBES_WORTH * probe else "torch"
-        rows_at_once = int(self.ram_gb * 2**30 / 4 / (4 * self.rows.dim))
-        most = _ROWS if self.device == "cpu" else _ROWS_OF_DEVICE
-        size = max(4096, min(rows_at_once, most) // 4096 * 4096)
-        return _by(self.method, self.rows, queries, k, size, self.device)
+        at_once = int(self.ram_gb * 2**30 / 4 / (4 * self.rows.dim))
+        return _by(self.method, self.rows, queries, k, at_once, self.device)
 
 
 def faster(rows: View, queries: np.ndarray, k: int) -> Method:
     """Which is the faster one here, timed once each on a part of the work (after a warm-up on an eighth of it)."""
     some = queries[:PROBE_QUERIES]
-    part = ArrayView(rows[:PROBE_ROWS])
+    part = rows.part(range(min(len(rows), PROBE_ROWS)))
     k = min(k, len(part))
     took: dict[Method, float] = {}
     for method in get_args(Method):
-        _by(method, part, some[: PROBE_QUERIES // 8], k, len(part))
+        _by(method, part, some[: PROBE_QUERIES // 8], k, PROBE_ROWS)
         start = time.perf_counter()
-        _by(method, part, some, k, len(part))
+        _by(method, part, some, k, PROBE_ROWS)
         took[method] = time.perf_counter() - start
     return min(took, key=lambda method: took[method])
 
 
-def _by(method: Method, rows: View, queries: np.ndarray, k: int, size: int, device: str = "cpu") -> Found:
+def _by(method: Method, rows: View, queries: np.ndarray, k: int, most: int, device: str = "cpu") -> Found:
+    """What one way finds, with `most` rows read at once, or as many as it is the faster with."""
+    size = max(4096, min(most, _ROWS[method] if device == "cpu" else _ROWS_OF_DEVICE) // 4096 * 4096)
     if method == "faiss":
         return _by_faiss(rows, queries, k, size)
     return _by_torch(rows, queries, k, size, device)

@@ -107,7 +107,7 @@ def test_the_faster_is_taken_where_there_is_enough_to_do(monkeypatch: pytest.Mon
     alone = Exact(view(corpus))
     alone.search(corpus[:50], 10)
     assert alone.method == "torch" and calls[4:] == ["torch"], "timing them would take longer than the search"
-    monkeypatch.setattr(exact, "PROBE_ROWS", 125)
+    monkeypatch.setattr(exact, "PROBE_ROWS", 250)
     searcher = Exact(view(corpus))
     searcher.search(corpus[:900], 10)
     searcher.search(corpus[:900], 10)
