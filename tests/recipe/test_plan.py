@@ -101,6 +101,12 @@ class TestNumbers:
         apart = make(TRIPLETS, "train.batch_size=32", "negatives.across_processes=false", processes=2)
         assert (apart.pool, apart.sources[0].seen[0]["total"]) == (16, 31)
 
+    def test_places_for_negatives_that_a_source_has_not_are_none(self, make: Make) -> None:
+        graded = "{path: scored.csv, roles: {query: sentence1, positive: sentence2}, objective: {name: cosent}}"
+        both = f"data:\n  sources:\n    - path: pairs.jsonl\n    - {graded}\nmining: {{}}\n"
+        made = make(both, "negatives.per_query=4", "train.batch_size=16")
+        assert [(part.negatives, part.rows_per_step) for part in made.sources] == [(4, 16 * 6), (0, 16 * 2)]
+
     def test_two_views_of_text(self, make: Make) -> None:
         made = make(TEXT, "train.batch_size=64", "views.count=3")
         part = made.sources[0]

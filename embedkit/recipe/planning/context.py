@@ -62,13 +62,13 @@ class Context:
         """Positives and explicit negatives per example of a source."""
         if source.unlabelled:
             return self.recipe.views.count - 1, 0
-        asked = self.recipe.negatives.per_query
-        given = source.gives("negative") is True
-        needed = needs(source.objective)
+        given, needed = source.gives("negative"), needs(source.objective)
+        none = given is False and "negative" not in needed  # places that are asked for stay empty
         positives = int("positive" in needed or source.gives("positive") is not False)  # SupCon on labels has none
         if positives and self.recipe.data.one_positive == "all" and source.positives:
             positives = source.positives
-        return positives, negatives_per_query(asked, needed="negative" in needed, given=given)
+        asked = 0 if none else self.recipe.negatives.per_query
+        return positives, negatives_per_query(asked, needed="negative" in needed, given=given is True)
 
 
 def place(source: SourceFacts, *keys: str) -> KeyPath:
