@@ -6,12 +6,12 @@ interrupted study goes on, and a longer one grows from a shorter one. So it does
 table is made of (the score of every query, seconds) without the models.
 
     python benchmarks/quality.py --out DIR [--data pydocs | --data FOLDER of a set in BEIR form with qrels/train.tsv]
-        [--numbers FILE.json]
-        [--settings in-batch,mined,...] [--seeds 3] [--steps 60] [--batch 32] [--guide MODEL] [--documents N]
+        [--numbers FILE.json] [--settings in-batch,mined,...] [--against in-batch] [--seeds 3] [--steps 60]
+        [--batch 32] [--guide MODEL] [--documents N]
 
-Prints a table: nDCG@10 (mean over seeds, standard deviation), the difference to in-batch negatives with two intervals
-(over test queries: paired bootstrap of the seeds' mean; over seeds: Student's), and how long training took with its
-searches. `better` and `worse` need both intervals on one side of zero.
+Prints a table: nDCG@10 (mean over seeds, standard deviation), the difference to in-batch negatives, or to the setting
+that `--against` names, with two intervals (over test queries: paired bootstrap of the seeds' mean; over seeds:
+Student's), and how long training took with its searches. `better` and `worse` need both intervals on one side of zero.
 """
 
 from __future__ import annotations
@@ -154,7 +154,10 @@ def train(args: argparse.Namespace, name: str, seed: int, out: Path) -> Path:
 
 
 def measured(folder: Path, phase: str = "after") -> dict[str, Any]:
-    """The score of every query, and seconds: of training without the searches that it waited for, and of those."""
+    """The score of every query, and seconds: of training without the searches that it waited for, and of those.
+
+    In a file of numbers they may be null: of a run that was halted for a while.
+    """
     units = load_scores(folder / "eval" / phase).tasks[0].units["ndcg@10"]
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     waited = sum(entry["waited"] for entry in record.get("mining") or [])
@@ -198,10 +201,10 @@ def result(run: dict[str, Any]) -> Run:
     return {"average": 100 * float(units.mean())}, {"quality": 100 * draws["ndcg@10"]}
 
 
-def show(runs: dict[str, dict[str, Any]]) -> None:
-    """The table."""
-    table = Table("setting", "nDCG@10", "sd", "to in-batch", "queries", "seeds", "verdict", "training", "searches")
-    base = {seed: result(run) for seed, run in runs[REFERENCE].items()}
+def show(runs: dict[str, dict[str, Any]], reference: str) -> None:
+    """The table, with differences to one of the settings on the seeds that both have."""
+    table = Table("setting", "nDCG@10", "sd", f"to {reference}", "queries", "seeds", "verdict", "training", "searches")
+    base = {seed: result(run) for seed, run in runs[reference].items()}
     for run in runs[UNTRAINED].values():
         table.add_row(UNTRAINED, f"{result(run)[0]['average']:.2f}", *[""] * 7)
     for name, own in runs.items():
@@ -209,8 +212,10 @@ def show(runs: dict[str, dict[str, Any]]) -> None:
             continue
         found = {seed: result(run) for seed, run in own.items()}
         scores = [run["average"] for run, _ in found.values()]
-        costs = np.mean([list(run["seconds"].values()) for run in own.values()], axis=0)
-        against = paired([(found[seed], base[seed]) for seed in found]) if name != REFERENCE else None
+        timed = [list(run["seconds"].values()) for run in own.values() if run["seconds"]]
+        costs = [f"{seconds:.0f} s" for seconds in np.mean(timed, axis=0)] if timed else ["", ""]
+        shared = [(run, base[seed]) for seed, run in found.items() if seed in base]
+        against = paired(shared) if name != reference else None
         compared = [""] * 4
         if against is not None:
             spread = against["seeds"]
@@ -221,7 +226,7 @@ def show(runs: dict[str, dict[str, Any]]) -> None:
                 against["verdict"],
             ]
         sd = f"{np.std(scores, ddof=1):.2f}" if len(scores) > 1 else ""
-        table.add_row(name, f"{np.mean(scores):.2f}", sd, *compared, f"{costs[0]:.0f} s", f"{costs[1]:.0f} s")
+        table.add_row(name, f"{np.mean(scores):.2f}", sd, *compared, *costs)
     console.print(table)
 
 
@@ -233,6 +238,7 @@ def main() -> None:
         "--numbers", type=Path, help="JSON of what was measured; runs that stand there are not run again"
     )
     parser.add_argument("--settings", help="some of: " + ", ".join([*SETTINGS, *RECIPES]))
+    parser.add_argument("--against", default=REFERENCE, help="the setting that others are compared with")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=42)
     parser.add_argument("--steps", type=int, default=60)
@@ -268,7 +274,9 @@ def main() -> None:
                 numbers.take(kept, seed, measured(folder))
                 if (folder / "eval" / "before").is_dir():
                     numbers.take(UNTRAINED, 0, measured(folder, "before"))
-    show(numbers.runs)
+    if args.against not in numbers.runs:
+        raise SystemExit(f"no run of {args.against!r} to compare with; there are {', '.join(numbers.runs)}")
+    show(numbers.runs, args.against)
 
 
 if __name__ == "__main__":

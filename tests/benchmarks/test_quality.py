@@ -58,11 +58,19 @@ def test_what_was_measured_is_kept_and_told(
     with pytest.raises(SystemExit, match="holds another study"):
         quality.Numbers(file, {"steps": 3})
     monkeypatch.setattr(quality.console, "width", 200)
-    quality.show(again.runs)
+    quality.show(again.runs, "in-batch")
     told = [line.split() for line in capsys.readouterr().out.splitlines()]
     line = next(words for words in told if "mined" in words)
     assert "100.00" in line and "+25.00" in line
+    assert "s" in line
     assert any("untrained" in words and "50.00" in words for words in told)
+    again.take("mined", 42, {"ndcg@10": scores["mined"], "seconds": None})
+    again.take("mined", 43, {"ndcg@10": scores["mined"], "seconds": None})
+    quality.show(again.runs, "mined")
+    told = [line.split() for line in capsys.readouterr().out.splitlines()]
+    line = next(words for words in told if "mined" in words and "nDCG@10" not in words)
+    assert "s" not in line, "no time was taken"
+    assert "-25.00" in next(words for words in told if "in-batch" in words), "on the seed that both have"
 
 
 @pytest.mark.parametrize(
