@@ -142,7 +142,7 @@ def set_aside(path: Path) -> None:
 
 
 class Maps:
-    """Mapped shards, the latest used ones within a bound of bytes: what is read stays resident until unmapped.
+    """Mapped shards, the latest used ones within a bound of bytes: what small readings touch stays resident until then.
 
     Args:
         limit: bytes; at least one file is mapped.

@@ -62,12 +62,13 @@ class Context:
         """Positives and explicit negatives per example of a source."""
         if source.unlabelled:
             return self.recipe.views.count - 1, 0
-        given, needed = source.gives("negative"), needs(source.objective)
-        none = given is False and "negative" not in needed  # places that are asked for stay empty
+        needed, given = needs(source.objective), source.gives("negative")
         positives = int("positive" in needed or source.gives("positive") is not False)  # SupCon on labels has none
         if positives and self.recipe.data.one_positive == "all" and source.positives:
             positives = source.positives
-        asked = 0 if none else self.recipe.negatives.per_query
+        if given is False and "negative" not in needed:
+            return positives, 0  # what is asked for stays empty
+        asked = self.recipe.negatives.per_query
         return positives, negatives_per_query(asked, needed="negative" in needed, given=given is True)
 
 

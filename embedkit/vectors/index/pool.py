@@ -37,7 +37,7 @@ def _shared(faiss: Any) -> bool:
     """Whether faiss' number of threads is torch's."""
     import torch
 
-    threads, own = torch.get_num_threads(), faiss.omp_get_max_threads()
+    threads, own = torch.get_num_threads(), faiss.omp_get_max_threads()  # of this thread of the program, both
     faiss.omp_set_num_threads(threads + 1)
     changed = torch.get_num_threads() != threads
     faiss.omp_set_num_threads(threads if changed else own)
