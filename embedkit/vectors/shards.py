@@ -22,8 +22,9 @@ FORMAT = 1
 VECTORS, KEYS, ASIDE = ".npy", ".keys", ".damaged"
 MAPS = 128
 """Files mapped at once: each takes one of the process's file descriptors."""
-_LARGE = 2**19
-"""Bytes of a part: rows far from each other map 64 KiB each."""
+_FEW, _PART, _TOUCHED = 16, 2**19, 2**25
+"""Of a large reading, for each part: the least rows, the most bytes of rows, and about the most bytes between the first
+and the last. Each row may map 2 MiB around it."""
 _FORGET = getattr(mmap, "MADV_DONTNEED", None)
 """None where the system cannot (Windows)."""
 
@@ -122,14 +123,17 @@ def read_mapped(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
     What a large reading touched does not stay resident in this process. The system's cache keeps it.
     """
-    step = max(1, _LARGE // (array.itemsize * array.shape[1]))
     kept = isinstance(array, np.memmap) and array.mode == "r"  # of another mode, changes would be forgotten
     pages = getattr(array, "_mmap", None) if kept else None
-    if len(rows) <= step or pages is None or _FORGET is None:
+    if len(rows) <= _FEW or pages is None or _FORGET is None:
         return array[rows].astype(np.float32, copy=False)
+    order, width = np.argsort(rows, kind="stable"), array.itemsize * array.shape[1]
+    reach = width * (1 + int(rows[order[-1]]) - int(rows[order[0]]))
+    step = max(_FEW, min(_PART // width, len(rows) * _TOUCHED // reach))
     out = np.empty((len(rows), array.shape[1]), np.float32)
     for start in range(0, len(rows), step):
-        out[start : start + step] = array[rows[start : start + step]]
+        part = order[start : start + step]
+        out[part] = array[rows[part]]
         pages.madvise(_FORGET)
     return out
 

@@ -20,9 +20,11 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("room", [1, 5000, 2**30])
-@pytest.mark.parametrize("rows", [[], [3], [3, 3, 0], list(range(99, -1, -1))])
+@pytest.mark.parametrize("rows", [[], [3], [3, 3, 0], list(range(99, -1, -1)), [39_999, 5, 5, 20_000, 1] * 9])
 def test_rows_are_those_of_the_array(room: int, rows: list[int], file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "_LARGE", room)
+    monkeypatch.setattr(shards, "_FEW", 2)
+    monkeypatch.setattr(shards, "_PART", room)
+    monkeypatch.setattr(shards, "_TOUCHED", room)
     at = np.array(rows, np.int64)
     want = np.load(file)[at]
     for array in (mapped(file), np.load(file), np.load(file).astype(np.float16)):
@@ -40,6 +42,8 @@ def test_what_is_read_does_not_stay_resident(file: Path) -> None:
     for start in range(0, len(array), 4000):
         read_mapped(array, np.arange(start, start + 4000))
     read_mapped(array, np.random.default_rng(0).permutation(len(array)))
+    assert resident() - before < 10
+    read_mapped(array, np.random.default_rng(0).permutation(len(array))[:300])  # which touch nearly all of it
     assert resident() - before < 10
     assert array[:].sum() != 0 and resident() - before > 30, "what stays is seen"
 
