@@ -239,12 +239,44 @@ def scifact(folder: Path, given: Given) -> None:
         ("test", {q: found["test"][q] for q in drawn(sorted(found["test"]), sizes.test, "scifact test")}),
         ("pool", {q: found["train"][q] for q in train}),
     ):
-        wanted = list(dict.fromkeys(d for ids in judged.values() for d in ids))
-        rest = drawn(sorted(set(documents) - set(wanted)), len(documents), name)
-        kept = [*wanted, *rest[: max(0, sizes.documents - len(wanted))]]
-        pairs = [(q, d) for q, ids in judged.items() for d in ids]
-        beir(folder / name, {q: queries[q] for q in judged}, {d: documents[d] for d in kept}, pairs)
+        searched(folder / name, queries, documents, judged, sizes.documents)
     mined(folder, given)
+
+
+def pydocs(folder: Path, given: Given) -> None:
+    """Docstrings of installed packages: whole ones are tested on, another one chooses the rate; negatives as above."""
+    from embedkit.data.pydocs import load_pydocs
+    from embedkit.recipe.pydocs import PydocsSource
+
+    corpus, sizes = load_pydocs(PydocsSource()), given.sizes
+    for name, held, most in (("dev", corpus.dev, sizes.dev), ("test", corpus.test, sizes.test)):
+        asked = drawn(sorted(held.qrels), most, f"pydocs {name}")
+        searched(folder / name, held.queries, held.corpus, {q: list(held.qrels[q]) for q in asked}, sizes.documents)
+    pool = drawn(corpus.train, sizes.train, "pydocs pool")
+    documents = {text: f"d{i}" for i, text in enumerate(dict.fromkeys(d for row in pool for d in row.positives))}
+    searched(
+        folder / "pool",
+        {f"q{i}": row.query for i, row in enumerate(pool)},
+        {key: text for text, key in documents.items()},
+        {f"q{i}": [documents[d] for d in row.positives] for i, row in enumerate(pool)},
+        sizes.documents,
+    )
+    mined(folder, given)
+
+
+def searched(
+    folder: Path,
+    queries: Mapping[str, str],
+    documents: Mapping[str, str],
+    judged: Mapping[str, Sequence[str]],
+    most: int,
+) -> None:
+    """The judged queries, all their documents, and others by chance until there are `most`."""
+    wanted = list(dict.fromkeys(d for ids in judged.values() for d in ids))
+    rest = drawn(sorted(set(documents) - set(wanted)), len(documents), folder.name)
+    kept = [*wanted, *rest[: max(0, most - len(wanted))]]
+    pairs = [(q, d) for q, ids in judged.items() for d in ids]
+    beir(folder, {q: queries[q] for q in judged}, {d: documents[d][:DOCUMENT] for d in kept}, pairs)
 
 
 def mined(folder: Path, given: Given) -> None:

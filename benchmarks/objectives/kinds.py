@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 from benchmarks.objectives import data
-from benchmarks.objectives.data import Kind
+from benchmarks.objectives.data import Given, Kind
 
 _STS = "Spearman's correlation of the cosine, mean of STS-B test and SICK test"
 _FOUND = "mean average precision of finding the texts of the query's class among texts that were not trained on"
@@ -31,6 +34,24 @@ def _labelled(name: str, title: str, what: str, source: object) -> Kind:
         make=data.labelled(source),  # type: ignore[arg-type]
         dev=_search("dev", "map"),
         test=_search("test", "map"),
+    )
+
+
+def _retrieval(name: str, title: str, what: str, make: Callable[[Path, Given], None]) -> Kind:
+    return Kind(
+        name=name,
+        shape="retrieval",
+        title=title,
+        what=what,
+        train="train.parquet",
+        roles={},
+        has=frozenset({"query", "positive", "negative"}),
+        metric="nDCG@10 among the documents that are kept",
+        make=make,
+        dev=_search("dev", "ndcg@10"),
+        test=_search("test", "ndcg@10"),
+        share=0.5,
+        negatives=2,
     )
 
 
@@ -70,27 +91,26 @@ KINDS = {
             dev=_PAIRS,
             test=_TEST_PAIRS,
         ),
-        Kind(
-            name="scifact",
-            shape="retrieval",
-            title="Queries, documents and hard negatives: SciFact",
-            what="SciFact train, two hard negatives per query found once by the base; dev queries are held out of "
+        _retrieval(
+            "scifact",
+            "Queries, documents and hard negatives: SciFact",
+            "SciFact train, two hard negatives per query found once by the base; dev queries are held out of "
             "train, and test queries look among all relevant documents and others drawn by chance",
-            train="train.parquet",
-            roles={},
-            has=frozenset({"query", "positive", "negative"}),
-            metric="nDCG@10 among the documents that are kept",
-            make=data.scifact,
-            dev=_search("dev", "ndcg@10"),
-            test=_search("test", "ndcg@10"),
-            share=0.5,
-            negatives=2,
+            data.scifact,
         ),
         _labelled(
             "trec",
             "Labelled sentences: TREC",
             "TREC question types, 6 classes; dev queries and all that is searched are held out of train",
             data.trec,
+        ),
+        _retrieval(
+            "pydocs",
+            "Queries, documents and hard negatives: docstrings",
+            "summaries of docstrings ask for the rest of them, two hard negatives per query found once by the base; "
+            "scikit-learn is tested on and networkx chooses the rate, neither is trained on, and queries look among "
+            "all relevant documents and others drawn by chance",
+            data.pydocs,
         ),
     )
 }
