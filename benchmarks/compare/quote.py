@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +22,38 @@ ROOT = Path(__file__).resolve().parents[2]
 WIDTH, INDENT = 120, "#          "
 ALL = "all"
 SIGNS = {"better": " ▲", "worse": " ▼", "unclear": ""}
-MARKED = re.compile(r"(<!-- measured: ([\w.+-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 RESULT = re.compile(rf"^# Result .*\n(?:{INDENT}.*\n)*", re.MULTILINE)
 READING = "Same sentences, updates and seeds for every method; how to read it: [the comparison](../results/README.md)."
 
 
 def main() -> int:
     """Write all quotations; print the files that changed."""
-    for path, text in quotations(ROOT, table.read(table.DEFAULT)).items():
+    return written(ROOT, quotations(ROOT, table.read(table.DEFAULT)))
+
+
+def written(root: Path, wanted: Mapping[Path, str]) -> int:
+    """Give every file the text that it ought to have; 0."""
+    for path, text in wanted.items():
         if path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
-            print(path.relative_to(ROOT))
+            print(path.relative_to(root))
     return 0
+
+
+def filled(text: str, word: str, write: Callable[[str], str | None]) -> str:
+    """`text` with what stands between ``<!-- WORD: NAMES -->`` and ``<!-- end -->`` written anew.
+
+    Args:
+        text: of a page.
+        word: of the marks.
+        write: what belongs there, by the names; None keeps what is there.
+    """
+
+    def block(found: re.Match[str]) -> str:
+        made = write(found[2])
+        return found[1] + (found[3] if made is None else made + "\n") + found[4]
+
+    return re.sub(rf"(<!-- {word}: ([\w.+, -]+) -->\n)(.*?)(<!-- end -->)", block, text, flags=re.DOTALL)
 
 
 def quotations(root: Path, methods: Mapping[str, Method]) -> dict[Path, str]:
@@ -42,7 +62,8 @@ def quotations(root: Path, methods: Mapping[str, Method]) -> dict[Path, str]:
     results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in stored}
     wanted = {}
     for path in [root / "README.md", *sorted((root / "docs" / "methods").glob("*.md"))]:
-        wanted[path] = MARKED.sub(lambda found: _marked(found, methods, results), path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        wanted[path] = filled(text, "measured", lambda name: _marked(name, methods, results))
     for method in methods.values():
         if method.recipe and _having(method, results):
             path = root / "recipes" / f"{method.recipe}.yaml"
@@ -51,12 +72,11 @@ def quotations(root: Path, methods: Mapping[str, Method]) -> dict[Path, str]:
     return wanted
 
 
-def _marked(found: re.Match[str], methods: Mapping[str, Method], results: Mapping[str, Any]) -> str:
-    if found[2] == ALL:
-        return found[1] + (overview(methods.values(), results) + "\n" if results else found[3]) + found[4]
-    method = methods[found[2]]
-    block = f"{measured(method, results)}\n\n{READING}\n" if _having(method, results) else found[3]
-    return found[1] + block + found[4]
+def _marked(name: str, methods: Mapping[str, Method], results: Mapping[str, Any]) -> str | None:
+    if name == ALL:
+        return overview(methods.values(), results) if results else None
+    method = methods[name]
+    return f"{measured(method, results)}\n\n{READING}" if _having(method, results) else None
 
 
 def measured(method: Method, results: Mapping[str, Any]) -> str:

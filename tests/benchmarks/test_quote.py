@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from benchmarks.compare import quote, table
 from benchmarks.compare.table import Method
+from benchmarks.objectives import quote as objectives
+from benchmarks.objectives import table as comparison
 
 SIMCSE = Method("simcse", "SimCSE", recipe="unsup/simcse")
 OTHER = Method("other", "Other", recipe="unsup/other")
@@ -123,3 +126,58 @@ def test_the_shipped_pages_and_recipes_quote_the_stored_results() -> None:
         if path.read_text(encoding="utf-8") != text
     ]
     assert not stale, "run `python -m benchmarks.compare.quote`"
+
+
+def test_the_shipped_pages_quote_the_comparison_of_objectives() -> None:
+    stale = [
+        str(path.relative_to(quote.ROOT))
+        for path, text in objectives.quotations(quote.ROOT).items()
+        if path.read_text(encoding="utf-8") != text
+    ]
+    assert not stale, "run `python -m benchmarks.objectives.quote`"
+
+
+def test_a_page_quotes_an_objective_on_every_kind_of_data_that_it_was_measured_on(tmp_path: Path) -> None:
+    rows = {
+        "untrained": {"average": 40.0, "sd": None, "difference": None},
+        "infonce": {"average": 45.5, "sd": 0.5, "difference": None},
+        "dcl": {
+            "average": 47.0,
+            "sd": 1.0,
+            "difference": {"value": 1.5, "verdict": "better", "pairs": [1.0, 2.0], "seeds": [0.5, 2.5], "holm": True},
+        },
+        "failed": {"failed": ["not finite"]},
+    }
+    made = {"steps": 10, "batch": 32}
+    kinds = {"k": {"title": "Kind", "share": 0.5, "rows": rows, "made": made}}
+    (tmp_path / "docs/objectives").mkdir(parents=True)
+    (tmp_path / "docs/methods").mkdir()
+    (tmp_path / "docs/objectives/small.json").write_text(json.dumps({"kinds": kinds}))
+    page = tmp_path / "docs/methods/page.md"
+    page.write_text(
+        "A\n<!-- compared: dcl, infonce -->\nold\n<!-- end -->\n"
+        "B\n<!-- compared: failed, other -->\nkept\n<!-- end -->\n"
+    )
+    assert objectives.quotations(tmp_path)[page].splitlines() == [
+        "A",
+        "<!-- compared: dcl, infonce -->",
+        "| objective | base | trained on | updates | untrained | trained | to InfoNCE | pairs | seeds |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| `dcl` | [small](../objectives/small.md) | Kind | 10 of 16 | 40.00 | 47.00 ± 1.00 | +1.50 ▲ | "
+        "+1.00 .. +2.00 | +0.50 .. +2.50 |",
+        "| `infonce` | [small](../objectives/small.md) | Kind | 10 of 16 | 40.00 | 45.50 ± 0.50 |  |  |  |",
+        "",
+        objectives.READING,
+        "<!-- end -->",
+        "B",
+        "<!-- compared: failed, other -->",
+        "kept",
+        "<!-- end -->",
+    ]
+
+
+def test_every_objective_that_a_page_quotes_has_a_row() -> None:
+    known = {row.name for part in comparison.read().values() for row in part.rows}
+    for path in sorted((quote.ROOT / "docs/methods").glob("*.md")):
+        for names in re.findall(r"<!-- compared: (.*) -->", path.read_text(encoding="utf-8")):
+            assert not set(names.replace(",", " ").split()) - known, path.name
