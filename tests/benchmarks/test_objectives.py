@@ -330,6 +330,7 @@ def test_every_setting_of_the_drift_changes_the_recipe_in_what_it_names(tmp_path
     assert made["temperature 0.2"].objective.temperature == 0.2  # type: ignore[attr-defined]
     assert made["pooling cls"].model.pooling == "cls" and made["pooling cls"].train.learning_rate == 1e-4
     assert made["rate 2e-5"].train.learning_rate == 2e-5 and made["rate 2e-5"].model.pooling == "mean"
+    assert made["four times the batch"].train.batch_size == 4 * made[""].train.batch_size
 
 
 @pytest.mark.slow
@@ -337,12 +338,15 @@ def test_the_drift_is_measured_along_the_training(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick = {**drift.SETTINGS[""], "train": {"learning_rate": 0.05}}
-    monkeypatch.setattr(drift, "SETTINGS", {"": quick, "temperature 1": drift.SETTINGS["temperature 1"]})
+    monkeypatch.setattr(drift, "SETTINGS", {"": quick, "temperature 1": {"objective": {"temperature": 1.0}}})
     words = ["--base", str(place / "tiny"), "--data", str(place / "data"), "--work", str(place / "drift")]
     words += ["--steps", "6", "--batch", "4", "--dev", "12", "--seeds", "1", "--max-length", "16"]
     monkeypatch.setattr("sys.argv", ["drift", *words])
     drift.main()
-    lines = capsys.readouterr().out.splitlines()
-    assert [line[:15].strip() for line in lines if line] == ["changed", "nothing", "temperature 1"]
-    assert lines[0].split()[1:6] == ["start", "1", "2", "4", "6"]
-    assert lines[1].split()[1] == lines[2].split()[2] and lines[1].split()[1] != lines[1].split()[5]
+    head, _, *lines = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line]
+    assert head[:6] == ["changed", "start", "1", "2", "4", "6"] and head[6:9] == ["change", "pairs", "seeds"]
+    assert [line[0] for line in lines] == ["nothing", "temperature 1"]
+    assert lines[0][1] == lines[1][1] and lines[0][1] != lines[0][5]
+    for cells_of in lines:
+        assert float(cells_of[6].rstrip("▲▼ ")) == pytest.approx(float(cells_of[5]) - float(cells_of[1]), abs=0.02)
+    assert all(" -> " in shape for shape in lines[0][9:])
