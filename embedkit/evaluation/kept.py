@@ -13,6 +13,7 @@ import numpy as np
 
 from embedkit.data.cache import cache_folder
 from embedkit.errors import DataError, WriteError
+from embedkit.evaluation.lexical import is_sparse
 from embedkit.foreign import showing
 from embedkit.vectors.concatenated import Concatenated
 from embedkit.vectors.encoding import WINDOW, encode_into
@@ -113,6 +114,8 @@ class KeptOfEach:
 Keeps = Kept | KeptOfEach
 
 
-def kept_of(model: Model) -> Keeps:
-    """Where the vectors of an encoder, or of each of the concatenated ones, are kept."""
+def kept_of(model: Model) -> Keeps | None:
+    """Where the vectors of an encoder, or of each of the concatenated ones, are kept; None: sparse ones are not."""
+    if is_sparse(model):
+        return None
     return KeptOfEach(model) if isinstance(model, Concatenated) else Kept(model)

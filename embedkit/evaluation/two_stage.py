@@ -18,6 +18,7 @@ import numpy as np
 from embedkit.errors import RecipeError
 from embedkit.evaluation import similarity
 from embedkit.evaluation.content import Content
+from embedkit.evaluation.kept import Keeps
 from embedkit.evaluation.kinds.base import Measured, means
 from embedkit.evaluation.kinds.pairs import judged
 from embedkit.evaluation.kinds.reranking import ranked
@@ -75,18 +76,20 @@ class FirstStage:
         encoder: a bi-encoder.
         depth: documents per query that are handed on.
         weight: see `fused`; None: the reranker's order alone.
+        kept: where its vectors are kept, so that the next reranker behind it has none to wait for; None: nowhere.
     """
 
     encoder: Encodes
     depth: int = 100
     weight: float | None = None
+    kept: Keeps | None = None
     _found: dict[str, list[Found]] = field(default_factory=dict)
 
     def search(self, task: RetrievalTask, data: RetrievalData, batch_tokens: int, progress: bool) -> list[Found]:
         """What is found for every query, in order."""
         key = repr((data.digest, task.max_length, task.similarity, task.ignore_identical_ids, list(data.queries)))
         if key not in self._found:
-            side = Side(self.encoder, task.name, task.max_length, batch_tokens, progress)
+            side = Side(self.encoder, task.name, task.max_length, batch_tokens, progress, self.kept)
             self._found[key] = _search(side, task, data, self.depth)
         return self._found[key]
 

@@ -13,7 +13,7 @@ from embedkit.disk.locks import hold_folder
 from embedkit.disk.model_files import Saved, read_saved
 from embedkit.errors import DataError, EmbedkitError, RecipeError, about, check_whole
 from embedkit.evaluation import forecast as forecasts
-from embedkit.evaluation import lexical, stored_table, tasks
+from embedkit.evaluation import stored_table, tasks
 from embedkit.evaluation import suite as suites
 from embedkit.evaluation import verdict as verdicts
 from embedkit.evaluation.kept import kept_of
@@ -235,7 +235,7 @@ def _score(
     rest: dict[str, Any],
 ) -> Scores:
     """Scores, with a forecast before and the time taken after them where that is more than seconds."""
-    kept = None if isinstance(encoder, TwoStage) or lexical.is_sparse(encoder) else kept_of(encoder)
+    kept = None if isinstance(encoder, TwoStage) else kept_of(encoder)
     foreseen = forecasts.forecast(encoder, suite, data, kept=kept, **options) if rest["progress"] else None
     long = foreseen is not None and foreseen.seconds >= forecasts.SHORT
     if foreseen is not None and long:
@@ -335,7 +335,8 @@ def _first_stage(name: str | None, depth: int, model: str) -> FirstStage | None:
             what = f"{model} is an encoder, a first stage itself"
             raise RecipeError(what, "--first-stage", "leave it out; it is for cross-encoders")
     with about("--first-stage", "model.base"):
-        return FirstStage(_encoder(name), depth)
+        encoder = _encoder(name)
+        return FirstStage(encoder, depth, kept=kept_of(encoder))
 
 
 def _encoder(name: str) -> Encoder | Concatenated:

@@ -86,12 +86,13 @@ class Measuring:
         """That of the recipe, loaded once: what it finds is the same before, during and after training."""
         config = self.config.first_stage
         if self._first is None and config is not None:
+            from embedkit.evaluation.kept import kept_of
             from embedkit.evaluation.two_stage import FirstStage
             from embedkit.model.running.encoder import Encoder
 
             with about("eval.first_stage.model", "model.base"):
                 encoder = Encoder.load(made(Model, base=config.model), device=self.device)
-            self._first = FirstStage(encoder, config.depth, config.weight)
+            self._first = FirstStage(encoder, config.depth, config.weight, kept_of(encoder))
         return self._first
 
     def foresee(self, encoder: Trained, reference: str | Suite, resamples: int) -> Forecast:

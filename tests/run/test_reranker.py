@@ -12,6 +12,7 @@ from sentence_transformers import CrossEncoder
 
 from embedkit.errors import RecipeError
 from embedkit.evaluation.suite import load_scores
+from embedkit.model.running.encoder import Encoder
 from embedkit.model.running.reranker import Reranker
 from embedkit.publish.probes import Probes, scored
 from embedkit.recipe.schema import Model, Recipe
@@ -147,6 +148,30 @@ def test_it_is_measured_by_the_verb_beside_the_search_alone(folder: Path, done: 
         evaluate(model, suite, **options)
     with pytest.raises(RecipeError, match="first stage itself"):
         evaluate(tiny, suite, first_stage=tiny, **options)
+
+
+def test_the_next_reranker_behind_a_first_stage_waits_for_none_of_its_vectors(
+    folder: Path, done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[int] = []
+    encode = Encoder.encode
+
+    def counted(self: Encoder, texts: Any, **options: Any) -> Any:
+        encoded.append(len(texts))
+        return encode(self, texts, **options)
+
+    monkeypatch.setattr(Encoder, "encode", counted)
+    monkeypatch.setattr("embedkit.evaluation.kept.cache_folder", lambda what: tmp_path / what)
+    made = recipe(folder)
+    options: dict[str, Any] = {"first_stage": str(folder / "tiny"), "depth": DEPTH, "resamples": 0, "progress": False}
+    assert made.eval.suite is not None
+    first = evaluate(str(done[0] / "model"), made.eval.suite, say=lambda line: None, **options)
+    assert sum(encoded) == 24 + QUERIES
+    again = evaluate(str(done[0] / "model"), made.eval.suite, say=lambda line: None, **options)
+    short = made.model_copy(update={"train": made.train.model_copy(update={"steps": 2})})
+    train(short, tmp_path / "run", say=lambda line: None, progress=False)
+    assert sum(encoded) == 24 + QUERIES
+    assert again.tasks[0].metrics == first.tasks[0].metrics
 
 
 def test_it_teaches_at_once(folder: Path, done: Done, tmp_path: Path) -> None:
