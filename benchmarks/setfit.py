@@ -6,15 +6,16 @@ test texts. Sides take turns, draw by draw, each in a process of its own; second
 and fitting, with the model loaded before. On a machine that does other work too, look at the processor's seconds.
 
     python benchmarks/setfit.py --data FOLDER [--sets trec,sst2,banking77] [--shots 4,8,16] [--draws 10] [--steps N]
-        [--test N] [--python PATH] [--threads N] [--model MODEL] [--sides embedkit,setfit]
+        [--test N] [--python PATH] [--threads N] [--model MODEL] [--sides embedkit,setfit] [--generator MODEL]
 
 FOLDER holds NAME-train.tsv and NAME-test.tsv, or NAME/train.tsv and NAME/test.tsv, with columns label and text.
 `--python` is an interpreter that has setfit (`pip install setfit`), where embedkit's own has not. `--steps` caps the
 updates, for sets of many classes: k texts of C classes make about (k C)^2 / 2 pairs, and oversampling nearly doubles
 them.
 
-Other sides are the base as it is (`untrained`) and the recipes `fewshot/labels` and `fewshot/supcon`, with their own
-batches and epochs; each is compared with the last one named.
+Other sides are the base as it is (`untrained`) and the recipes `fewshot/labels`, `fewshot/supcon` and
+`fewshot/paraphrase`, with their own batches and epochs; each is compared with the last one named. The causal model
+`--generator` writes the paraphrases, which is not timed.
 
 Prints accuracy (mean over draws, 95 % interval by Student's t), the difference draw by draw, seconds, the ratio of
 processor seconds, and that of seconds.
@@ -128,6 +129,30 @@ def fit_supcon(model: str, job: dict[str, Any]) -> tuple[Seconds, np.ndarray]:
     return _fit("fewshot/supcon", model, job, {"train.batch_size": min(40, len(job["texts"]))})
 
 
+def fit_paraphrase(model: str, job: dict[str, Any]) -> tuple[Seconds, np.ndarray]:
+    """The recipe `fewshot/paraphrase` on what the generator writes; a text whose paraphrase is refused is left out."""
+    from embedkit.synthesis.local import LocalModel
+    from embedkit.synthesis.produce import Settings, synthesize
+
+    out, roles = Path(job["work"], "paraphrased.jsonl"), {"text": "text", "label": "label"}
+    settings = Settings("paraphrases", out, text=_written(job), roles=roles, cache=out.with_suffix(".cache"))  # type: ignore[arg-type]
+    synthesize(settings, lambda: LocalModel(job["generator"], device="cpu"), overwrite=True, progress=False)
+    rows = len(out.read_text(encoding="utf-8").splitlines())
+    values = {"data.sources.0.path": str(out), "train.batch_size": min(40, rows)}
+    return _fit("fewshot/paraphrase", model, job, values)
+
+
+def _written(job: dict[str, Any]) -> Path:
+    """The labelled texts of a job, as a file."""
+    path = Path(job["work"], "few.jsonl")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = zip(job["texts"], job["names"], strict=True)
+    path.write_text(
+        "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows), encoding="utf-8"
+    )
+    return path
+
+
 def _fit(name: str | None, model: str, job: dict[str, Any], values: dict[str, Any]) -> tuple[Seconds, np.ndarray]:
     """Seconds and answers of a recipe with some values, or of the base."""
     from sklearn.linear_model import LogisticRegression
@@ -139,13 +164,10 @@ def _fit(name: str | None, model: str, job: dict[str, Any], values: dict[str, An
     from embedkit.run.data import load_sources
     from embedkit.train.distributed import Comm
 
-    with Path(job["work"], "few.jsonl").open("w", encoding="utf-8") as file:
-        for text, label in zip(job["texts"], job["names"], strict=True):
-            print(json.dumps({"text": text, "label": label}), file=file)
     values = {
         "model.base": model,
         "model.max_length": LENGTH,
-        "data.sources.0.path": file.name,
+        "data.sources.0.path": str(_written(job)),
         "train.device": "cpu",
         "train.seed": job["seed"],
         "train.save_every": 10**9,
@@ -168,6 +190,7 @@ SIDES = {
     "untrained": fit_untrained,
     "labels": fit_labels,
     "supcon": fit_supcon,
+    "paraphrase": fit_paraphrase,
 }
 
 
@@ -275,6 +298,7 @@ def jobs(args: argparse.Namespace, name: str, work: str) -> list[tuple[int, dict
                 "names": [WORDS.get(labels[i], labels[i].replace("_", " ")) for i in draw],
                 "test": [test[i] for i in chosen],
                 "steps": args.steps,
+                "generator": args.generator,
                 "seed": number,
                 "work": work,
             }
@@ -332,6 +356,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--model", help="folder or Hub id of the base; default: all-MiniLM-L6-v2")
     parser.add_argument("--sides", type=lambda text: text.split(","), default=["embedkit", "setfit"])
+    parser.add_argument("--generator", help="causal model that writes paraphrases, for the side of that name")
     parser.add_argument("--worker", choices=tuple(SIDES), help=argparse.SUPPRESS)
     return parser
 
@@ -343,6 +368,8 @@ def main() -> None:
         return
     if args.data is None:
         raise SystemExit("--data names the folder of the sets")
+    if "paraphrase" in args.sides and args.generator is None:
+        raise SystemExit("paraphrase: needs a model that writes them, --generator MODEL")
     import tempfile
 
     from benchmarks.common import ratio

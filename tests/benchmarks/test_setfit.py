@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 
 from benchmarks import setfit as benchmark
+from embedkit.synthesis.endpoint import Endpoint
+from tests.synthesis.server import serving
 from tests.tiny import sentences, tiny_bert
 
 SCRIPT = Path(benchmark.__file__)
@@ -63,3 +66,23 @@ def test_embedkits_side_learns_and_answers(folder: Path, tmp_path: Path) -> None
     assert clock > 0 and processor > 0 and len(answers) == len(right) and set(answers.tolist()) <= {0, 1, 2}
     done = subprocess.run([sys.executable, str(SCRIPT)], capture_output=True, text=True, env=os.environ, check=False)
     assert done.returncode == 1 and "--data names the folder" in done.stderr
+
+
+@pytest.mark.slow
+def test_paraphrases_of_a_language_model_are_trained_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, work = tiny_bert(tmp_path / "base", positions=160), tmp_path / "work"
+    (_, job, right), *_ = benchmark.jobs(made(folder), "toy", str(work))
+    with serving() as server:  # a causal model on this machine would write what is refused, at this size
+        monkeypatch.setattr("embedkit.synthesis.local.LocalModel", lambda name, device: Endpoint(server.url, name))
+        _, answers = benchmark.fit_paraphrase(str(base), {**job, "generator": "lm"})
+    assert len(answers) == len(right)
+    rows = [json.loads(line) for line in (work / "paraphrased.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert 0 < len(rows) <= len(job["texts"]) and all(row["paraphrase"] != row["text"] for row in rows)
+
+
+def test_paraphrases_need_who_writes_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["setfit.py", "--data", str(folder), "--sides", "paraphrase,untrained"])
+    with pytest.raises(SystemExit, match="--generator MODEL"):
+        benchmark.main()
