@@ -39,4 +39,4 @@ def test_both_parts_end_with_a_ratio(tmp_path: Path) -> None:
     step, encoding = done.stdout.split("\nencoding\n")
     for part in (step, encoding):
         assert float(part.strip().splitlines()[-1].removeprefix("ratio ")) > 0
-    assert "dropout off: loss" in step and "relative distance" in encoding
+    assert "dropout off, fp32: loss" in step and "relative distance" in encoding
