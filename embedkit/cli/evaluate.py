@@ -44,6 +44,14 @@ FirstStage = Annotated[
 Depth = Annotated[
     int, typer.Option("--depth", metavar="N", min=1, help="Of a reranker: documents per query that it orders.")
 ]
+Weight = Annotated[
+    float | None,
+    typer.Option(
+        "--first-stage-weight",
+        metavar="W",
+        help="Of a reranker: order by the first stage's score + W x sigmoid(its own). Default: by its own alone.",
+    ),
+]
 Geometry = Annotated[
     bool, typer.Option("--geometry", help="Also alignment, uniformity, anisotropy and ranks (STS tasks).")
 ]
@@ -80,6 +88,7 @@ def evaluate(
     embeddings: Embeddings = "",
     first_stage: FirstStage = None,
     depth: Depth = 100,
+    first_stage_weight: Weight = None,
     fail_if_worse: FailIfWorse = False,
     as_json: AsJson = False,
     endpoint: Endpoint = None,
@@ -134,6 +143,7 @@ def evaluate(
         embeddings=embeddings,
         first_stage=first_stage,
         depth=depth,
+        first_stage_weight=first_stage_weight,
         say=(lambda line: say(line, stderr=True)) if as_json else say,
         answer=lambda found: _answer(found, as_json, fail_if_worse),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -90,6 +91,7 @@ def evaluate(
     embeddings: str = "",
     first_stage: str | None = None,
     depth: int = 100,
+    first_stage_weight: float | None = None,
     say: Say = output.say,
     progress: bool = True,
     answer: Callable[[Evaluated], None] | None = None,
@@ -113,6 +115,8 @@ def evaluate(
             embeddings; see `embedkit.evaluation.stored`. With `out` their scores are in ``embeddings/FORM``.
         first_stage: of rerankers: a bi-encoder, folder or Hub id, whose results they put in order.
         depth: of rerankers: documents per query that they put in order.
+        first_stage_weight: of rerankers: order by the first stage's score + this x sigmoid(the reranker's), see
+            `embedkit.evaluation.two_stage.fused`; None: by the reranker alone.
         say: receives the forecast and the table.
         progress: show progress bars, and say before how long it will take where that is more than seconds.
         answer: receives all that was found, the comparison included.
@@ -143,7 +147,7 @@ def evaluate(
         if places:
             held.enter_context(hold_folder(places[0], "evaluating"))
         read = suites.load_data(loaded)
-        stage = _first_stage(first_stage, depth, model)
+        stage = _first_stage(first_stage, depth, first_stage_weight, model)
         if compare:  # what does not load, or may not be replaced, must say so before the other is measured
             _refuse_other(_load(compare, "--compare", stage, loaded), loaded, places[1:], overwrite)
         encoder = _load(model, "MODEL", stage, loaded)
@@ -326,9 +330,16 @@ def _load(name: str, place: str, stage: FirstStage | None, suite: Suite) -> Meas
     return found
 
 
-def _first_stage(name: str | None, depth: int, model: str) -> FirstStage | None:
+def _first_stage(name: str | None, depth: int, weight: float | None, model: str) -> FirstStage | None:
+    where = "--first-stage-weight"
     if name is None:
+        if weight is not None:
+            raise RecipeError("there is no first stage whose scores it adds to", where, "name it: --first-stage")
         return None
+    if weight is not None and not 0 < weight < math.inf:
+        raise RecipeError(
+            f"a number above 0 is expected, found {weight:g}", where, "leave it out for the reranker alone"
+        )
     with about("MODEL", "model.base"):
         saved = _saved(model)
         if saved is None or not (saved.reranks or saved.is_multi_vector):
@@ -336,7 +347,7 @@ def _first_stage(name: str | None, depth: int, model: str) -> FirstStage | None:
             raise RecipeError(what, "--first-stage", "leave it out; it is for cross-encoders")
     with about("--first-stage", "model.base"):
         encoder = _encoder(name)
-        return FirstStage(encoder, depth, kept=kept_of(encoder))
+        return FirstStage(encoder, depth, weight, kept_of(encoder))
 
 
 def _encoder(name: str) -> Encoder | Concatenated:

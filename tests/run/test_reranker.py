@@ -144,8 +144,15 @@ def test_it_is_measured_by_the_verb_beside_the_search_alone(folder: Path, done: 
     assert scores.tasks[0].metrics["ndcg@10"] == pytest.approx(done[1].scores_after["tasks"][0]["metrics"]["ndcg@10"])
     alone = scores.tasks[0].details["first_stage"]["ndcg@10"]
     assert found[0].base.tasks[0].metrics["ndcg@10"] == pytest.approx(alone, abs=1e-3)
+    fused = evaluate(model, suite, first_stage=tiny, depth=DEPTH, first_stage_weight=1e-9, **options).tasks[0]
+    assert fused.metrics["ndcg@10"] == pytest.approx(alone, abs=1e-3) and fused.details["weight"] == 1e-9
     with pytest.raises(RecipeError, match="there is none"):
         evaluate(model, suite, **options)
+    with pytest.raises(RecipeError, match="no first stage whose scores"):
+        evaluate(model, suite, first_stage_weight=0.1, **options)
+    for wrong in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(RecipeError, match="a number above 0 is expected"):
+            evaluate(model, suite, first_stage=tiny, first_stage_weight=wrong, **options)
     with pytest.raises(RecipeError, match="first stage itself"):
         evaluate(tiny, suite, first_stage=tiny, **options)
 
