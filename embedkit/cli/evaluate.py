@@ -52,6 +52,10 @@ Weight = Annotated[
         help="Of a reranker: order by the first stage's score + W x sigmoid(its own). Default: by its own alone.",
     ),
 ]
+Resamples = Annotated[
+    int, typer.Option("--resamples", metavar="N", min=0, help="Bootstrap resamples; 0 leaves intervals out.")
+]
+BatchTokens = Annotated[int, typer.Option("--batch-tokens", metavar="N", min=16, help="Padded tokens per batch.")]
 Geometry = Annotated[
     bool, typer.Option("--geometry", help="Also alignment, uniformity, anisotropy and ranks (STS tasks).")
 ]
@@ -77,13 +81,9 @@ def evaluate(
     compare: Annotated[
         str | None, typer.Option("--compare", metavar="BASE", help="Measure BASE too; paired on the same resamples.")
     ] = None,
-    resamples: Annotated[
-        int, typer.Option("--resamples", metavar="N", min=0, help="Bootstrap resamples; 0 leaves intervals out.")
-    ] = 1000,
+    resamples: Resamples = 1000,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, max=SEED, help="Of the bootstrap.")] = 0,
-    batch_tokens: Annotated[
-        int, typer.Option("--batch-tokens", metavar="N", min=16, help="Padded tokens per batch.")
-    ] = 8192,
+    batch_tokens: BatchTokens = 8192,
     geometry: Geometry = False,
     embeddings: Embeddings = "",
     first_stage: FirstStage = None,
