@@ -59,7 +59,7 @@ def write_model(
         final: its place; what was there is replaced.
         cure: of other embeddings.
         role: whose prompt the compared texts get.
-        relative: what they may differ by, as a share of their largest number; None: 1e-5 and 1e-5 of each number.
+        relative: what they may differ by, as a share of their largest number; None: see `_within`.
 
     Raises:
         EmbedkitError: it gives other embeddings.
@@ -70,8 +70,7 @@ def write_model(
         dense = {"convert_to_sparse_tensor": False} if isinstance(encoder, LexicalEncoder) else {}
         got = plain.encode(PROBE, prompt=encoder.prompt(role) or None, convert_to_tensor=True, **dense).cpu().numpy()
         want = encoder.encode(PROBE, role=role)
-        bounds = (1e-5, 1e-5) if relative is None else (0.0, relative * max(float(np.abs(want).max()), 1e-12))
-        _compare(got, want, "embeddings", bounds, final, cure)
+        _compare(got, want, "embeddings", _within(want, relative), final, cure)
 
 
 def write_reranker(reranker: Reranker, staging: Path, final: Path, *, cure: str) -> None:
@@ -88,7 +87,7 @@ def write_reranker(reranker: Reranker, staging: Path, final: Path, *, cure: str)
         pairs = [[a, b] for a in PROBE for b in PROBE]
         want = reranker.st.activation_fn(torch.from_numpy(reranker.score([(a, b) for a, b in pairs])))
         got = plain.predict(pairs, convert_to_numpy=True, show_progress_bar=False)
-        _compare(got, want.numpy(), "scores", (1e-5, 1e-5), final, cure)
+        _compare(got, want.numpy(), "scores", _within(want.numpy()), final, cure)
 
 
 @contextmanager
@@ -103,8 +102,14 @@ def _written(model: Trained, staging: Path, final: Path) -> Iterator[None]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _compare(got: np.ndarray, want: np.ndarray, what: str, bounds: tuple[float, float], final: Path, cure: str) -> None:
-    if not np.allclose(got, want, *bounds):
+def _within(want: np.ndarray, relative: float | None = None) -> float:
+    """What is rounding: 1e-5, and 1e-5 of the largest number, which is large where embeddings are not normalised."""
+    largest = float(np.abs(want).max())
+    return 1e-5 * (1 + largest) if relative is None else relative * max(largest, 1e-12)
+
+
+def _compare(got: np.ndarray, want: np.ndarray, what: str, within: float, final: Path, cure: str) -> None:
+    if not np.allclose(got, want, rtol=0, atol=within):
         worst = float(np.abs(got - want).max())
         said = f"the saved model gives other {what} than the one in memory (difference {worst:.2g})"
         raise EmbedkitError(said, str(final), cure)
