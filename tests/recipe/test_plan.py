@@ -644,6 +644,20 @@ def test_optimisers_and_trackers_are_those_of_transformers() -> None:
     assert set(INTEGRATION_TO_CALLBACK) <= set(rules_machine.TRACKERS)
 
 
+def test_dropout_views_of_a_small_base_are_warned_of(make: Make) -> None:
+    small = BERT | {"num_hidden_layers": 4, "hidden_size": 256, "intermediate_size": 1024, "vocab_size": 16000}
+
+    def warned(config: dict[str, int], *overrides: str) -> bool:
+        found = make(TEXT, *overrides, model_config=config).warnings
+        return any("contrast of dropout views lowered a small base" in problem.what for problem in found)
+
+    assert warned(small) and warned(small, "objective=macl")
+    assert not warned(BERT)
+    for other in ("views.transforms=[[shuffle],[]]", "auxiliary=[mlm]", "objective=contrastive_tension"):
+        assert not warned(small, other), other
+    assert not any("small base" in p.what for p in make(PAIR, model_config=small).warnings)
+
+
 def test_every_rule_fires_somewhere(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     fired: set[str] = set()
 
@@ -662,6 +676,7 @@ def test_every_rule_fires_somewhere(make: Make, monkeypatch: pytest.MonkeyPatch)
         "peft_is_there",
         "selection_exists",
         "device_is_there",
+        "small_bases_fall",
         *(
             "adapters_are_merged_first",
             "stored_prompts_are_used",

@@ -126,6 +126,22 @@ def tension_is_as_published(c: Context) -> Iterator[Problem]:
         yield problem(("model", "dropout"), "Contrastive Tension's authors train without dropout", "set it to 0")
 
 
+def small_bases_fall(c: Context) -> Iterator[Problem]:
+    """A base of 7.4 M weights fell under every setting tried (docs/methods/simcse.md), one of 22.7 M did not."""
+    if c.model is None or c.model.parameters > SMALL or c.recipe.auxiliary or c.recipe.views.transforms:
+        return
+    for source in c.sources:
+        if source.unlabelled and any(leaf.name in DROPOUT_CONTRASTS for leaf in leaves(source.objective)):
+            what = "contrast of dropout views lowered a small base in every trial, and this one has "
+            what += f"{c.model.parameters / 1e6:.1f} M weights"
+            cure = "measure before and after; unsup/clear, unsup/contrastive-tension and `embedkit whiten` did better"
+            yield problem(objective_path(source), what, cure)
+
+
+SMALL = 15e6
+"""Weights: between a base that dropout views lowered and one that they did not."""
+DROPOUT_CONTRASTS = ("infonce", "dclr", "macl")
+"""Those whose fall was measured."""
 REFUSALS = [
     views_differ,
     tension_has_its_objective,
@@ -135,4 +151,4 @@ REFUSALS = [
     held_out_templates_are_unseen,
     strength_has_a_mix,
 ]
-WARNINGS = [tension_is_as_published]
+WARNINGS = [tension_is_as_published, small_bases_fall]
