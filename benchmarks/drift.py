@@ -133,9 +133,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="how many (default: %(default)s)")
     args = parser.parse_args()
     quiet(None)
+    most = max(setting.get("batch", {}).get("times", 1) for setting in SETTINGS.values())
     bench = Bench(
         absolute(args.base), args.data.resolve(), args.work.resolve(), args.steps, args.batch, args.max_length,
-        sizes=Sizes(train=4 * args.steps * args.batch, dev=args.dev, test=100),
+        sizes=Sizes(train=most * args.steps * args.batch, dev=args.dev, test=100),
     )  # fmt: skip
     place = Place(bench, KINDS["unlabelled"])
     at = sorted({args.steps // 6, args.steps // 3, 2 * args.steps // 3, args.steps})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -29,6 +28,7 @@ from embedkit.model.running.encoder import Encoder
 from embedkit.model.running.late import LateInteraction
 from embedkit.model.running.lexical import LexicalEncoder
 from embedkit.model.running.reranker import Reranker
+from embedkit.recipe import training
 from embedkit.recipe.load import made
 from embedkit.recipe.schema import Model
 from embedkit.run.environment import quiet_libraries
@@ -336,10 +336,10 @@ def _first_stage(name: str | None, depth: int, weight: float | None, model: str)
         if weight is not None:
             raise RecipeError("there is no first stage whose scores it adds to", where, "name it: --first-stage")
         return None
-    if weight is not None and not 0 < weight < math.inf:
-        raise RecipeError(
-            f"a number above 0 is expected, found {weight:g}", where, "leave it out for the reranker alone"
-        )
+    try:
+        made(training.FirstStage, weight=weight)  # its bounds are those of a recipe's
+    except RecipeError as error:
+        raise RecipeError(error.what, where, error.cure) from error
     with about("MODEL", "model.base"):
         saved = _saved(model)
         if saved is None or not (saved.reranks or saved.is_multi_vector):

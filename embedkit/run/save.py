@@ -59,7 +59,7 @@ def write_model(
         final: its place; what was there is replaced.
         cure: of other embeddings.
         role: whose prompt the compared texts get.
-        relative: what they may differ by, as a share of their largest number; None: see `_within`.
+        relative: what they may differ by, as a share of their largest number; None: see `_bounds`.
 
     Raises:
         EmbedkitError: it gives other embeddings.
@@ -70,7 +70,7 @@ def write_model(
         dense = {"convert_to_sparse_tensor": False} if isinstance(encoder, LexicalEncoder) else {}
         got = plain.encode(PROBE, prompt=encoder.prompt(role) or None, convert_to_tensor=True, **dense).cpu().numpy()
         want = encoder.encode(PROBE, role=role)
-        _compare(got, want, "embeddings", _within(want, relative), final, cure)
+        _compare(got, want, "embeddings", _bounds(want, relative), final, cure)
 
 
 def write_reranker(reranker: Reranker, staging: Path, final: Path, *, cure: str) -> None:
@@ -87,7 +87,7 @@ def write_reranker(reranker: Reranker, staging: Path, final: Path, *, cure: str)
         pairs = [[a, b] for a in PROBE for b in PROBE]
         want = reranker.st.activation_fn(torch.from_numpy(reranker.score([(a, b) for a, b in pairs])))
         got = plain.predict(pairs, convert_to_numpy=True, show_progress_bar=False)
-        _compare(got, want.numpy(), "scores", _within(want.numpy()), final, cure)
+        _compare(got, want.numpy(), "scores", _bounds(want.numpy()), final, cure)
 
 
 @contextmanager
@@ -102,14 +102,15 @@ def _written(model: Trained, staging: Path, final: Path) -> Iterator[None]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _within(want: np.ndarray, relative: float | None = None) -> float:
-    """What is rounding: 1e-5, and 1e-5 of the largest number, which is large where embeddings are not normalised."""
+def _bounds(want: np.ndarray, relative: float | None = None) -> tuple[float, float]:
+    """Of rounding, as a share of each number and absolute: 1e-5 and 1e-5, the latter of the largest number where that
+    is above 1. The states of a decoder reach 30 and more, and its small numbers round as its large ones do."""
     largest = float(np.abs(want).max())
-    return 1e-5 * (1 + largest) if relative is None else relative * max(largest, 1e-12)
+    return (1e-5, 1e-5 * max(1.0, largest)) if relative is None else (0.0, relative * max(largest, 1e-12))
 
 
-def _compare(got: np.ndarray, want: np.ndarray, what: str, within: float, final: Path, cure: str) -> None:
-    if not np.allclose(got, want, rtol=0, atol=within):
+def _compare(got: np.ndarray, want: np.ndarray, what: str, bounds: tuple[float, float], final: Path, cure: str) -> None:
+    if not np.allclose(got, want, *bounds):
         worst = float(np.abs(got - want).max())
         said = f"the saved model gives other {what} than the one in memory (difference {worst:.2g})"
         raise EmbedkitError(said, str(final), cure)

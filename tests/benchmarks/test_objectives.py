@@ -13,16 +13,18 @@ import pytest
 from scipy import stats
 
 from benchmarks import drift
-from benchmarks.objectives import cells, page, summary, table
+from benchmarks.objectives import cells, data, page, summary, table
 from benchmarks.objectives.__main__ import main
 from benchmarks.objectives.cost import peak
 from benchmarks.objectives.data import Given, Sizes, drawn
 from benchmarks.objectives.kinds import KINDS
 from benchmarks.objectives.table import BASE, REFERENCE, Row
+from embedkit.data.pydocs import Pydocs
 from embedkit.errors import DataError, RecipeError
 from embedkit.recipe.base import validate_named
 from embedkit.recipe.objectives.base import needs
 from embedkit.recipe.reading.catalogue import catalogue
+from embedkit.types import Example, RetrievalData
 from tests.tiny import sentences, tiny_bert
 
 SHIPPED = table.read()
@@ -239,6 +241,34 @@ def test_labelled_rows_are_shared_out_without_overlap(place: Path, tmp_path: Pat
     assert all(label[text] == label[partner] == name and text != partner for name, text, partner in train)
     with pytest.raises(DataError, match="90 labelled texts, 92 of them held out"):
         KINDS["banking77"].make(tmp_path, Given(place / "data", Sizes(dev=12, documents=40), "", 16))
+
+
+def test_docstrings_are_searched_with_all_their_answers_and_none_is_tested_that_was_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held(name: str) -> RetrievalData:
+        return RetrievalData(
+            {f"q{i}": f"{name} query {i}" for i in range(9)},
+            {f"d{i}": f"{name} answer {i} " + "long " * 200 for i in range(30)},
+            {f"q{i}": {f"d{2 * i}": 1, f"d{2 * i + 1}": 1} for i in range(9)},
+        )
+
+    train = [Example(f"train query {i}", (f"train answer {i}", f"train answer {i + 1}")) for i in range(12)]
+    found = Pydocs(train, held("test"), held("dev"), {})
+    mined: list[Path] = []
+    monkeypatch.setattr("embedkit.data.pydocs.load_pydocs", lambda block: found)
+    monkeypatch.setattr(data, "mined", lambda folder, given: mined.append(folder))
+    KINDS["pydocs"].make(tmp_path, Given(tmp_path, Sizes(train=10, dev=4, test=6, documents=20), "", 16))
+    assert mined == [tmp_path]
+    for name, queries, documents in (("dev", 4, 20), ("test", 6, 20), ("pool", 10, None)):
+        asked = [json.loads(line) for line in (tmp_path / name / "queries.jsonl").read_text().splitlines()]
+        texts = [json.loads(line) for line in (tmp_path / name / "corpus.jsonl").read_text().splitlines()]
+        judged = [line.split("\t")[:2] for line in (tmp_path / name / "qrels/test.tsv").read_text().splitlines()[1:]]
+        kept = {line["_id"]: line["text"] for line in texts}
+        assert len(asked) == queries and documents in (None, len(texts)) and len(set(kept.values())) == len(kept)
+        assert len(judged) == 2 * queries and {document for _, document in judged} <= kept.keys()
+        own = "train" if name == "pool" else name
+        assert all(line["text"].startswith(own) and len(line["text"]) <= 400 for line in [*asked, *texts])
 
 
 def test_a_second_start_trains_nothing(

@@ -150,9 +150,15 @@ def test_it_is_measured_by_the_verb_beside_the_search_alone(folder: Path, done: 
         evaluate(model, suite, **options)
     with pytest.raises(RecipeError, match="no first stage whose scores"):
         evaluate(model, suite, first_stage_weight=0.1, **options)
-    for wrong in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(RecipeError, match="a number above 0 is expected"):
+    for wrong, what in (
+        (0.0, "must be > 0"),
+        (-1.0, "must be > 0"),
+        (float("nan"), "got nan"),
+        (float("inf"), "got inf"),
+    ):
+        with pytest.raises(RecipeError, match=what) as refused:
             evaluate(model, suite, first_stage=tiny, first_stage_weight=wrong, **options)
+        assert refused.value.where == "--first-stage-weight" and "> 0" in refused.value.cure
     with pytest.raises(RecipeError, match="first stage itself"):
         evaluate(tiny, suite, first_stage=tiny, **options)
 

@@ -43,7 +43,7 @@ def test_rounding_is_no_other_model(tmp_path: Path, scale: float, by: float) -> 
     assert (tmp_path / "model" / "modules.json").is_file() and not (tmp_path / "staging").exists()
 
 
-@pytest.mark.parametrize(("scale", "by"), [(1.0, 5e-4), (1000.0, 0.5)])
+@pytest.mark.parametrize(("scale", "by"), [(0.1, 5e-5), (1.0, 5e-4), (1000.0, 0.5)])
 def test_other_embeddings_are_refused_and_nothing_gets_the_name(tmp_path: Path, scale: float, by: float) -> None:
     with pytest.raises(EmbedkitError, match="gives other embeddings than the one in memory"):
         written(tmp_path, scale, by)
