@@ -6,7 +6,8 @@
 For every kind of data and every objective: each rate of the grid is trained with the first seed and scored on dev; the
 best is trained with all seeds and tested. Every cell is a file below --work: stop it at any time, start it again, and
 it goes on. The page, its numbers (.json) and a picture are written to --out, kind by kind: what another command
-measured of other kinds stays there. --page writes them from the cells that are there.
+measured of other kinds stays there. With --objectives the rows join a table that is there, if it was made with the
+same settings and its reference has the same scores again. --page writes them from the cells that are there.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ def compare(args: argparse.Namespace, known: dict[str, Part]) -> int:
     """Measure what is not there, and write the page after every kind of data."""
     from benchmarks.objectives import summary
     from benchmarks.objectives.cells import Bench, Cells, Place
+    from benchmarks.objectives.join import joined, partners, refuse_other_settings
     from benchmarks.objectives.kinds import KINDS
 
     if args.data is None:
@@ -105,18 +107,23 @@ def compare(args: argparse.Namespace, known: dict[str, Part]) -> int:
         absolute(args.base), args.data.resolve(), args.work.resolve(), args.steps, args.batch, args.max_length,
         sizes=sizes, device=args.device,
     )  # fmt: skip
-    seeds, whole = list(range(1, args.seeds + 1)), True
+    seeds, whole, made = list(range(1, args.seeds + 1)), True, facts(args, bench, rates)
+    numbers, asked = args.out / f"{page_name(args)}.json", _named(args.objectives)
     for name in kinds:
-        kind = KINDS[name]
+        kind, part, where = KINDS[name], known[KINDS[name].shape], f"{numbers}, {name}"
+        stored = _tables(numbers).get(name) if asked else None
+        if stored:
+            refuse_other_settings(stored, made, where)
         place = Place(bench, kind)
         cells = Cells(place, seeds[-1], say=lambda line: console.print(line, markup=False))
-        rows = table.choose(known[kind.shape], _named(args.objectives))
+        rows = table.choose(part, partners(stored, asked))
         chosen = summary.measured(cells, rows, rates, seeds, train=not args.page)
-        left_out = table.reasons(known[kind.shape], kind.has)
-        found = summary.summarise(kind, rows, chosen, left_out)
+        found = {**summary.summarise(kind, rows, chosen, table.reasons(part, kind.has)), "made": made}
         whole = whole and not found["missing"]
+        if stored and set(stored["rows"]) - set(found["rows"]):
+            found = joined(stored, found, [row.name for row in part.rows], where)
         if chosen:
-            write(args, name, {**found, "made": facts(args, bench, rates)})
+            write(numbers, name, found)
     return 0 if whole else 1
 
 
@@ -138,18 +145,22 @@ def facts(args: argparse.Namespace, bench: Any, rates: Sequence[float]) -> dict[
     }
 
 
-def write(args: argparse.Namespace, name: str, found: dict[str, Any]) -> None:
+def write(numbers: Path, name: str, found: dict[str, Any]) -> None:
     """Put one kind of data into the numbers, whose other kinds stay, and write page and picture anew."""
     from benchmarks.objectives import page
     from benchmarks.objectives.kinds import KINDS
 
-    args.out.mkdir(parents=True, exist_ok=True)
-    numbers = args.out / f"{page_name(args)}.json"
-    stored = json.loads(numbers.read_text(encoding="utf-8"))["kinds"] if numbers.is_file() else {}
-    stored[name] = found
-    kinds = {kind: stored[kind] for kind in KINDS if kind in stored}
+    numbers.parent.mkdir(parents=True, exist_ok=True)
+    tables = {**_tables(numbers), name: found}
+    kinds = {kind: tables[kind] for kind in KINDS if kind in tables}
     numbers.write_text(json.dumps({"kinds": kinds}, indent=1) + "\n", encoding="utf-8")
     page.render(numbers)
+
+
+def _tables(numbers: Path) -> dict[str, Any]:
+    """What is written already, by kind of data."""
+    found = json.loads(numbers.read_text(encoding="utf-8"))["kinds"] if numbers.is_file() else {}
+    return dict(found)
 
 
 def command(args: argparse.Namespace) -> str:

@@ -64,7 +64,7 @@ def page(found: Mapping[str, Any], picture: str) -> str:
     ]
     for kind in kinds:
         parts += section(kind)
-    made = {kind["made"]["command"]: kind["made"] for kind in kinds}
+    made = {one["command"]: one for kind in kinds for one in (kind["made"], *kind["made"].get("joined", []))}
     parts += ["## Made with", "```\n" + "\n".join(made) + "\n```"]
     last = list(made.values())[-1]
     parts += [", ".join(f"{name} {value}" for name, value in last["versions"].items()) + f". Date {last['date']}."]

@@ -15,6 +15,8 @@ from benchmarks.objectives.table import BASE, REFERENCE, Row
 
 LEVEL = 0.05
 """Of Holm's procedure, over the rows of one kind of data."""
+COMPARED = ("difference", "gain", "behind")
+"""What a row is compared with: the reference, the untrained base, the row with the highest mean."""
 Measured = dict[str, dict[str, Any]]
 """Row -> its grid, the chosen rate and the runs of the test."""
 
@@ -93,15 +95,13 @@ def summarise(kind: Kind, rows: Sequence[Row], found: Measured, left_out: Mappin
             entry["gain"] = None if name == BASE else _compared([(run, base[0]) for run in runs if base])
             entry["cost"] = _cost(runs, found.get(REFERENCE, {}).get("runs", []))
         summary[name] = entry
-    best = max(
-        (name for name in summary if "average" in summary[name]), key=lambda n: summary[n]["average"], default=None
-    )
+    best = leading(summary)
     for name, entry in summary.items():
         if best not in (None, BASE, name) and name != BASE and "average" in entry:
             top = _by_seed(found[best]["runs"])
             entry["behind"] = _compared([(run, top[run[0]["seed"]]) for run in found[name]["runs"]])
-    for key in ("difference", "gain", "behind"):
-        _holm([entry[key] for entry in summary.values() if entry.get(key)])
+    for key in COMPARED:
+        holm([entry[key] for entry in summary.values() if entry.get(key)])
     return {
         "title": kind.title,
         "what": kind.what,
@@ -160,7 +160,12 @@ def welch(by_seed: Sequence[float], pairs: float) -> dict[str, Any]:
     return {"p": float(2 * student.sf(abs(value) / total**0.5, freedom)), "interval": [value - half, value + half]}
 
 
-def _holm(differences: Sequence[dict[str, Any]]) -> None:
+def leading(rows: Mapping[str, Any]) -> str | None:
+    """The row with the highest mean."""
+    return max((name for name in rows if "average" in rows[name]), key=lambda n: rows[n]["average"], default=None)
+
+
+def holm(differences: Sequence[dict[str, Any]]) -> None:
     """Mark what stays at `LEVEL` when all are judged together (Holm 1979): ``holm`` is True or False in each."""
     known = sorted((one for one in differences if one["p"] is not None), key=lambda one: one["p"])
     still = True

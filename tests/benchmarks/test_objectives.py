@@ -105,10 +105,10 @@ def test_one_seed_has_no_interval_and_no_difference_none_at_all() -> None:
 
 def test_holm_stops_at_the_first_that_does_not_hold() -> None:
     ones = [{"p": p} for p in (0.04, 0.012, None, 0.02, 0.026)]
-    summary._holm(ones)  # type: ignore[arg-type]
+    summary.holm(ones)  # type: ignore[arg-type]
     assert [one["holm"] for one in ones] == [False, True, False, False, False]
     ones = [{"p": p} for p in (0.04, 0.012, 0.016, 0.024)]
-    summary._holm(ones)  # type: ignore[arg-type]
+    summary.holm(ones)  # type: ignore[arg-type]
     assert all(one["holm"] for one in ones)
 
 
@@ -298,9 +298,49 @@ def test_the_page_says_what_was_done_and_names_no_folder(finished: Path) -> None
     assert (finished / "out/tiny.png").stat().st_size < 100_000
 
 
-def test_other_settings_are_not_mixed_in(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert compare(finished, "--kinds", "graded", "--objectives", "cosent", "--steps", "4") == 1
+def test_other_settings_are_not_mixed_in(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = ("--kinds", "graded", "--objectives", "cosent", "--out", str(tmp_path))
+    assert compare(finished, *own, "--steps", "4") == 1
     assert "result of other settings: train.steps was 3, is 4" in capsys.readouterr().out
+
+
+def test_a_row_measured_later_joins_the_table_as_if_measured_with_it(finished: Path, tmp_path: Path) -> None:
+    own = ("--kinds", "graded", "--out")
+    assert compare(finished, *own, str(tmp_path / "all"), "--objectives", "cosent,angle") == 0
+    whole = json.loads((tmp_path / "all/tiny.json").read_text())["kinds"]["graded"]
+    first, last = sorted(("cosent", "angle"), key=lambda name: -whole["rows"][name]["average"])
+    assert compare(finished, *own, str(tmp_path), "--objectives", first) == 0
+    alone = json.loads((tmp_path / "tiny.json").read_text())["kinds"]["graded"]
+    assert compare(finished, *own, str(tmp_path), "--objectives", last) == 0
+    both = json.loads((tmp_path / "tiny.json").read_text())["kinds"]["graded"]
+    assert set(alone["rows"]) == {BASE, "infonce", first} and both["rows"] == whole["rows"]
+    assert both["made"]["command"] == alone["made"]["command"] and last not in both["missing"]
+    (later,) = both["made"]["joined"]
+    assert later["rows"] == [last] and f"--objectives {last}" in later["command"]
+    text = (tmp_path / "tiny.md").read_text()
+    assert alone["made"]["command"] in text and later["command"] in text
+
+
+def test_a_row_does_not_join_a_table_of_other_settings_or_scores(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = ("--kinds", "graded", "--out", str(tmp_path))
+    assert compare(finished, *own, "--objectives", "cosent") == 0
+    file = tmp_path / "tiny.json"
+    before = file.read_text()
+    assert compare(finished, *own, "--objectives", "angle", "--steps", "4") == 2
+    assert "made with other settings: steps 3, here 4" in capsys.readouterr().out and file.read_text() == before
+    other = json.loads(before)
+    other["kinds"]["graded"]["rows"]["infonce"]["by_seed"][0] += 0.01
+    file.write_text(json.dumps(other))
+    assert compare(finished, *own, "--objectives", "angle") == 2
+    assert "`infonce` had [" in capsys.readouterr().out
+    other = json.loads(before)
+    other["kinds"]["graded"]["rows"] = {n: r for n, r in other["kinds"]["graded"]["rows"].items() if n != BASE}
+    other["kinds"]["graded"]["rows"]["mine"] = {**other["kinds"]["graded"]["rows"]["cosent"], "average": 99.0}
+    file.write_text(json.dumps(other))
+    assert compare(finished, *own, "--objectives", "angle") == 2
+    assert "`mine` leads the table now" in capsys.readouterr().out
 
 
 def test_an_objective_that_fails_is_said_and_the_others_go_on(finished: Path, tmp_path: Path) -> None:
