@@ -26,6 +26,7 @@ class Call:
         max_tokens: the longest answer.
         one_line: the answer is a single line; a model without a chat template is stopped at its end.
         seed: of the sampling; below 2^31. A pure function of the user's seed and of what is asked.
+        allowed: a model on this machine can answer nothing else; empty: anything. An endpoint knows the prompt only.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class Call:
     max_tokens: int
     one_line: bool
     seed: int
+    allowed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,4 +81,6 @@ def key(identity: dict[str, Any], call: Call) -> str:
     """The name of a call's answer: model, messages, sampling and seed; 32 hexadecimal digits."""
     asked = asdict(call)
     del asked["kind"]
+    if not call.allowed:
+        del asked["allowed"]
     return digest(FORMAT, identity, asked).hex()

@@ -10,7 +10,7 @@ import numpy as np
 from embedkit.synthesis.answers import BadAnswer, score, yes
 from embedkit.synthesis.asker import Asker
 from embedkit.synthesis.prompts import Prompter
-from embedkit.synthesis.tasks import BLOCK, in_blocks
+from embedkit.synthesis.tasks import in_blocks
 
 
 class Judge:
@@ -39,7 +39,7 @@ class Judge:
             EmbedkitError: the model gives no answers.
         """
         found: list[float] = []
-        for block in in_blocks(pairs, BLOCK):
+        for block in in_blocks(pairs):
             calls = [self._prompter.call(self._kind, query=query, document=document) for query, document in block]
             for reply in self._asker(calls):
                 try:

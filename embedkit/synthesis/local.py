@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers import (
     AutoModelForCausalLM,
     GenerationConfig,
     LogitsProcessorList,
+    PrefixConstrainedLogitsProcessor,
     StoppingCriteria,
     StoppingCriteriaList,
     TemperatureLogitsWarper,
@@ -41,6 +43,25 @@ class EndOfLine(StoppingCriteria):
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
         texts = self.tokenizer.batch_decode(input_ids[:, self.start :], skip_special_tokens=True)
         return torch.tensor(["\n" in text.lstrip() for text in texts], device=input_ids.device)
+
+
+class OneOf:
+    """The tokens that may follow in a row, for transformers' constrained decoding: those of the answers, then an end.
+
+    Args:
+        answers: token ids of each.
+        ends: tokens that end an answer; the padding where the model has none.
+        start: length of the padded prompts.
+    """
+
+    def __init__(self, answers: Sequence[Sequence[int]], ends: Sequence[int], start: int) -> None:
+        self.answers, self.ends, self.start = [list(ids) for ids in answers], list(ends), start
+
+    def __call__(self, row: int, ids: Tensor) -> list[int]:
+        written = ids[self.start :].tolist()
+        rests = [answer[len(written) :] for answer in self.answers if answer[: len(written)] == written]
+        following = {rest[0] for rest in rests if rest}
+        return sorted(following | (set() if rests and all(rests) else set(self.ends)))
 
 
 def _load(origin: Origin, dtype: str) -> tuple[Any, Any]:
@@ -101,7 +122,7 @@ class LocalModel:
             if self.context is not None and tokens[index] + call.max_tokens > self.context:
                 yield index, Reply("", "too_long", 0, 0)
                 continue
-            alike[call.temperature, call.top_p, call.max_tokens, call.one_line].append(index)
+            alike[call.temperature, call.top_p, call.max_tokens, call.one_line, call.allowed].append(index)
         for members in alike.values():
             members.sort(key=lambda index: tokens[index])
             for start in range(0, len(members), self.batch_size):
@@ -130,7 +151,11 @@ class LocalModel:
         start = inputs["input_ids"].shape[1]
         first = calls[0]
         one_line = first.one_line and self.tokenizer.chat_template is None
-        processors, stopping = LogitsProcessorList(), StoppingCriteriaList()
+        processors, stopping, longest = LogitsProcessorList(), StoppingCriteriaList(), first.max_tokens
+        if answers := self._written(first.allowed):
+            allowed = OneOf(answers, self.ends or [self.tokenizer.pad_token_id], start)
+            processors.append(PrefixConstrainedLogitsProcessor(allowed, num_beams=1))
+            longest = max(map(len, answers)) + 1
         if first.temperature > 0:
             processors.append(TemperatureLogitsWarper(float(first.temperature)))
             if first.top_p < 1:
@@ -140,7 +165,7 @@ class LocalModel:
             stopping.append(EndOfLine(self.tokenizer, start))
         config = GenerationConfig(
             do_sample=False,
-            max_new_tokens=first.max_tokens,
+            max_new_tokens=longest,
             eos_token_id=self.ends or None,
             pad_token_id=self.tokenizer.pad_token_id,
         )
@@ -152,7 +177,15 @@ class LocalModel:
             stopping_criteria=stopping,
         )
         asked = inputs["attention_mask"].sum(1).tolist()
-        return [self._reply(ids, n, one_line) for ids, n in zip(out[:, start:].tolist(), asked, strict=True)]
+        replies = [self._reply(ids, n, one_line) for ids, n in zip(out[:, start:].tolist(), asked, strict=True)]
+        return [replace(reply, finish="stop") for reply in replies] if answers else replies
+
+    def _written(self, allowed: Sequence[str]) -> list[list[int]]:
+        """Token ids of the answers as they follow the prompt; none where the tokenizer cannot write one of them."""
+        led = [text if self.tokenizer.chat_template is not None else f" {text}" for text in allowed]
+        ids = [list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in led]
+        back = [self.tokenizer.decode(one, skip_special_tokens=True).strip() for one in ids]
+        return ids if back == list(allowed) else []
 
     def _reply(self, ids: list[int], asked: int, one_line: bool) -> Reply:
         end = next((place for place, token in enumerate(ids) if token in self.ends), None)

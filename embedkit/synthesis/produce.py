@@ -18,6 +18,7 @@ from embedkit.disk import files
 from embedkit.disk.locks import hold_file
 from embedkit.errors import DataError, EmbedkitError, RecipeError, WriteError
 from embedkit.foreign import showing
+from embedkit.foreign.quoting import quoted
 from embedkit.inputs.cures import PLAIN
 from embedkit.recipe.load import made
 from embedkit.recipe.schema import Role, Source
@@ -223,6 +224,7 @@ def _record(job: Job, rows: int, sha: str, backend: Backend, usage: Usage, start
         "rows": rows,
         "sha256": sha,
         "dropped": dict(job.task.dropped.most_common()),
+        "dropped, for example": {reason: quoted(text) for reason, text in job.task.examples.items()},
         "model": backend.identity,
         "source": job.source,
         "seed": settings.seed,
@@ -301,7 +303,8 @@ def dry_run(job: Job, say: Callable[[str], None]) -> None:
 def summary(record: dict[str, Any], out: Path) -> list[str]:
     """A record in a few lines."""
     new, cached = (sum(record["calls"][when].values()) for when in ("new", "cached"))
-    dropped = "; ".join(f"{count:,} {reason}" for reason, count in record["dropped"].items())
+    examples = {reason: f" ({text})" for reason, text in record["dropped, for example"].items()}
+    dropped = "; ".join(f"{count:,} {reason}{examples.get(reason, '')}" for reason, count in record["dropped"].items())
     tokens = record["tokens"]
     lines = [
         f"wrote        {record['rows']:,} rows to {out}",

@@ -48,6 +48,9 @@ class Prompt(Block):
     temperature: float = Field(0.7, ge=0, le=2, description="0 takes the most likely token.")
     top_p: float = Field(0.9, gt=0, le=1, description="Share of the probability mass that is sampled from.")
     max_tokens: int = Field(96, gt=0, description="The longest answer; a longer one is dropped.")
+    allowed: tuple[str, ...] = Field(
+        (), description="All possible answers; a model on this machine can give no other. Empty: any answer."
+    )
     choices: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="name: values; each call is told one value, drawn by its seed, as `name`."
     )
@@ -160,6 +163,7 @@ class Prompter:
             prompt.max_tokens,
             kind not in MANY_LINES,
             int(generator.integers(2**31)),
+            prompt.allowed,
         )
 
     def parameters(self, kinds: Iterable[str]) -> Mapping[str, dict[str, Any]]:
@@ -167,6 +171,6 @@ class Prompter:
         found = {}
         for kind in kinds:
             prompt: Prompt = getattr(self.prompts, kind)
-            sampling = {name: getattr(prompt, name) for name in ("temperature", "top_p", "max_tokens")}
+            sampling = {name: getattr(prompt, name) for name in ("temperature", "top_p", "max_tokens", "allowed")}
             found[kind] = sampling | {"prompt": digest(prompt.model_dump(mode="json")).hex()}
         return found

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, TypeVar
 
 from embedkit.data.text import text_id
+from embedkit.foreign import showing
+from embedkit.foreign.quoting import quoted
 from embedkit.synthesis.answers import BadAnswer
 from embedkit.synthesis.calls import Call, Reply
 from embedkit.synthesis.prompts import Prompter
 from embedkit.types import Example
 
+logger = showing.logger(__name__)
+
 T = TypeVar("T")
 Ask = Callable[[Sequence[Call]], list[Reply]]
 BLOCK = 256
 """Texts whose calls are asked together."""
+EARLY = 32
+"""Answers to a prompt after which a hopeless model is told."""
+HOPELESS = 0.9
+"""Share of them that cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,7 @@ class Task(ABC):
         needs: roles of the texts it starts from; empty if it starts from nothing.
         kinds: prompts it uses.
         dropped: what could not be used, by reason.
+        examples: the first answer that was dropped, by reason.
         classes: what the labels of the texts are called, by their number.
     """
 
@@ -55,6 +65,8 @@ class Task(ABC):
     def __init__(self, prompter: Prompter) -> None:
         self.prompter = prompter
         self.dropped: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+        self._answers: dict[str, list[str]] = defaultdict(list)
         self.classes: dict[int, str] = {}
 
     @abstractmethod
@@ -72,10 +84,21 @@ class Task(ABC):
     def usable(self, kind: str, reply: Reply, read: Callable[[Reply], T]) -> T | None:
         """What `read` finds in a reply; None, and one more of its kind and reason in `dropped`, if it is unusable."""
         try:
-            return read(reply)
+            found, reason = read(reply), ""
         except BadAnswer as bad:
-            self.dropped[f"{kind}: {bad}"] += 1
-            return None
+            found, reason = None, f"{kind}: {bad}"
+            self.dropped[reason] += 1
+            self.examples.setdefault(reason, reply.text)
+        self._answers[kind].append(reason)
+        if len(self._answers[kind]) == EARLY:
+            self._warn(kind, [reason for reason in self._answers[kind] if reason])
+        return found
+
+    def _warn(self, kind: str, unusable: Sequence[str]) -> None:
+        if len(unusable) > HOPELESS * EARLY:
+            said = f"{unusable[0]}, e.g. {quoted(self.examples[unusable[0]])}"
+            what = f"{len(unusable)} of the first {EARLY} answers to the prompt {kind!r} cannot be used: {said}"
+            logger.warning("%s\n  cure: stop, and take another model or a prompt of your own (--prompts)", what)
 
     def once(self, examples: Iterable[Example]) -> list[Example]:
         """The examples without those whose texts came before; the others are counted in `dropped`."""
@@ -96,7 +119,8 @@ def same(first: str, second: str) -> bool:
     return text_id(first.casefold()) == text_id(second.casefold())
 
 
-def in_blocks(items: Sequence[T], size: int = BLOCK) -> Iterator[Sequence[T]]:
-    """The items, `size` at a time."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def in_blocks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """First `EARLY` of the items, which show whether the model understands what it is asked; then `BLOCK` at a time."""
+    for start, end in pairwise([0, *range(min(EARLY, len(items)), len(items), BLOCK), len(items)]):
+        if start < end:
+            yield items[start:end]

@@ -125,3 +125,25 @@ def test_clhaif_scores_the_positive(prompter: Prompter) -> None:
     assert rows[0]["positive"] == f"positive {number}" and rows[0]["negative"] == f"negative {number}"
     prompt = model.asked[0].messages[0][1]
     assert "query 0" in prompt and "positive 0" in prompt and "negative" not in prompt
+
+
+def test_a_model_that_does_not_understand_is_told_early(prompter: Prompter, caplog: pytest.LogCaptureFixture) -> None:
+    triplets = [Example(f"text {i}", (f"positive {i}",), (f"negative {i}",)) for i in range(100)]
+    task, model = Clhaif(prompter), Model(score="The two say much the same.")
+    rows = task.rows(triplets, model)
+    assert list(rows) == [] and len(caplog.messages) == 1
+    (said,) = caplog.messages
+    assert "32 of the first 32 answers to the prompt 'score' cannot be used: score: not a number from 0 to 1" in said
+    assert "'The two say much the same.'" in said and "cure:" in said
+    assert task.examples == {"score: not a number from 0 to 1": "The two say much the same."}
+    caplog.clear()
+    assert len(list(Clhaif(prompter).rows(triplets, Model(score="0.5")))) == 100 and not caplog.messages
+
+
+def test_the_first_answers_come_before_the_others_are_asked(prompter: Prompter) -> None:
+    triplets = [Example(f"text {i}", (f"positive {i}",), (f"negative {i}",)) for i in range(400)]
+    model = Model(score="0.5")
+    rows = iter(Clhaif(prompter).rows(triplets, model))
+    next(rows)
+    assert len(model.asked) == 32
+    assert len(list(rows)) == 399 and len(model.asked) == 400

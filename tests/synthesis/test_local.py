@@ -14,7 +14,7 @@ from embedkit.model.running.sampling import Gumbel
 from embedkit.synthesis.calls import Call, Reply, key
 from embedkit.synthesis.local import LocalModel
 from tests.synthesis.causal import tiny_lm
-from tests.tiny import sentences
+from tests.tiny import WORDS, sentences
 
 CALL = Call("fill", (("user", "bade fi go"),), 1.0, 0.9, 12, True, 5)
 CALLS = [replace(CALL, messages=(("user", text),), seed=i) for i, text in enumerate(sentences(11, seed=3))]
@@ -70,6 +70,37 @@ def test_noise_and_argmax_draw_from_the_softmax() -> None:
 
 def test_a_small_nucleus_is_the_likeliest_token(model: LocalModel) -> None:
     assert ask(model, replace(CALL, top_p=1e-6))[0].text == ask(model, replace(CALL, temperature=0.0))[0].text
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_only_allowed_answers_are_given(tmp_path: Path, chat: bool) -> None:
+    model = LocalModel(str(tiny_lm(tmp_path / "lm", chat=chat)), device="cpu")
+    allowed = (WORDS[0], f"{WORDS[0]} {WORDS[1]}", f"{WORDS[2]} {WORDS[1]}", "0.005")
+    calls = [replace(CALL, allowed=allowed, top_p=1.0, temperature=2.0, seed=seed) for seed in range(60)]
+    replies = ask(model, *calls)
+    given = {reply.text.strip() for reply in replies}
+    assert given <= set(allowed) and len(given) > 2
+    assert all(reply.finish == "stop" for reply in replies)
+    assert replies[:7] == ask(model, *calls[:7])
+
+
+def test_the_likeliest_allowed_answer_is_the_one_with_the_largest_logit(model: LocalModel) -> None:
+    allowed = WORDS[:3]
+    ids = model.tokenizer(model._text(CALL), return_tensors="pt")["input_ids"]
+    logits = model.model(input_ids=ids).logits[0, -1]
+    tokens = [model.tokenizer(text)["input_ids"][0] for text in allowed]
+    best = allowed[int(logits[tokens].argmax())]
+    assert ask(model, replace(CALL, allowed=allowed, temperature=0.0))[0].text == best
+
+
+def test_an_answer_that_the_tokenizer_cannot_write_is_not_forced(model: LocalModel) -> None:
+    free = ask(model, CALL)[0]
+    assert ask(model, replace(CALL, allowed=(WORDS[0], "qwxyz")))[0].text == free.text
+
+
+def test_the_name_of_an_answer_depends_on_what_is_allowed() -> None:
+    assert key({}, CALL) != key({}, replace(CALL, allowed=("yes",)))
+    assert key({}, CALL) == key({}, replace(CALL, kind="score"))
 
 
 def test_calls_sampled_differently_may_come_together(model: LocalModel) -> None:

@@ -190,13 +190,14 @@ def test_what_the_record_holds(embedkit: Run, server: Server, work: Path) -> Non
     assert meta["source"]["texts"] == 3 and meta["seed"] == 3 and meta["calls without a token count"] == 6
     assert "6 calls came without a token count" in done.out and "cost" not in meta
     assert meta["model"] == {"endpoint": f"{server.url}/chat/completions", "model": "tiny", "body": {}}
-    assert set(meta["prompts"]) == {"positive", "negative"}
+    assert set(meta["prompts"]) == {"positive", "negative"} and meta["dropped, for example"] == {}
 
 
 def test_nothing_usable_is_an_error_with_reasons(embedkit: Run, work: Path, lm: Path) -> None:  # noqa: F811
     base = ("synth", "clhaif", "--text", "nli.jsonl", "--roles", ROLES, "--out", "t.jsonl")
     done = embedkit(*base, "--model", str(lm), "--device", "cpu")
     assert done.code == 3 and "no usable row; dropped: " in done.err and " score: " in done.err
+    assert "of the first" not in done.err, "so few answers say nothing of the model"
     assert not Path("t.jsonl").exists() and not list(work.glob(".*"))
 
 
