@@ -105,7 +105,7 @@ class Claif(Task):
     def _scored(self, pairs: list[Pair], ask: Ask) -> list[Pair]:
         calls = [self.prompter.call("score", text_a=pair.text_a, text_b=pair.text_b) for pair in pairs]
         for pair, reply in zip(pairs, ask(calls), strict=True):
-            pair.score = self.usable("score", reply, answers.score)
+            pair.score = self.scored(reply)
         return [pair for pair in pairs if pair.score is not None]
 
     def _finished(self, pairs: list[Pair]) -> Iterable[dict[str, Any]]:
@@ -166,7 +166,7 @@ class Clhaif(Task):
     def rows(self, texts: Sequence[Example], ask: Ask) -> Iterable[dict[str, Any]]:
         for block in in_blocks(texts):
             for example, reply in zip(block, ask([self._call(example) for example in block]), strict=True):
-                score = self.usable("score", reply, answers.score)
+                score = self.scored(reply)
                 if score is not None:
                     positive, negative = example.positives[0], example.negatives[0]
                     yield {"query": example.query, "positive": positive, "negative": negative, "score": score}

@@ -36,6 +36,7 @@ from embedkit.types import Example
 logger = showing.logger(__name__)
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Claif, Clhaif, Partial, Scratch, Queries, Paraphrases)}
+SHOWN_SCORES = 11
 CHARACTERS_PER_TOKEN = 4
 """A rule of thumb for English, used by the dry run only."""
 
@@ -225,6 +226,7 @@ def _record(job: Job, rows: int, sha: str, backend: Backend, usage: Usage, start
         "sha256": sha,
         "dropped": dict(job.task.dropped.most_common()),
         "dropped, for example": {reason: quoted(text) for reason, text in job.task.examples.items()},
+        **({"scores": {f"{score:g}": n for score, n in sorted(job.task.scores.items())}} if job.task.scores else {}),
         "model": backend.identity,
         "source": job.source,
         "seed": settings.seed,
@@ -313,6 +315,11 @@ def summary(record: dict[str, Any], out: Path) -> list[str]:
         f"tokens       new: {tokens['new']['prompt']:,} in, {tokens['new']['completion']:,} out; "
         f"from the cache: {tokens['cached']['prompt']:,} in, {tokens['cached']['completion']:,} out",
     ]
+    if "scores" in record:
+        most = sorted(record["scores"].items(), key=lambda one: -one[1])[:SHOWN_SCORES]
+        shown = ", ".join(f"{score} {count:,} times" for score, count in sorted(most, key=lambda one: float(one[0])))
+        others = len(record["scores"]) - len(most)
+        lines.insert(1, f"scores       {shown}{f', and {others} others' if others else ''}")
     if record["calls without a token count"]:
         lines.append(f"             {record['calls without a token count']:,} calls came without a token count")
     if "cost" in record:

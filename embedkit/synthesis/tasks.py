@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeVar
 from embedkit.data.text import text_id
 from embedkit.foreign import showing
 from embedkit.foreign.quoting import quoted
+from embedkit.synthesis import answers
 from embedkit.synthesis.answers import BadAnswer
 from embedkit.synthesis.calls import Call, Reply
 from embedkit.synthesis.prompts import Prompter
@@ -55,6 +56,7 @@ class Task(ABC):
         kinds: prompts it uses.
         dropped: what could not be used, by reason.
         examples: the first answer that was dropped, by reason.
+        scores: how often the model gave each, where it is asked for scores.
         classes: what the labels of the texts are called, by their number.
     """
 
@@ -66,6 +68,7 @@ class Task(ABC):
         self.prompter = prompter
         self.dropped: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
+        self.scores: Counter[float] = Counter()
         self._answers: dict[str, list[str]] = defaultdict(list)
         self.classes: dict[int, str] = {}
 
@@ -92,6 +95,13 @@ class Task(ABC):
         self._answers[kind].append(reason)
         if len(self._answers[kind]) == EARLY:
             self._warn(kind, [reason for reason in self._answers[kind] if reason])
+        return found
+
+    def scored(self, reply: Reply) -> float | None:
+        """The score in a reply, counted in `scores`; None if it is unusable."""
+        found = self.usable("score", reply, answers.score)
+        if found is not None:
+            self.scores[found] += 1
         return found
 
     def _warn(self, kind: str, unusable: Sequence[str]) -> None:

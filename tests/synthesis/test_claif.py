@@ -137,7 +137,9 @@ def test_a_model_that_does_not_understand_is_told_early(prompter: Prompter, capl
     assert "'The two say much the same.'" in said and "cure:" in said
     assert task.examples == {"score: not a number from 0 to 1": "The two say much the same."}
     caplog.clear()
-    assert len(list(Clhaif(prompter).rows(triplets, Model(score="0.5")))) == 100 and not caplog.messages
+    task = Clhaif(prompter)
+    assert len(list(task.rows(triplets, Model(score="0.5")))) == 100 and not caplog.messages
+    assert task.scores == {0.5: 100}
 
 
 def test_the_first_answers_come_before_the_others_are_asked(prompter: Prompter) -> None:

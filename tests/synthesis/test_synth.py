@@ -72,6 +72,11 @@ def test_one_command_makes_the_data_and_one_trains_on_it(
     assert f"wrote        {len(rows):,} rows to made.jsonl" in done.out and len(rows) == meta["rows"] >= 6
     assert sum(meta["calls"]["new"].values()) == len(server.requests) and not meta["calls"]["cached"]
     assert meta["tokens"]["new"]["prompt"] == sum(map(len, server.prompts()))
+    if scores := meta.get("scores"):
+        assert sum(scores.values()) >= len([row for row in rows if row.get("made") != "random"]) > 0
+        score, times = next(iter(scores.items()))
+        assert f"scores       {score} {times:,} times" in done.out
+    assert ("scores" in meta) == (task in ("claif", "clhaif"))
 
     tiny_bert(work / "base")
     small = ("model.base=base", "model.max_length=32", "train.batch_size=4", "train.steps=2", "train.device=cpu")
