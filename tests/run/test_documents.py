@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -185,6 +186,22 @@ def test_a_language_model_asks_and_judges_and_is_not_asked_twice(server: Server,
     for question in found:
         answer = reply_of(server, f"Query: {question.text}\n", by_id[question.passages[0]])
         assert answer == "Yes.", "the judge's own word"
+
+
+def test_a_model_that_leaves_next_to_nothing_stops_the_start(server: Server, tmp_path: Path) -> None:
+    passages = [Passage(f"{n}#1", str(n), "", text) for n, text in enumerate(sentences(60, seed=9))]
+    asked = Asked("docs", "", "m", f"synth:lm,endpoint={server.url},key-env=HOME", False, 50, 0.1, 40, 1)
+    options: dict[str, Any] = {"device": "cpu", "say": lambda line: None, "progress": False}
+    server.failures = ["refusal"] * 38
+    with pytest.raises(DataError) as stopped:
+        questions_of(asked, passages, tmp_path / "answers", Counter(), **options)
+    assert re.search(
+        r"[12] questions are left of 40 passages .*: 3[89] documents without a query: query: refusal",
+        str(stopped.value),
+    )
+    assert "--no-judge" in str(stopped.value)
+    server.failures = ["refusal"] * 30
+    assert len(questions_of(asked, passages, tmp_path / "others", Counter(), **options)) >= 4
 
 
 def reply_of(server: Server, query: str, document: str) -> str:

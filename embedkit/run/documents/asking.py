@@ -25,6 +25,8 @@ from embedkit.synthesis.judge import Judge
 from embedkit.synthesis.prompts import Prompter, load_prompts
 
 WHERE = "--questions"
+FEWEST = 0.1
+"""Share of the passages that must have a question at the end."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def questions_of(
 
     Raises:
         RecipeError: a setting of `questions` is wrong, or the model is not found.
+        DataError: a language model left fewer questions than a tenth of the passages it was asked about.
         EmbedkitError: the model gives no answers.
     """
     made = (
@@ -105,9 +108,14 @@ def _written(
         for passage in chosen
         if (key := text_id(whole[passage.id])) in written.queries
     ]
-    if not asked.judged:
-        return [question for question, _ in made]
-    return list(_judged(asked, made, answers, left, device, progress))
+    kept = list(_judged(asked, made, answers, left, device, progress)) if asked.judged else [q for q, _ in made]
+    if len(kept) < FEWEST * len(chosen):
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left.most_common() if count)
+        what = f"{len(kept)} questions are left of {len(chosen)} passages that were asked about: {reasons}"
+        raise DataError(
+            what, WHERE, "another language model or prompts of your own; where the judge said no, --no-judge"
+        )
+    return kept
 
 
 def _judged(
