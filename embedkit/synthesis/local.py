@@ -165,6 +165,7 @@ class LocalModel:
             stopping.append(EndOfLine(self.tokenizer, start))
         config = GenerationConfig(
             do_sample=False,
+            use_cache=True,  # a folder that a trainer saved has it off
             max_new_tokens=longest,
             eos_token_id=self.ends or None,
             pad_token_id=self.tokenizer.pad_token_id,

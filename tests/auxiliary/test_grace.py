@@ -141,6 +141,19 @@ def test_rationales_are_a_function_of_seed_step_and_place(base: Path) -> None:
     assert made.encoder.module.training
 
 
+def test_a_token_is_read_once_while_a_rationale_is_written(base: Path) -> None:
+    encoder = load(base, **WRITES)
+    writer: Any = encoder.st[0]
+    read: list[int] = []
+    hook = writer.model.register_forward_pre_hook(
+        lambda module, args, given: read.append(given["input_ids"].shape[1]), with_kwargs=True
+    )
+    ids = torch.tensor([writer.tokenizer(sentences(1)[0])["input_ids"]], device=DEVICE)
+    out, _ = writer.write(ids, torch.ones_like(ids))
+    hook.remove()
+    assert read == [ids.shape[1], *[1] * (out.shape[1] - ids.shape[1] - 1)] and len(read) > 1
+
+
 def recipe(base: Path, **options: Any) -> Recipe:
     source = {"rows": [{"text": t} for t in sentences(24, seed=6)], "roles": {"text": "text"}}
     train = {"batch_size": 4, "steps": 2, "save_every": 1, "keep_checkpoints": 9, "learning_rate": 1e-3}

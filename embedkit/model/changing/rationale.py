@@ -129,6 +129,7 @@ class RationaleTransformer(Transformer):
         ends = self.ends
         config = GenerationConfig(
             do_sample=False,
+            use_cache=True,  # a backbone that is trained has it off
             max_new_tokens=self.tokens,
             eos_token_id=ends,
             pad_token_id=self.tokenizer.pad_token_id,
