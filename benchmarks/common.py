@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import json
 import logging
 import os
 import re
@@ -84,6 +85,34 @@ def alternate(sides: dict[str, Callable[[], Sequence[float]]], rounds: int) -> d
             seconds[name] += times
             console.print(f"  round {round_ + 1}/{rounds}  {name:24s} median {statistics.median(times) * 1e3:9.1f} ms")
     return seconds
+
+
+class Numbers:
+    """What runs measured, by setting and seed or draw, in a file that only runs of one study share.
+
+    Args:
+        file: JSON; None keeps nothing.
+        study: what all runs have in common.
+    """
+
+    def __init__(self, file: Path | None, study: dict[str, Any]) -> None:
+        self._file, self._study = file, study
+        self.runs: dict[str, dict[str, Any]] = {}
+        if file is not None and file.is_file():
+            held = json.loads(file.read_text(encoding="utf-8"))
+            if held["study"] != study:
+                raise SystemExit(f"{file} holds another study: {held['study']}, not {study}")
+            self.runs = held["runs"]
+
+    def has(self, name: str, seed: int) -> bool:
+        return str(seed) in self.runs.get(name, {})
+
+    def take(self, name: str, seed: int, run: dict[str, Any]) -> None:
+        self.runs.setdefault(name, {})[str(seed)] = run
+        if self._file is not None:
+            from embedkit.disk.files import write_text
+
+            write_text(self._file, json.dumps({"study": self._study, "runs": self.runs}) + "\n")
 
 
 def ratio(rival: float, ours: float) -> None:

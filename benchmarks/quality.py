@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import console
+from common import Numbers, console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -163,32 +163,6 @@ def measured(folder: Path, phase: str = "after") -> dict[str, Any]:
     waited = sum(entry["waited"] for entry in record.get("mining") or [])
     seconds = {"training": round(record["timings"]["training"] - waited, 1), "searches": round(waited, 1)}
     return {"ndcg@10": np.round(units, 5).tolist(), "seconds": seconds}
-
-
-class Numbers:
-    """What runs measured, by setting and seed, in a file that only runs of one study share.
-
-    Args:
-        file: JSON; None keeps nothing.
-        study: what all runs have in common.
-    """
-
-    def __init__(self, file: Path | None, study: dict[str, Any]) -> None:
-        self._file, self._study = file, study
-        self.runs: dict[str, dict[str, Any]] = {}
-        if file is not None and file.is_file():
-            held = json.loads(file.read_text(encoding="utf-8"))
-            if held["study"] != study:
-                raise SystemExit(f"{file} holds another study: {held['study']}, not {study}")
-            self.runs = held["runs"]
-
-    def has(self, name: str, seed: int) -> bool:
-        return str(seed) in self.runs.get(name, {})
-
-    def take(self, name: str, seed: int, run: dict[str, Any]) -> None:
-        self.runs.setdefault(name, {})[str(seed)] = run
-        if self._file is not None:
-            write_text(self._file, json.dumps({"study": self._study, "runs": self.runs}) + "\n")
 
 
 Run = tuple[dict[str, Any], dict[str, np.ndarray]]

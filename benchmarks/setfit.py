@@ -7,6 +7,7 @@ and fitting, with the model loaded before. On a machine that does other work too
 
     python benchmarks/setfit.py --data FOLDER [--sets trec,sst2,banking77] [--shots 4,8,16] [--draws 10] [--steps N]
         [--test N] [--python PATH] [--threads N] [--model MODEL] [--sides embedkit,setfit] [--generator MODEL]
+        [--numbers FILE.json]
 
 FOLDER holds NAME-train.tsv and NAME-test.tsv, or NAME/train.tsv and NAME/test.tsv, with columns label and text.
 `--python` is an interpreter that has setfit (`pip install setfit`), where embedkit's own has not. `--steps` caps the
@@ -16,6 +17,9 @@ them.
 Other sides are the base as it is (`untrained`) and the recipes `fewshot/labels`, `fewshot/supcon` and
 `fewshot/paraphrase`, with their own batches and epochs; each is compared with the last one named. The causal model
 `--generator` writes the paraphrases, which is not timed.
+
+`--numbers` keeps what each draw gave, so that an interrupted comparison goes on, and one of more draws, numbers of
+texts or sides grows from a smaller one. It holds one base, one number of test texts, one cap of updates.
 
 Prints accuracy (mean over draws, 95 % interval by Student's t), the difference draw by draw, seconds, the ratio of
 processor seconds, and that of seconds.
@@ -32,9 +36,12 @@ import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from benchmarks.common import Numbers
 
 HERE = Path(__file__).resolve().parent
 if __name__ == "__main__":  # else `import setfit` would find this file
@@ -315,8 +322,8 @@ def said(values: Sequence[float]) -> str:
     return f"{found['mean']:6.2f} [{low:6.2f}, {high:6.2f}]"
 
 
-def compare(args: argparse.Namespace, workers: dict[str, Worker], work: str) -> dict[str, np.ndarray]:
-    """Run everything, print a line per set and number; `Seconds` of each side in all."""
+def compare(args: argparse.Namespace, workers: dict[str, Worker], work: str, numbers: Numbers) -> dict[str, np.ndarray]:
+    """Run what `numbers` lacks, print a line per set and number; `Seconds` of each side in all."""
     total = {side: np.zeros(2) for side in workers}
     for name in args.sets:
         every = jobs(args, name, work)
@@ -326,9 +333,13 @@ def compare(args: argparse.Namespace, workers: dict[str, Worker], work: str) -> 
             seconds: dict[str, list[Seconds]] = {side: [] for side in workers}
             for turn, (job, right) in enumerate(own):
                 for side in list(workers)[:: 1 if turn % 2 else -1]:
-                    measured, answers = workers[side](job)
-                    seconds[side].append(measured)
-                    accuracy[side].append(100 * float((answers == right).mean()))
+                    cell = f"{name} {shots} {side}"
+                    if not numbers.has(cell, turn):
+                        measured, answers = workers[side](job)
+                        numbers.take(cell, turn, {"seconds": measured, "right": int((answers == right).sum())})
+                    run = numbers.runs[cell][str(turn)]
+                    seconds[side].append(run["seconds"])
+                    accuracy[side].append(100 * run["right"] / len(right))
             for side in workers:
                 total[side] += np.sum(seconds[side], axis=0)
                 clock, processor = np.mean(seconds[side], axis=0)
@@ -357,6 +368,9 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--model", help="folder or Hub id of the base; default: all-MiniLM-L6-v2")
     parser.add_argument("--sides", type=lambda text: text.split(","), default=["embedkit", "setfit"])
     parser.add_argument("--generator", help="causal model that writes paraphrases, for the side of that name")
+    parser.add_argument(
+        "--numbers", type=Path, help="JSON of what was measured; draws that stand there are not run again"
+    )
     parser.add_argument("--worker", choices=tuple(SIDES), help=argparse.SUPPRESS)
     return parser
 
@@ -372,15 +386,16 @@ def main() -> None:
         raise SystemExit("paraphrase: needs a model that writes them, --generator MODEL")
     import tempfile
 
-    from benchmarks.common import ratio
+    from benchmarks.common import Numbers, ratio
     from embedkit.model.reading.resolve import resolve
     from embedkit.recipe.schema import DEFAULT_MODEL
 
     model = resolve(args.model or DEFAULT_MODEL).target
+    numbers = Numbers(args.numbers, {"base": args.model or DEFAULT_MODEL, "test": args.test, "steps": args.steps})
     with tempfile.TemporaryDirectory() as folder:
         python = {side: args.python if side == "setfit" else sys.executable for side in args.sides}
         workers = {side: Worker(side, python[side], model, args.threads) for side in args.sides}
-        total = compare(args, workers, folder)
+        total = compare(args, workers, folder, numbers)
         for worker in workers.values():
             worker.close()
     if {"embedkit", "setfit"} <= {*total}:

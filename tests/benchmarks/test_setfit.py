@@ -9,11 +9,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks import setfit as benchmark
+from benchmarks.common import Numbers
 from embedkit.synthesis.endpoint import Endpoint
 from tests.synthesis.server import serving
 from tests.tiny import sentences, tiny_bert
@@ -54,6 +56,29 @@ def test_a_side_without_the_package_says_how_to_get_it(folder: Path) -> None:
 def test_a_set_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"has no toy-train.tsv"):
         benchmark.read(tmp_path, "toy", "train")
+
+
+def test_a_comparison_of_more_draws_runs_those_that_it_lacks(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[int] = []
+
+    def worker(job: dict[str, Any]) -> tuple[tuple[float, float], np.ndarray]:
+        asked.append(job["seed"])
+        return (1.0, 0.5), np.zeros(10, int)
+
+    totals = []
+    for draws in ("2", "3", "3"):
+        options = ["--data", str(folder), "--sets", "toy", "--shots", "2", "--draws", draws, "--test", "10"]
+        numbers = Numbers(tmp_path / "numbers.json", {"base": "b", "test": 10, "steps": None})
+        found = benchmark.compare(
+            benchmark.options().parse_args(options), {"embedkit": worker, "setfit": worker}, "work", numbers
+        )
+        totals.append(found["setfit"].tolist())
+    assert sorted(asked) == [0, 0, 1, 1, 2, 2]
+    assert totals == [[2.0, 1.0], [3.0, 1.5], [3.0, 1.5]]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3:] == lines[-6:-3] and "embedkit - setfit      0.00 [  0.00,   0.00]" in lines[-1]
 
 
 @pytest.mark.slow
