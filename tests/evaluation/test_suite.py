@@ -51,6 +51,12 @@ def test_every_shipped_suite_is_found_and_valid() -> None:
         suite.check_selection("average")
 
 
+@pytest.mark.parametrize(("name", "tasks"), [("mini", 2), ("analogies", 1)])
+def test_a_shipped_suite_that_needs_nothing_has_its_packs(name: str, tasks: int) -> None:
+    scores = suites.evaluate_suite(HashingEncoder(), suites.load_suite(name), resamples=0)
+    assert len(scores.tasks) == tasks
+
+
 def test_the_sts_suite_is_mtebs_seven() -> None:
     suite = load_suite_file(suites.shipped_suites() / "sts.yaml")
     assert [t.name for t in suite.tasks] == ["STS12", "STS13", "STS14", "STS15", "STS16", "STS-B", "SICK-R"]
