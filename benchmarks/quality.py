@@ -45,6 +45,7 @@ SETTINGS: dict[str, tuple[str, list[str]]] = {
     "positive-aware": ("retrieval/mined", [AWARE]),
     "online": ("retrieval/ance", [AWARE, "mining.refresh.every={every}"]),
     "focal": ("retrieval/mined", [AWARE, "weighting=[{{name: focal, gamma: 0.5}}]"]),
+    "dynamic": ("retrieval/mined", [AWARE, "weighting=[{{name: dynamic, strategy: linupper}}]"]),
     "mixing": ("retrieval/mined", [AWARE, "objective.name=mixed_negatives"]),
     "pooled": ("retrieval/mined", [AWARE, "train.batch_size={twice}"]),
     "guide filter": ("retrieval/mined", ["mining.filters=[guide={guide}]"]),
