@@ -37,6 +37,7 @@ logger = showing.logger(__name__)
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Claif, Clhaif, Partial, Scratch, Queries, Paraphrases)}
 SHOWN_SCORES = 11
+"""Different scores that the summary counts; the record has all."""
 CHARACTERS_PER_TOKEN = 4
 """A rule of thumb for English, used by the dry run only."""
 

@@ -69,7 +69,7 @@ class Task(ABC):
         self.dropped: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
         self.scores: Counter[float] = Counter()
-        self._answers: dict[str, list[str]] = defaultdict(list)
+        self._first: dict[str, list[str]] = defaultdict(list)
         self.classes: dict[int, str] = {}
 
     @abstractmethod
@@ -92,9 +92,11 @@ class Task(ABC):
             found, reason = None, f"{kind}: {bad}"
             self.dropped[reason] += 1
             self.examples.setdefault(reason, reply.text)
-        self._answers[kind].append(reason)
-        if len(self._answers[kind]) == EARLY:
-            self._warn(kind, [reason for reason in self._answers[kind] if reason])
+        first = self._first[kind]
+        if len(first) < EARLY:
+            first.append(reason)
+            if len(first) == EARLY:
+                self._warn(kind, [reason for reason in first if reason])
         return found
 
     def scored(self, reply: Reply) -> float | None:
