@@ -40,10 +40,12 @@ class STObjective(Objective):
             `sentence_transformers.util` (``dot_score``), or beside the loss (``SiameseDistanceMetric.EUCLIDEAN``).
         inputs: which embeddings it gets, in order; ``negative`` gives one column per explicit negative.
         target: what it gets as labels. Scores [N, 1] are given as [N]. Losses on teacher embeddings get the
-            scores [N, d'] as the teacher's embedding of every input.
+            scores [N, d'], or the guide's embeddings [N, d'] of the queries, as the teacher's embedding of every
+            input: with query and positive the two parts of Reimers and Gurevych 2020 (arXiv 2004.09813).
 
     Raises:
-        RecipeError: no such loss, or it cannot be built from these arguments.
+        RecipeError: no such loss, or it cannot be built from these arguments; a guide where the loss takes no
+            teacher's embeddings, where there is none, or with another dimension than the model's.
     """
 
     scope = "batch"
@@ -53,11 +55,18 @@ class STObjective(Objective):
         loss: str,
         arguments: dict[str, Any] | None = None,
         inputs: Sequence[Literal["query", "positive", "negative"]] = ("query", "positive"),
-        target: Literal["none", "score", "label"] = "none",
+        target: Literal["none", "score", "label", "guide"] = "none",
     ) -> None:
         super().__init__()
         self.name, self.inputs, self.target = loss, tuple(inputs), target
         self.loss = _construct(loss, dict(arguments or {}))
+        if target == "guide" and not _teacher_embeddings(self.loss):
+            takers = [name for name, one in available().items() if _teacher_embeddings(one)]
+            raise RecipeError(
+                f"sentence-transformers' {loss} takes no teacher's embeddings",
+                where="objective.target",
+                cure=f"losses that do: {', '.join(takers)}",
+            )
 
     def forward(self, e: Embeddings, rows: Tensor) -> LossOut:
         no_weight(e, self.name)
@@ -91,6 +100,8 @@ class STObjective(Objective):
     def _target(self, e: Embeddings, columns: int) -> Tensor | list[Tensor] | None:
         if self.target == "none":
             return None
+        if self.target == "guide":
+            return [self._taught(e)] * columns
         value = e.score if self.target == "score" else e.label
         if value is None:
             raise DataError(
@@ -102,8 +113,18 @@ class STObjective(Objective):
             return [value] * columns
         return value.squeeze(1) if value.ndim == 2 and value.shape[1] == 1 else value
 
+    def _taught(self, e: Embeddings) -> Tensor:
+        """[N, d] embeddings of the queries by the guide."""
+        if e.guide is None:
+            raise RecipeError(f"{self.name} asks a guide", "guide", "add `guide: {model: FOLDER_OR_ID}`")
+        own, taught = e.query.shape[1], e.guide.query.shape[1]
+        if own != taught:
+            what = f"the guide's embeddings have {taught} dimensions, the model's {own}"
+            raise RecipeError(what, "guide.model", f"a guide of {own} dimensions, or a base of {taught}")
+        return upcast(e.guide.query)
 
-def _teacher_embeddings(loss: nn.Module) -> bool:
+
+def _teacher_embeddings(loss: nn.Module | type[nn.Module]) -> bool:
     return "teacher_embeddings" in inspect.signature(loss.compute_loss_from_embeddings).parameters  # type: ignore[arg-type]
 
 

@@ -355,6 +355,7 @@ EXAMPLES: dict[str, Case] = {
     "st-batch-hard": Case(
         st("BatchHardSoftMarginTripletLoss", inputs=("query",), target="label"), batch(label=CLASSES)
     ),
+    "st-guide": Case(st("MSELoss", target="guide"), third(batch())),
     "matryoshka": Case(
         o.Matryoshka(objective=infonce(learn_temperature=True), dims=(8, 4, 2), weights=(1.0, 0.5, 0.25)),
         tangled(batch(m=1)),

@@ -16,7 +16,7 @@ from embedkit.objectives.base import build
 from embedkit.objectives.st import available
 from embedkit.types import Embeddings
 from tests.objectives import options as o
-from tests.objectives.batches import CLASSES, WEIGHT, N, batch, graded, scores, tangled
+from tests.objectives.batches import CLASSES, WEIGHT, N, batch, graded, guided, scores, tangled, third
 from tests.objectives.helpers import assert_same_loss, loss_of
 
 BOTH = torch.arange(N) % 2
@@ -75,6 +75,32 @@ def test_equals_a_direct_call(name: str) -> None:
         return torch.stack(list(out.values())).sum() if isinstance(out, dict) else out
 
     assert_same_loss(lambda e: loss_of(config, e), direct, e)
+
+
+def test_a_guide_teaches_where_a_text_and_its_translation_lie() -> None:
+    e = third(batch())
+
+    def mean_of_both_parts(e: Embeddings) -> torch.Tensor:
+        assert e.guide is not None
+        target = e.guide.query.detach()
+        return ((e.query - target).square().mean() + (e.positive[:, 0] - target).square().mean()) / 2
+
+    config = o.STLoss(loss="MSELoss", target="guide")
+    assert_same_loss(lambda e: loss_of(config, e), mean_of_both_parts, e)
+    assert config.needs_guide and o.needs(config) == set(PAIR)
+
+
+@pytest.mark.parametrize(
+    ("loss", "e", "message"),
+    [
+        ("TripletLoss", third(batch()), "takes no teacher's embeddings.*EmbedDistillLoss, MSELoss"),
+        ("MSELoss", batch(), "MSELoss asks a guide"),
+        ("MSELoss", guided(batch()), "the guide's embeddings have 5 dimensions, the model's 8.*a base of 5"),
+    ],
+)
+def test_a_guide_that_cannot_teach_is_refused(loss: str, e: Embeddings, message: str) -> None:
+    with pytest.raises(RecipeError, match=f"(?s){message}"):
+        loss_of(o.STLoss(loss=loss, target="guide"), e)
 
 
 def test_functions_are_given_by_name() -> None:

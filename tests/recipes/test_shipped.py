@@ -19,7 +19,7 @@ from tests.tiny import sentences, tiny_bert, tiny_static
 
 ROOT = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(str(path.relative_to(ROOT).with_suffix("")) for path in ROOT.rglob("*.yaml"))
-EXPECTED = 53
+EXPECTED = 55
 FAST = {
     *("quickstart", "sts/cosent", "rerank/contrast", "multilingual/mean-shift", "fewshot/setfit", "fewshot/supcon"),
     *("retrieval/infonce", "retrieval/ance", "retrieval/prograd", "retrieval/splade", "pretrain/mlm", "pretrain/mntp"),
@@ -180,8 +180,10 @@ def rows(source: Source, count: int = 24) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
     for i in range(count):
         row: dict[str, Any] = {}
-        for k, (role, column) in enumerate(roles.items()):
-            assert isinstance(column, str)
+        columns = [
+            (role, name) for role, named in roles.items() for name in ([named] if isinstance(named, str) else named)
+        ]
+        for k, (role, column) in enumerate(columns):
             given: dict[str, Any] = {"score": i / count, "label": f"class {i % 3}"}
             if column == "teacher_score":
                 given["score"] = [1.0, 0.4, 0.2]

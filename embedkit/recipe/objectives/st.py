@@ -22,11 +22,19 @@ class STLoss(ObjectiveConfig):
     inputs: tuple[Literal["query", "positive", "negative"], ...] = Field(
         ("query", "positive"), description="Which embeddings it gets, in order."
     )
-    target: Literal["none", "score", "label"] = Field("none", description="What it gets as labels.")
+    target: Literal["none", "score", "label", "guide"] = Field(
+        "none",
+        description="What it gets as labels; `guide`: the `guide` model's embedding of the query, as the teacher's of "
+        "every input (MSELoss over translations, Reimers and Gurevych 2020).",
+    )
+
+    @property
+    def needs_guide(self) -> bool:
+        return self.target == "guide"
 
     @property
     def compares(self) -> None:
         return None
 
     def roles(self) -> frozenset[str]:
-        return frozenset(self.inputs) | ({self.target} - {"none"})
+        return frozenset(self.inputs) | ({self.target} - {"none", "guide"})
