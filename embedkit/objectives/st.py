@@ -124,8 +124,9 @@ class STObjective(Objective):
         return upcast(e.guide.query)
 
 
-def _teacher_embeddings(loss: nn.Module | type[nn.Module]) -> bool:
-    return "teacher_embeddings" in inspect.signature(loss.compute_loss_from_embeddings).parameters  # type: ignore[arg-type]
+def _teacher_embeddings(loss: Any) -> bool:
+    """Whether a loss, or its class, takes a teacher's embeddings for labels."""
+    return "teacher_embeddings" in inspect.signature(loss.compute_loss_from_embeddings).parameters
 
 
 def _construct(name: str, arguments: dict[str, Any]) -> nn.Module:
