@@ -333,7 +333,8 @@ def compare(args: argparse.Namespace, workers: dict[str, Worker], work: str, num
             seconds: dict[str, list[Seconds]] = {side: [] for side in workers}
             for turn, (job, right) in enumerate(own):
                 for side in list(workers)[:: 1 if turn % 2 else -1]:
-                    cell = f"{name} {shots} {side}"
+                    by = f" ({Path(args.generator).name})" if side == "paraphrase" else ""
+                    cell = f"{name} {shots} {side}{by}"
                     if not numbers.has(cell, turn):
                         measured, answers = workers[side](job)
                         numbers.take(cell, turn, {"seconds": measured, "right": int((answers == right).sum())})

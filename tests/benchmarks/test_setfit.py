@@ -78,6 +78,9 @@ def test_a_comparison_of_more_draws_runs_those_that_it_lacks(
     assert sorted(asked) == [0, 0, 1, 1, 2, 2]
     assert totals == [[2.0, 1.0], [3.0, 1.5], [3.0, 1.5]]
     lines = capsys.readouterr().out.splitlines()
+    args = benchmark.options().parse_args([*options, "--generator", "models/writer"])
+    benchmark.compare(args, {"paraphrase": worker}, "work", numbers)
+    assert "toy 2 paraphrase (writer)" in numbers.runs  # another writer's draws are others
     assert lines[-3:] == lines[-6:-3] and "embedkit - setfit      0.00 [  0.00,   0.00]" in lines[-1]
 
 

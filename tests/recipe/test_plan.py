@@ -218,6 +218,8 @@ class TestNumbers:
         scored = make(SCORED + "objective: cosent\n").lines()
         assert any("all pairs of the batch are compared" in line for line in scored)
         assert any("sees all 64 examples at once" in line for line in scored)
+        taught = make(PAIR + "objective: {name: st, loss: MSELoss, target: guide}\nguide: {model: m}\n").lines()
+        assert any("st sees for each embedding the guide's of its query" in line for line in taught)
 
     def test_one_line_says_what_is_coming(self, make: Make) -> None:
         small = "{name: small, tasks: [{type: sts, name: A, files: [scored.csv]}]}"

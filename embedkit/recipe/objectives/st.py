@@ -32,6 +32,9 @@ class STLoss(ObjectiveConfig):
     def needs_guide(self) -> bool:
         return self.target == "guide"
 
+    def sees(self, n: int, p: int, m: int) -> str:
+        return "for each embedding the guide's of its query" if self.target == "guide" else ""
+
     @property
     def compares(self) -> None:
         return None
